@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a child's writer has committed, for the hub of the same child. */
+/* Pass what a child's writer has committed to the hub of the same child. */
 #include "store/committed.h"
 
 #include <pthread.h>
@@ -8,8 +8,8 @@
 
 #include "store/engine.h"
 
-/* The most that waits for the hub.  A hub that is further behind reads the
- * store. */
+/* The most that is kept for the hub.  If the hub is further behind, it reads
+ * the store. */
 #define MOST_BYTES (1024 * 1024)
 #define MOST_TRANSACTIONS 64
 
@@ -66,7 +66,7 @@ comet_committed_t *comet_committed_create(apr_pool_t *pool)
     return committed;
 }
 
-/* Whether a message is in the store exactly as it is in memory. */
+/* Whether the store has a message exactly as memory has it. */
 static int is_plain(const comet_message_t *message)
 {
     return !message->keep_sec && !message->update.is_private
@@ -74,7 +74,8 @@ static int is_plain(const comet_message_t *message)
            && !message->update.event.length && !message->update.retry_msec;
 }
 
-/* Count a group's messages.  @return 0: it cannot be passed on */
+/* Count a group's messages.
+ * @return 0: the group cannot be passed on */
 static int measure(const comet_store_group_t *group, apr_size_t *messages,
                    apr_size_t *bytes)
 {
@@ -93,7 +94,8 @@ static int measure(const comet_store_group_t *group, apr_size_t *messages,
     return *bytes <= MOST_BYTES;
 }
 
-/* @return NULL: it cannot be passed on, or there is no memory */
+/* Make a transaction of groups.
+ * @return NULL: it cannot be passed on, or there is no memory */
 static comet_transaction_t *make(const comet_store_t *store,
                                  comet_store_group_t *const *groups,
                                  apr_size_t count)
@@ -106,7 +108,7 @@ static comet_transaction_t *make(const comet_store_t *store,
             return NULL;
         }
     }
-    if (messages != store->appended.count) { /* triggers have added some */
+    if (messages != store->appended.count) { /* triggers have added messages */
         return NULL;
     }
     made =

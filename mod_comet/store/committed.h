@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/committed.h
- * What a child's writer has committed, for the hub of the same child.  While
- * nobody else commits, the hub need not read back from the file what the writer
+ * Pass what a child's writer has committed to the hub of the same child.  While
+ * nobody else commits, the hub need not read from the file what the writer
  * still has in memory.
  *
- * It is a hint: the hub reads whatever is not passed on here.
+ * This is a hint: the hub reads from the store what is not passed on here.
  */
 #ifndef COMET_COMMITTED_H
 #define COMET_COMMITTED_H
@@ -24,14 +24,15 @@ struct comet_transaction_t {
     comet_message_t *messages[]; /* references, oldest first */
 };
 
-/** Whatever nobody has taken is freed with the pool. */
+/** Create the list of transactions.  Those that nobody takes are freed with the
+ * pool. */
 comet_committed_t *comet_committed_create(apr_pool_t *pool);
 
 /**
  * Pass on what comet_store_append() has just stored.  Nothing is passed on if
- * somebody else may have committed just before or after, if there is more to
- * know than its messages, or if the hub is far behind.  Called by the writer's
- * thread.
+ * somebody else may have committed just before or after, or if the transaction
+ * has more than plain messages.  If the hub is far behind, older transactions
+ * are dropped.  Called by the writer's thread.
  * @param store  the connection that has appended
  * @param groups  with their results
  */
@@ -40,9 +41,9 @@ void comet_committed_add(comet_committed_t *committed,
                          comet_store_group_t *const *groups, apr_size_t count);
 
 /**
- * Take the transaction that followed a tally, and forget those before it.
- * Called by the hub's thread.
- * @param committed  NULL: there is none
+ * Take the transaction that followed a tally, and drop those before it.  Called
+ * by the hub's thread.
+ * @param committed  NULL: nothing is passed on
  * @return to be freed by comet_committed_free(); NULL: there is none
  */
 comet_transaction_t *comet_committed_take(comet_committed_t *committed,

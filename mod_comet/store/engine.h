@@ -12,8 +12,8 @@
  * Which thread calls what:
  *
  *   parent, at configuration   parse, locate, check, advise, version
- *   worker                     open(READ), all that reads, close
- *   writer (child, store)      open(WRITE), all that writes, close
+ *   worker                     open(READ), all calls that read, close
+ *   writer (child, store)      open(WRITE), all calls that write, close
  *   hub (child)                open(READ_AT_ONCE), begin, read, tally, close,
  *                              and the watch
  *
@@ -32,12 +32,13 @@
 #include "store/store.h"
 #include "store/watch.h"
 
-/** Where httpd's providers keep the engines (ap_provider.h). */
+/** The group of httpd's providers that the engines register in
+ * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
 #define COMET_ENGINE_VERSION "7"
 
-/** What the web server knows, for an engine's check of a place. */
+/** What an engine may need to know about the web server to check a place. */
 typedef struct comet_site_t {
     const char *user; /* the user that the children become */
     uid_t uid;
@@ -50,19 +51,18 @@ typedef struct comet_site_t {
 
 /**
  * Receives a warning for the administrator.
- * @param fatal  whether nothing can be published until this is mended
- * @param error  the system's error that caused it; 0: none
+ * @param fatal  whether nothing can be published until this is corrected
+ * @param error  the system's error that caused the warning; 0: none
  */
 typedef void comet_advice_cb(void *baton, int fatal, apr_status_t error,
                              const char *text);
 
 struct comet_engine_t {
     const char *name; /* what CometStore's argument begins with */
-    const char *usage; /* CometStore's whole argument, as people write it */
+    const char *usage; /* how to write CometStore's whole argument */
 
-    /** The store is reached over a network (see above).  The store itself then
-     * makes the writers of a server take turns; they do not take the bus's
-     * lock. */
+    /** The store is reached over a network (see above).  Then the store itself
+     * makes writers take turns, and they do not take the bus's lock. */
     int is_remote;
     /** The most connections that the workers of a child hold at a time; 0: as
      * many as threads may read. */
@@ -73,8 +73,8 @@ struct comet_engine_t {
     /**
      * Read what follows the engine's name and the colon in CometStore.
      * @param place  the engine fills place->name, ->key and ->own.  If the text
-     *               is wrong and place->name is set, the error message shows the
-     *               name in place of the text, which may have a secret in it
+     *               is wrong, and may contain a secret, the engine sets
+     *               place->name to what the error message shows instead of it
      * @param root   the folder that relative names are relative to
      * @return NULL, or what is expected instead
      */
@@ -84,34 +84,34 @@ struct comet_engine_t {
     /**
      * Resolve a parsed place, so that two names of the same store get the same
      * key.  The call opens nothing and connects to nothing.
-     * @param place  its name, key and own may change
-     * @return NULL, or a sentence why it cannot be used
+     * @param place  its ->name, ->key and ->own may change
+     * @return NULL, or a sentence that says why it cannot be used
      */
     const char *(*locate)(comet_place_t *place, apr_pool_t *p);
 
     /**
-     * Check that a place is safe; nothing is opened or connected to. NULL:
-     * every place is safe.
-     * @return NULL, or a sentence why the server must not start with it
+     * Check that a place is safe.  The call opens nothing and connects to
+     * nothing.  NULL: every place is safe.
+     * @return NULL, or a sentence that says why the server must not start
      */
     const char *(*check)(const comet_place_t *place, const comet_site_t *site,
                          apr_pool_t *p);
 
-    /** Warn of what will keep the children from using a place.  NULL: the
-     * engine has no such check. */
+    /** Warn of problems that will prevent the children from using a place, or
+     * that make its use risky.  NULL: the engine has no such check. */
     void (*advise)(const comet_place_t *place, const comet_site_t *site,
                    comet_advice_cb *say, void *baton, apr_pool_t *p);
 
     /** The name and the version of the engine's library, for the log. */
     const char *(*version)(void);
 
-    /** Why CometSearch cannot be on; NULL: it can. */
+    /** @return NULL, or a sentence that says why CometSearch cannot be on */
     const char *(*cannot_search)(void);
 
     /* --- Connections ---------------------------------------------------- */
 
-    /** The connection that this makes begins with a comet_store_t that names
-     * the engine. */
+    /** Open a connection, which begins with a comet_store_t that names the
+     * engine. */
     apr_status_t (*open)(comet_store_t **store,
                          const comet_store_config_t *config,
                          comet_store_mode_e mode, const atomic_int *stopping);
@@ -174,7 +174,7 @@ struct comet_engine_t {
                            apr_size_t count);
     apr_status_t (*prune)(comet_store_t *store, apr_time_t now, int *more);
     apr_status_t (*tidy)(comet_store_t *store, int *more); /* or NULL */
-    /** NULL: programs outside the server number their messages themselves. */
+    /** NULL: there is no inbox; outside programs number their own messages. */
     apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count, int *more);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
@@ -188,20 +188,21 @@ struct comet_engine_t {
     const comet_watch_engine_t *watch;
 };
 
-/** What the connections of all engines begin with. */
+/** The common start of all engines' connections. */
 struct comet_store_t {
     const comet_engine_t *engine;
-    /** Makes the messages that the engine hands over.  Set on opening.  An
-     * engine in a module of its own must not call its own copy of
-     * comet_message_create(): the hash of a channel depends on a secret, and
-     * each copy of that code makes a secret of its own. */
+    /** comet_message_create(), with which the engine makes the messages that it
+     * hands over.  Set on opening.  An engine in another module must not call
+     * its own copy of that function: the hash of a channel depends on a secret,
+     * and each copy of the code makes its own secret. */
     comet_message_t *(*make)(const comet_message_fields_t *fields);
-    /** comet_selection_judge_message() and comet_selection_reads(), which
-     * compare hashes, too. */
+    /** comet_selection_judge_message() and comet_selection_reads(), for the
+     * same reason: they compare hashes. */
     comet_selection_match_e (*judge)(const comet_selection_t *selection,
                                      const comet_message_t *message);
     int (*reads)(const comet_selection_t *selection, comet_text_t channel);
-    /** The last view, and the tally just before it: for comet_store_glance(). */
+    /** For comet_store_glance(): the last view, and the tally just before
+     * it. */
     struct {
         int is_known;
         comet_tally_t tally;

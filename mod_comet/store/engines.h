@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/engines.h
- * Look up engines by name.  All of these calls belong to the main process while
- * it reads its configuration.
+ * Look up engines by name.  The main process calls these functions while it
+ * reads its configuration.
  */
 #ifndef COMET_ENGINES_H
 #define COMET_ENGINES_H
@@ -24,7 +24,7 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
                                 const apr_array_header_t *engines,
                                 const char *root, apr_pool_t *p);
 
-/** What CometStore's argument may look like: each engine's usage, joined by
+/** How to write CometStore's argument: the usage of each engine, joined by
  * " or ". */
 const char *comet_engines_usage(const apr_array_header_t *engines,
                                 apr_pool_t *p);

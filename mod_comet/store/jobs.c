@@ -15,13 +15,15 @@
 /** How long a publisher waits for a place before it is refused. */
 #define PLACE_USEC 50000
 
-/** How often a publisher without a place looks whether the writer of another
- * store has freed one, if others have any; and whether the disk has stalled. */
+/** How often a publisher without a place checks whether the writer of another
+ * store has freed one (if other writers hold any), and whether the disk has
+ * stalled. */
 #define SEIZE_USEC 2000
 #define STALL_USEC 10000
 
-/** How much is stored in one transaction, unless a single job is larger.  More
- * would take a network or a disk longer than an append may take. */
+/** The most bytes that are stored in one transaction, unless a single job is
+ * larger.  Over a slow network, or to a slow disk, more would take too long for
+ * an append. */
 #define COMMIT_BYTES ((apr_size_t)4 << 20)
 
 void comet_writer_wake(comet_writer_t *writer)
@@ -52,7 +54,7 @@ static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
     return malloc(size);
 }
 
-/* How much the messages of a job take on the way to a store. */
+/* How many bytes the bodies of a job's messages have. */
 static apr_size_t bytes_of(const job_t *job)
 {
     apr_size_t bytes = 0, i, k;
@@ -136,8 +138,9 @@ static int seize_place_locked(comet_writer_t *writer)
     return 0;
 }
 
-/* A healthy disk makes room at once.  If no publisher was answered for as long
- * as a publisher may wait for a place, waiting is useless. */
+/* Whether it is useless to wait for a place.  With a healthy disk, places
+ * become free all the time.  The disk counts as stalled if no publisher was
+ * answered for as long as a publisher may wait for a place. */
 static int is_stalled_locked(const comet_writer_t *writer)
 {
     return writer->used > 0
@@ -165,11 +168,12 @@ static void vacate_locked(comet_writer_t *writer, apr_size_t count)
     promote_locked(writer);
 }
 
-/* Wait until a time. @return whether the job was answered by then */
+/* Wait for a job's answer until a time.
+ * @return whether the job was answered by then */
 static int is_answered(job_t *job, apr_int64_t until)
 {
-    /* after a successful wait the state is always ANSWERED; it is read because
-     * ThreadSanitizer understands this atomic, but not sem_clockwait() */
+    /* after a successful wait the state is always ANSWERED; reading this atomic
+     * tells ThreadSanitizer so, which does not understand sem_clockwait() */
     return comet_semaphore_wait(&job->answered, until)
            && job->state == JOB_ANSWERED;
 }
@@ -196,8 +200,8 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
     }
 }
 
-/* When a publisher looks at its job again.  This writer wakes it as soon as one
- * of its own places is free, but knows nothing of those of other writers. */
+/* When a publisher checks its job again.  A job gets a place of this writer as
+ * soon as one is free, but nobody tells this writer when others free places. */
 static apr_int64_t next_look_locked(const comet_writer_t *writer,
                                     const job_t *job, apr_int64_t deadline)
 {
@@ -210,8 +214,8 @@ static apr_int64_t next_look_locked(const comet_writer_t *writer,
     return job->state == JOB_OVERFLOWING && soon < deadline ? soon : deadline;
 }
 
-/* Wait for the answer.  Frees the job, or leaves it to the thread.
- * @param look_at  when to look at the job first
+/* Wait for the answer.  Frees the job, or leaves it to the writer's thread.
+ * @param look_at  when to check the job for the first time
  * @param groups  get the results of the job's groups */
 static apr_status_t await(comet_writer_t *writer, job_t *job,
                           comet_store_group_t *const *groups,
@@ -241,7 +245,7 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
         status = job->result;
     }
     for (i = 0; i < job->count && status == APR_SUCCESS; i++) {
-        /* NOLINTNEXTLINE(clang-analyzer-core.*): as many as the caller has */
+        /* NOLINTNEXTLINE(clang-analyzer-core.*): both lists have this length */
         groups[i]->result = job->groups[i].result;
     }
     free_job(job);
@@ -318,7 +322,7 @@ static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
     }
 }
 
-/* Call this without the mutex: a publisher that wakes may want it at once. */
+/* Call this without the mutex: a publisher that wakes may need it at once. */
 static void wake_publishers(jobs_t *done)
 {
     job_t *job;
@@ -326,7 +330,7 @@ static void wake_publishers(jobs_t *done)
     while ((job = TAILQ_FIRST(done)) != NULL) {
         TAILQ_REMOVE(done, job, link);
         job->state = JOB_ANSWERED;
-        sem_post(&job->answered); /* from here on it is the publisher's */
+        sem_post(&job->answered); /* from here on the publisher owns the job */
     }
 }
 
@@ -383,8 +387,7 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
     return count;
 }
 
-/* Whether nothing of a job was done, since another program had something
- * locked. */
+/* Whether nothing of a job was done because another program held a lock. */
 static int is_put_off(const job_t *job)
 {
     apr_size_t i = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: bringing the table of members into the store, and looking after
- * leases.  The writer's thread. */
+/* Presence in the writer's thread: writes the table of members to the store,
+ * and looks after the leases. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -21,11 +21,11 @@
 #define COMPARE_USEC 100000
 /* How long to wait before a step that failed is tried again. */
 #define RETRY_USEC 200000
-/* How much longer a lease lasts for each client when its child ends: many
- * clients take longer to come back. */
+/* When a child ends, its lease lasts this much longer for each client: many
+ * clients take longer to reconnect. */
 #define RETURN_USEC 200
 
-/* A lease lasts for two graces.  It is renewed three times meanwhile. */
+/* A lease lasts for two graces, and is renewed three times in that time. */
 static apr_interval_time_t patience_of(const comet_presence_t *presence)
 {
     return 2 * presence->grace;
@@ -83,7 +83,7 @@ static void take_lease(comet_presence_t *presence)
     presence->is_new = 1;
 }
 
-/* The store has no rows of this child any more: enter all members again. */
+/* The store no longer has rows of this child: write all members again. */
 static void lose_lease(comet_presence_t *presence)
 {
     apr_size_t i;
@@ -105,8 +105,8 @@ static void lose_lease(comet_presence_t *presence)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* End the graces that have run out.  From then on the store must show the
- * members as they are. */
+/* End the graces that have run out.  After its grace, an entry's clients count
+ * as they are now. */
 static void end_graces(comet_presence_t *presence)
 {
     apr_time_t now = comet_monotonic();
@@ -125,7 +125,8 @@ static void end_graces(comet_presence_t *presence)
     pthread_mutex_unlock(&presence->lock);
 }
 
-/* Take the entries that need writing.  Nobody frees an entry in flight.
+/* Take the entries that must be written, and mark them as in flight, so that
+ * nobody frees them.
  * @return how many */
 static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
 {
@@ -161,7 +162,8 @@ static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
     return count;
 }
 
-/* @param written  whether the store has the changes now */
+/* Note the outcome of a write for the entries in flight.
+ * @param written  whether the store has the changes now */
 static void settle(comet_presence_t *presence, apr_size_t count, int written)
 {
     apr_size_t i;
@@ -213,7 +215,7 @@ static apr_status_t write_changes(comet_presence_t *presence,
     return status;
 }
 
-/* A child whose members have all left needs no lease. */
+/* Give up the lease once all members of this child have left. */
 static apr_status_t rest(comet_presence_t *presence, comet_store_t *store)
 {
     apr_status_t status;
@@ -234,9 +236,9 @@ static apr_status_t rest(comet_presence_t *presence, comet_store_t *store)
 
 /* --- thrown out ------------------------------------------------------------ */
 
-/* Note that the store has this row.  If this child has no entry for it, an
- * entry is made that wants no row, so that the row is deleted.  Such a row can
- * remain after a commit whose outcome was unknown. */
+/* Note that the store has this row.  If this child has no entry for the row,
+ * make an entry that wants none, so that the row is deleted.  Such a row can be
+ * left after a commit whose outcome was unknown. */
 static int take_row(void *baton, const comet_online_member_t *row)
 {
     static const comet_text_t none = { NULL, 0 };
@@ -255,7 +257,8 @@ static int take_row(void *baton, const comet_online_member_t *row)
     return entry != NULL;
 }
 
-/* @return whether any was thrown out */
+/* Throw out the members whose rows the store no longer has.
+ * @return whether there were any */
 static int throw_out_unseen(comet_presence_t *presence)
 {
     apr_size_t i;
@@ -278,7 +281,7 @@ static int throw_out_unseen(comet_presence_t *presence)
     return any;
 }
 
-/* Compare the store's rows with what this child has given to it. */
+/* Compare the store's rows with the rows that this child has written. */
 static apr_status_t compare(comet_presence_t *presence, comet_store_t *store,
                             int *removed)
 {
@@ -369,7 +372,7 @@ static int take_holder(void *baton, const comet_holder_t *holder)
     return 1;
 }
 
-/* Forget the leases that are no longer there. */
+/* Forget the leases that the store no longer has. */
 static void tidy_leases(comet_presence_t *presence)
 {
     apr_size_t kept = 0, i;
@@ -382,8 +385,8 @@ static void tidy_leases(comet_presence_t *presence)
     presence->lease_count = kept;
 }
 
-/* Begin all leases again after a time in which the store could not be reached:
- * nobody could renew a lease then. */
+/* If the store could not be reached for some time, let all leases start again:
+ * nobody could renew a lease in that time. */
 static void forgive_gap(comet_presence_t *presence, apr_time_t now)
 {
     apr_size_t i;
@@ -397,8 +400,8 @@ static void forgive_gap(comet_presence_t *presence, apr_time_t now)
     presence->looked_at = now;
 }
 
-/* Look at the leases, and remove some rows of one that has run out.  Several
- * children may do so at once. */
+/* Check the other leases, and remove some rows of one that has run out.
+ * Several children may do so at once. */
 static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
                                int *changed)
 {
@@ -455,7 +458,7 @@ static apr_status_t publish(comet_presence_t *presence, comet_store_t *store,
     *changed |= count > 0;
     presence->publishing = count == COMET_ONLINE_SLICE;
     if (presence->publishing) {
-        presence->publish_at = now; /* let publishers in, and go on */
+        presence->publish_at = now; /* continue soon: publishers go first */
     }
     return status;
 }
@@ -486,8 +489,8 @@ apr_status_t comet_presence_step(comet_presence_t *presence,
     return status;
 }
 
-/* The lock is not waited for: on prefork a signal handler may have interrupted
- * the thread that holds it, and waits for this one. */
+/* This must not wait for the lock.  On prefork, a signal handler may have
+ * interrupted the thread that holds the lock, and now waits for this thread. */
 apr_status_t comet_presence_end(comet_presence_t *presence,
                                 comet_store_t *store)
 {
@@ -504,6 +507,6 @@ apr_status_t comet_presence_end(comet_presence_t *presence,
     presence->holder.patience =
         presence->grace + (apr_interval_time_t)count * RETURN_USEC;
     status = comet_online_write(store, &presence->holder, 0, NULL, 0);
-    return status == APR_NOTFOUND ? APR_SUCCESS
-                                  : status; /* others removed it */
+    return status == APR_NOTFOUND ? APR_SUCCESS /* others removed the lease */
+                                  : status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A writer's start and its end. */
+/* Start and stop a writer. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,10 +11,10 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/** How long opening may wait for another program while it holds the bus's
- * lock. */
+/** How long the writer may wait for another program's lock while it opens the
+ * store and so holds the bus's lock. */
 #define OPEN_USEC 50000
-/** How long a step may take before the thread is taken to be stuck. */
+/** If a step takes this long, the thread counts as stuck. */
 #define STUCK_USEC 500000
 
 /* --- Life ------------------------------------------------------------- */
@@ -111,8 +111,8 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
     apr_int64_t deadline = comet_monotonic() + limit;
 
     atomic_store(&writer->stopping, 1);
-    /* if this runs in a signal handler, the interrupted publisher may have set
-     * `awake` without having raised the semaphore yet */
+    /* this may run in a signal handler that has interrupted a publisher after
+     * it set `awake`, but before it raised the semaphore */
     atomic_store(&writer->awake, 0);
     comet_writer_wake(writer);
     while (!atomic_load(&writer->ended)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here, as the store keeps it: each call goes to the engine. */
+/* The rows of presence in the store: each function calls the engine. */
 #include "store/online.h"
 
 #include "store/engine.h"

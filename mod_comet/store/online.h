@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/online.h
- * Who is here, as the store keeps it: a row for each child, channel and member
+ * Presence in the store: a row for each child, channel and member
  * (sql/presence.sql).  store/presence.h decides what is written.
  *
  * Errors are those of store/store.h.  For the functions that write, the caller
@@ -12,45 +12,45 @@
 
 #include "store/store.h"
 
-/** What is appended to a channel's name: the sibling channel that tells of its
- * members. */
+/** Appended to a channel's name, this gives the name of the sibling channel to
+ * which joins and leaves are published. */
 #define COMET_ONLINE_SUFFIX "/@online"
-/** The longest name of a channel that has room for COMET_ONLINE_SUFFIX. */
+/** The longest name of a channel to which COMET_ONLINE_SUFFIX can be
+ * appended. */
 #define COMET_ONLINE_CHANNEL_MAX_BYTES \
     (COMET_CHANNEL_MAX_BYTES - (int)sizeof(COMET_ONLINE_SUFFIX) + 1)
 /** The longest JSON about a member. */
 #define COMET_ONLINE_INFO_MAX_BYTES 2048
 
-/** A child, which holds rows as long as its beat changes. */
+/** A child that holds rows.  It keeps them as long as its beat changes. */
 typedef struct comet_holder_t {
     apr_int64_t id; /* random, above 0 */
     const char *host;
     int pid;
     apr_int64_t beat;
-    apr_interval_time_t patience; /* the child counts as gone when its beat is
-                                   * as old as this */
+    apr_interval_time_t patience; /* the child counts as gone if its beat has
+                                   * not changed for this long */
 } comet_holder_t;
 
-/** What changes in one channel of one holder. */
+/** A change of one row of a holder. */
 typedef struct comet_online_change_t {
     comet_text_t channel;
-    apr_int64_t most; /* up to how many members each join and each leave is
-                       * published (CometPresence's MAX); above it only their
-                       * number */
-    comet_text_t member; /* length 0: clients without a name */
+    apr_int64_t most; /* CometPresence's MAX: with up to this many members, each
+                       * join and each leave is published; with more, only the
+                       * number of members is */
+    comet_text_t member; /* length 0: the clients without a name */
     comet_text_t info; /* JSON about the member; data NULL: none */
-    apr_time_t since; /* when the member came */
-    /** How many clients without a name there are; or whether (1, 0) the member
-     * is here. */
+    apr_time_t since; /* when the member joined */
+    /** For clients without a name: how many there are.  For a member: 1 if it
+     * is online, otherwise 0. */
     apr_int64_t clients;
-    comet_timestamp_t read_at; /* up to where the member has read; 0: it has
-                                * not said so */
+    comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
 } comet_online_change_t;
 
 /** Called with a holder.  @return 0 to stop */
 typedef int comet_online_holder_cb(void *baton, const comet_holder_t *holder);
 
-/** A member of a channel; the texts are valid during a call. */
+/** A member of a channel.  The texts are valid during the callback. */
 typedef struct comet_online_member_t {
     comet_text_t channel;
     comet_text_t member;
@@ -64,19 +64,19 @@ typedef int comet_online_member_cb(void *baton,
 
 /** How many are in a channel. */
 typedef struct comet_online_totals_t {
-    apr_int64_t members; /* different ones */
+    apr_int64_t members; /* each is counted once */
     apr_int64_t most; /* as in comet_online_change_t */
     apr_int64_t anonymous; /* clients without a name */
 } comet_online_totals_t;
 
-/** The most rows or channels that one transaction handles.  Clients choose how
- * many there are, and publishers wait while it runs. */
+/** The most rows or channels that one transaction handles.  It is limited
+ * because publishers wait meanwhile, and clients decide how many rows there
+ * are. */
 #define COMET_ONLINE_SLICE 500
-/** For how many channels the store remembers that a member was there, besides
- * those where the member is now. */
+/** In how many channels the store remembers a member who has left them. */
 #define COMET_ONLINE_SEEN_MOST 10000
 
-/** What an engine does for the functions below. */
+/** An engine's implementation of the functions below. */
 typedef struct comet_online_engine_t {
     apr_status_t (*write)(comet_store_t *store, const comet_holder_t *holder,
                           int is_new, const comet_online_change_t *changes,
@@ -99,9 +99,9 @@ typedef struct comet_online_engine_t {
 /**
  * Raise a holder's beat, and make changes.  Joins and leaves are published.
  * @param holder  its ->beat is not used
- * @param is_new  whether the store gets it now
- * @return APR_NOTFOUND: the store does not have the holder, which another child
- *         took for dead, and nothing was changed
+ * @param is_new  whether this call adds the holder to the store
+ * @return APR_NOTFOUND: nothing was changed, since the store does not have the
+ *         holder any more: another child took it for dead
  */
 apr_status_t comet_online_write(comet_store_t *store,
                                 const comet_holder_t *holder, int is_new,
@@ -110,13 +110,14 @@ apr_status_t comet_online_write(comet_store_t *store,
 
 /**
  * Remove some rows of a holder that has gone; the last call removes the holder,
- * too.  A member that no other child has a row for thereby leaves the channel.
- * @param more  set to whether there are more
+ * too.  A member leaves the channel if no other child has a row for it.
+ * @param more  set to whether there are more rows
  */
 apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
                                 int *more);
 
-/** Publish the number of members of each channel where that number has changed.
+/** Publish the numbers of members and of other clients of the channels in which
+ * they have changed.
  * @param count  set to how many channels there were; COMET_ONLINE_SLICE: there
  *               may be more */
 apr_status_t comet_online_publish(comet_store_t *store, int *count);
@@ -126,7 +127,7 @@ apr_status_t comet_online_holders(comet_store_t *store,
                                   comet_online_holder_cb *callback,
                                   void *baton);
 
-/** List the members that a holder has rows of.  Their ->info is not set.
+/** List the members for which a holder has rows.  Their ->info is not set.
  * @return APR_NOTFOUND: the store does not have the holder */
 apr_status_t comet_online_rows(comet_store_t *store, apr_int64_t holder,
                                comet_online_member_cb *callback, void *baton);
@@ -146,10 +147,10 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
 /**
  * Count the messages of a channel that a member has not read.  Call it within a
  * view.
- * @param limit  the count stops at this number
- * @param read_at  OUT: how far the member has read; 0: it has set no mark
+ * @param limit    the count stops at this number
+ * @param read_at  OUT: how far the member has read; 0: unknown
  * @param count    OUT
- * @return as above
+ * @return APR_ENOENT: the store is not ready yet
  */
 apr_status_t comet_online_unread(comet_store_t *store, comet_text_t channel,
                                  comet_text_t member, apr_size_t limit,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: seats, and the table of members that they make. */
+/* Presence: the seats of clients, and the table of members made from them. */
 #include "store/presence_priv.h"
 
 #include <stdlib.h>
@@ -184,8 +184,7 @@ static int is_storable(comet_text_t channel)
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
 }
 
-/* A copy of the visitor.  A name that the store cannot hold is left out, and so
- * is such an info. */
+/* Copy a visitor, without a name or an info that the store cannot hold. */
 static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 {
     comet_visitor_t storable = *visitor;
@@ -200,7 +199,7 @@ static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 }
 
 /* Count one more channel that a client enters.
- * @return whether it may */
+ * @return whether its allowance permits this */
 static int spend_locked(comet_presence_t *presence,
                         const comet_visitor_t *visitor)
 {
@@ -225,8 +224,8 @@ static int spend_locked(comet_presence_t *presence,
 }
 
 /* Find the entry of a client in a channel, or make it.
- * @return NULL: there is no memory; or, with @a limited set, the client has
- *         entered too many channels */
+ * @param limited  OUT: whether the client has entered too many channels
+ * @return NULL: there is no memory, or @a limited is set */
 static comet_entry_t *find_or_make_locked(comet_presence_t *presence,
                                           const comet_room_t *room,
                                           const comet_visitor_t *visitor,

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/presence.h
- * Who is here: the clients that wait in this child, counted by channel and
- * member.  The store has one row for each child, channel and member
- * (store/online.h), so a row is written when a member comes or goes, and not
- * for each connection or poll.
+ * Presence: the clients that wait in this child, counted by channel and member.
+ * The store has one row for each child, channel and member (store/online.h).
+ * So it is written to when a member joins or leaves, and not for each
+ * connection or poll.
  *
  * Rules:
- * 1. the first client of a member adds the child's row.  When the last one has
- *    left, the row stays for the grace: a client that polls or reconnects is
- *    here all the time.  A client that comes back in another child has that
- *    child's row before this one's is deleted, so nobody sees it leave;
- * 2. a child that ends deletes nothing.  Its lease runs out, as that of a child
- *    that was killed does: other children notice that its beat stays the same,
- *    by their own steady clocks, and remove its rows;
+ * 1. the first client of a member adds the child's row.  When the last client
+ *    has left, the row stays for the grace: so a client that polls or
+ *    reconnects stays online.  If it reconnects to another child, that child's
+ *    row is added before this child's row is deleted, so nobody sees the member
+ *    leave;
+ * 2. a child that ends deletes no row.  Its lease runs out, as if the child was
+ *    killed: other children notice, by their own monotonic clocks, that its
+ *    beat stays the same, and remove its rows;
  * 3. each write also checks that the child still has its lease.  A child that
- *    was taken for dead takes another one, and enters its members again;
- * 4. a row that somebody else has deleted means that its member was thrown out:
- *    the seats of its clients are revoked;
- * 5. a client that comes and goes again in the same channels costs nothing, by
- *    rule 1.  One that names ever new channels may enter COMET_PRESENCE_BURST
- *    at once and COMET_PRESENCE_RATE a second in each child; beyond that it is
- *    not here.
+ *    was taken for dead takes a new lease, and writes its members again;
+ * 4. if somebody else has deleted a row, its member was thrown out: the seats
+ *    of the member's clients are revoked;
+ * 5. by rule 1, a client that comes and goes in the same channels writes
+ *    nothing.  A client that names ever new channels may enter
+ *    COMET_PRESENCE_BURST of them at once, and COMET_PRESENCE_RATE a second, in
+ *    each child.  In channels beyond that it does not count as online.
  *
- * The writer's thread does all that writes and reads (store/writer.h).  The
- * lock is a leaf, and is held for moments only.
+ * Only the writer's thread reads and writes the store (store/writer.h).  The
+ * lock is a leaf, and is held only for moments.
  */
 #ifndef COMET_PRESENCE_H
 #define COMET_PRESENCE_H
@@ -39,8 +40,8 @@ typedef struct comet_presence_t comet_presence_t;
 /** A channel that a client is in. */
 typedef struct comet_room_t {
     comet_text_t channel;
-    apr_int64_t most; /* up to how many members each join and each leave is
-                       * published */
+    apr_int64_t most; /* with up to this many members, each join and each leave
+                       * is published */
 } comet_room_t;
 
 /** How many channels one client may newly enter at once, and in a second. */
@@ -50,19 +51,22 @@ typedef struct comet_room_t {
 /** Who a client is. */
 typedef struct comet_visitor_t {
     comet_text_t member; /* its user.  A name that is empty, longer than
-                          * COMET_AUTHOR_MAX_BYTES or has a NUL counts as none */
-    comet_text_t info; /* JSON about the user; data NULL: none.  It is left out
-                        * where it is too long */
-    comet_text_t address; /* identifies a client without a name for rule 5 */
+                          * COMET_AUTHOR_MAX_BYTES or has a NUL counts as
+                          * none */
+    comet_text_t info; /* JSON about the user; data NULL: none.  If it is too
+                        * long, it is left out */
+    comet_text_t address; /* for rule 5: identifies a client without a name */
 } comet_visitor_t;
 
-/** The record that a client is here.  It lives until comet_presence_leave(). */
+/** The record that a client is online.  It lives until
+ * comet_presence_leave(). */
 typedef struct comet_seat_t comet_seat_t;
 
 typedef struct comet_presence_config_t {
-    const comet_store_config_t *store; /* outlives the presence, as the bus */
+    const comet_store_config_t *store; /* this and the bus outlive the
+                                        * presence */
     comet_bus_t *bus;
-    const atomic_int *stopping; /* [atomic] the child ends */
+    const atomic_int *stopping; /* [atomic] the child is ending */
     /** Called when there is something to write soon.  Any thread. */
     void (*wake)(void *baton);
     /** Called when a client may not enter a channel (rule 5); or NULL.  Any
@@ -79,17 +83,17 @@ void comet_presence_free(comet_presence_t *presence);
 
 /**
  * Note that a client waits.
- * @param rooms  copied.  Left out are rooms whose names are too long, and rooms
- *               beyond the client's allowance (rule 5)
- * @return NULL: there is no memory, or no room
+ * @param rooms  copied.  Rooms whose names are too long, and rooms beyond the
+ *               client's allowance (rule 5), are left out
+ * @return NULL: there is no memory, or no room was entered
  * Any thread.
  */
 comet_seat_t *comet_presence_enter(comet_presence_t *presence,
                                    const comet_room_t *rooms, apr_size_t count,
                                    const comet_visitor_t *visitor);
 
-/** Note that the client waits no more.  NULL is ignored.  Any thread; while the
- * child ends it does nothing, so a signal handler may call it then. */
+/** Note that the client no longer waits.  NULL is ignored.  Any thread.  While
+ * the child ends this does nothing, so a signal handler may call it then. */
 void comet_presence_leave(comet_seat_t *seat);
 
 /**
@@ -107,15 +111,16 @@ apr_status_t comet_presence_mark(comet_presence_t *presence,
                                  const comet_visitor_t *visitor,
                                  comet_timestamp_t read_at);
 
-/** [atomic] Becomes non-zero when the client's member was thrown out.  NULL for
- * no seat.  It lives as long as the seat. */
+/** Get the flag that becomes non-zero when the client's member is thrown out.
+ * It lives as long as the seat.
+ * @return [atomic]; NULL for no seat */
 const atomic_int *comet_presence_revoked(const comet_seat_t *seat);
 
-/** Whether a message tells that somebody was thrown out.  Any thread. */
+/** Whether a message says that a member was thrown out.  Any thread. */
 int comet_presence_is_notice(const comet_message_t *message);
 
-/** Look soon whether members of this child were thrown out.  Any thread; takes
- * no lock. */
+/** Make the writer's thread check soon whether members of this child were
+ * thrown out.  Any thread; takes no lock. */
 void comet_presence_notice(comet_presence_t *presence);
 
 /* What follows is for the writer's thread. */
@@ -124,18 +129,18 @@ void comet_presence_notice(comet_presence_t *presence);
 apr_time_t comet_presence_due(comet_presence_t *presence);
 
 /**
- * Write what has changed, renew the lease, and look after the other children's.
- * The caller holds the write lock.
- * @param removed  set to whether members may have been thrown out: then
- *                 earlier decisions about them no longer hold
+ * Write what has changed, renew the lease, and remove rows of other children
+ * whose leases have run out.  The caller holds the write lock.
+ * @param removed  set to whether members may have been thrown out; if so,
+ *                 earlier decisions about what they may read no longer hold
  * @param changed  set to whether the store has changed
  */
 apr_status_t comet_presence_step(comet_presence_t *presence,
                                  comet_store_t *store, int *removed,
                                  int *changed);
 
-/** The child ends: leave its rows for as long as its clients need to come back.
- * The caller holds the write lock. */
+/** Call this when the child ends.  Its rows stay for as long as its clients
+ * need to reconnect.  The caller holds the write lock. */
 apr_status_t comet_presence_end(comet_presence_t *presence,
                                 comet_store_t *store);
 

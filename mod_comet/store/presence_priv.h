@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/presence_priv.h
- * Inside presence: its table of members, which presence.c keeps for the clients
- * and lease.c, in the writer's thread, brings into the store.
+ * Inside presence: its table of members.  presence.c changes the table when
+ * clients come and go; lease.c, in the writer's thread, writes it to the store.
  *
- * An entry is `dirty` while the store may have something else than what is
- * wanted.  It is freed when it is clean, and neither wanted nor stored.
+ * An entry is `dirty` while the store may differ from what is wanted.  An entry
+ * is freed when it is not dirty, not stored, and has no client.
  */
 #ifndef COMET_PRESENCE_PRIV_H
 #define COMET_PRESENCE_PRIV_H
@@ -19,8 +19,8 @@
 /** How many changes one transaction makes. */
 #define COMET_PRESENCE_CHANGES 500
 
-/** How many allowances there are for entering channels.  With more clients than
- * that, some share one. */
+/** How many allowances there are for entering channels.  Clients whose hashes
+ * collide share one. */
 #define COMET_PRESENCE_CLIENTS 16384
 
 typedef struct comet_sitting_t comet_sitting_t;
@@ -29,23 +29,23 @@ typedef struct comet_sitting_t comet_sitting_t;
 typedef struct comet_entry_t comet_entry_t;
 struct comet_entry_t {
     comet_entry_t *next; /* in its bucket */
-    TAILQ_ENTRY(comet_entry_t) link; /* in dirty, if it is */
+    TAILQ_ENTRY(comet_entry_t) link; /* in the list of dirty entries */
     LIST_HEAD(, comet_sitting_t) sitting;
-    comet_timer_t grace; /* runs after the last client has left; until it fires,
+    comet_timer_t grace; /* runs after clients have left; until it fires,
                           * ->wanted is not lowered */
     apr_int64_t clients; /* how many wait now */
-    apr_int64_t wanted; /* what the store should have: a number of clients, or 1
-                         * for a member */
-    apr_int64_t stored;
+    apr_int64_t wanted; /* what the store should have: for a member 1 or 0; for
+                         * clients without a name, how many they are */
+    apr_int64_t stored; /* what the store has */
     comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
     comet_timestamp_t read_stored;
     int dirty;
     int in_flight; /* the writer's thread is writing it */
-    unsigned seen; /* the last round of comparing that has found its row */
+    unsigned seen; /* the last round of comparing that found the entry's row */
     apr_int64_t most;
     apr_time_t since;
     apr_uint32_t hash;
-    comet_text_t channel, member, info; /* in the same block */
+    comet_text_t channel, member, info; /* in the entry's block of memory */
 };
 
 /** A client in one of its rooms. */
@@ -62,13 +62,13 @@ struct comet_seat_t {
     comet_sitting_t sitting[];
 };
 
-/** Another child's lease, as this one has seen it. */
+/** Another child's lease, as this child has seen it. */
 typedef struct comet_lease_t {
     apr_int64_t holder;
     apr_int64_t beat;
     apr_interval_time_t patience;
     apr_time_t since; /* when its beat was seen to change */
-    unsigned seen; /* the last look that has found it */
+    unsigned seen; /* the last look that found the lease */
 } comet_lease_t;
 
 struct comet_presence_t {
@@ -79,22 +79,24 @@ struct comet_presence_t {
     apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
     comet_wheel_t wheel; /* [lock] the timers of graces */
-    apr_time_t *due; /* [lock] of each client, by its hash (base/rate.h), by
+    apr_time_t *due; /* [lock] the allowances for entering channels
+                      * (base/rate.h), by the hash of the client; by
                       * comet_monotonic() */
     int hurried; /* [lock] a member is dirty, and the thread was woken for it */
     atomic_int noticed; /* [atomic] compare the rows soon */
     /* the rest: [writer's thread] */
-    comet_holder_t holder; /* ->id 0: it has no lease */
-    int is_new; /* the store does not have it yet */
+    comet_holder_t holder; /* ->id 0: this child has no lease */
+    int is_new; /* the store does not have the holder yet */
     char host[256];
-    apr_time_t write_at; /* changes are written no earlier */
-    apr_time_t numbers_at; /* those of clients without a name */
+    apr_time_t write_at; /* changes are not written before this time */
+    apr_time_t numbers_at; /* the same for the numbers of clients without a
+                            * name */
     apr_time_t renew_at, look_at, compare_at, publish_at;
-    apr_time_t looked_at; /* when the leases could be read last; 0: never */
-    int publishing; /* more numbers have to be published at once */
+    apr_time_t looked_at; /* when the leases were last read; 0: never */
+    int publishing; /* more numbers must be published at once */
     apr_time_t notice_at; /* a notice makes the thread compare rows, but not
                            * before this time */
-    apr_time_t step_at; /* no step before that: the last one has failed */
+    apr_time_t step_at; /* after a failure: no step before this time */
     comet_lease_t *leases;
     apr_size_t lease_count, lease_room;
     unsigned round;
@@ -102,16 +104,18 @@ struct comet_presence_t {
     comet_online_change_t changes[COMET_PRESENCE_CHANGES];
 };
 
-/* The caller holds the lock in all that follows. */
+/* The caller of the functions below holds the lock. */
 
-/** Find an entry.  @param make  whether to make one that is not there
+/** Find an entry.
+ * @param make  whether to make the entry if there is none
  * @return NULL: there is none, or no memory */
 comet_entry_t *comet_presence_find_locked(comet_presence_t *presence,
                                           comet_text_t channel,
                                           comet_text_t member,
                                           comet_text_t info, int make);
 
-/** Note that an entry may differ from the store, or free it if it is over. */
+/** Note whether an entry differs from the store, and free it if it is no longer
+ * needed. */
 void comet_presence_touch_locked(comet_presence_t *presence,
                                  comet_entry_t *entry);
 

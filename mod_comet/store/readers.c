@@ -5,13 +5,13 @@
 #include <pthread.h>
 
 /** If all places are taken and no connection was opened or given back for this
- * long, the store counts as hanging.  The first callers wait for at most this
- * time; later ones are refused at once. */
+ * long, the store counts as hanging.  Callers then wait no longer, and later
+ * callers are refused at once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
-/** For how long after a look a connection is taken to lead to the store still.
- * A look takes three system calls, a tenth of a short request's time. */
+/** How long the answer of comet_store_is_usable() is used again.  The check
+ * takes three system calls, a tenth of a short request's time. */
 #define LOOK_USEC 1000
 
 struct comet_readers_t {
@@ -22,8 +22,8 @@ struct comet_readers_t {
     apr_size_t taken; /* [lock] <= places */
     apr_time_t moved_at; /* [lock] when a connection was opened or given back,
                           * or the first place was taken */
-    int fails; /* [lock] the last use of a connection failed by the store's
-                * fault, which is no sign of life */
+    int fails; /* [lock] the last use of a connection failed because of the
+                * store, so it is no sign that the store works */
     apr_size_t count; /* [lock] */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
@@ -45,7 +45,8 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
     return failed ? failed : comet_condition_init(&made->vacated);
 }
 
-/* @return whether there was a place in time */
+/* Wait for a place, and take it.
+ * @return whether there was one in time */
 static int seize_place(comet_readers_t *readers)
 {
     apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
@@ -68,7 +69,8 @@ static int seize_place(comet_readers_t *readers)
     return seized;
 }
 
-/* Note whether the store has answered.  A failed request, too, was answered. */
+/* Note whether the store has answered.  A request that failed by its own fault
+ * was answered, too. */
 static void note_answer_locked(comet_readers_t *readers, apr_status_t status)
 {
     readers->fails = comet_store_is_at_fault(status);
@@ -99,7 +101,7 @@ static comet_store_t *pop(comet_readers_t *readers)
     return store;
 }
 
-/* An idle connection that still leads to the store, or else a new one. */
+/* Find an idle connection that is still usable, or open a new one. */
 static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 {
     apr_status_t status;

@@ -13,8 +13,8 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Called in child_init, the only time that it allocates from @a pool.  Opens
- * nothing.
+ * Call this in child_init: later nothing is allocated from @a pool.  It opens
+ * no connection.
  * @param keep    how many idle connections stay open at most
  * @param places  how many connections may be in use at a time; at least 1
  */
@@ -24,25 +24,26 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
                                   apr_pool_t *pool);
 
 /**
- * Take a connection to the store that is at its place now.  While all places
- * are taken the caller waits for at most a second.  It is refused earlier if no
- * connection was opened or given back for 500 ms, because the store hangs then.
- * @param store  set; the caller's until it is returned
- * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; or why the store
- *         cannot be opened.  Any thread.
+ * Take a connection to the store that is now at its place.  While all places
+ * are taken, the caller waits for at most a second.  The caller is refused
+ * earlier if no connection was opened or given back for 500 ms, because then
+ * the store hangs.
+ * @param store  OUT: the connection, which the caller owns until it is returned
+ * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; otherwise why the
+ *         store cannot be opened.  Any thread.
  */
 apr_status_t comet_readers_take(comet_readers_t *readers,
                                 comet_store_t **store);
 
 /**
  * Give a connection back.
- * @param store  NULL: none was taken; nothing is done
- * @param status  how its use ended: after a failure the connection is closed
+ * @param store   NULL: none was taken, and nothing is done
+ * @param status  how its use ended; after a failure the connection is closed
  */
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
 
-/** Close the idle connections.  Call it when no thread takes connections any
+/** Close the idle connections.  Call this when no thread takes connections any
  * more. */
 void comet_readers_close(comet_readers_t *readers);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls of the message log: each goes to the engine of its connection. */
+/* The functions of the message log: each calls the engine of its connection. */
 #include "store/engine.h"
 
 #include <apr_sha1.h>
@@ -232,7 +232,7 @@ apr_status_t comet_store_append(comet_store_t *store,
     apr_size_t i;
 
     for (i = 0; i < count; i++) {
-        /* a rule that is set always changes a row, unless there is no room */
+        /* setting a rule changes a row, unless there are too many rules */
         if (groups[i]->rule.pattern.data && !groups[i]->rule.is_removed
             && groups[i]->result == APR_NOTFOUND) {
             groups[i]->result = COMET_EFULL;
@@ -289,8 +289,8 @@ static void add_to_hash(apr_sha1_ctx_t *sha1, comet_text_t text)
 {
     char length[24];
 
-    /* the length of each text goes first, so that different lists of texts are
-     * hashed as different bytes */
+    /* hash the length of each text first: otherwise different lists of texts
+     * could give the same bytes */
     snprintf(length, sizeof(length), "%lu:", (unsigned long)text.length);
     apr_sha1_update(sha1, length, (unsigned)strlen(length));
     if (text.length) {

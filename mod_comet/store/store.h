@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/store.h
- * The message log: the truth that everything else only caches or hints at.
+ * The message log.  Only the log is authoritative: everything else caches it,
+ * or is a hint.
  *
  * A connection belongs to one thread at a time and is opened after fork.
- * Readers never wait for writers, and they hold no transaction while anything
- * is sent.  The caller serialises the writers (comet_bus_lock()).
+ * Readers never wait for writers, and hold no transaction while anything is
+ * sent to a client.  The callers serialise the writers (comet_bus_lock()).
  *
  * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
- * COMET_EALIASED (to write only), COMET_EUNSURE, COMET_ELOCKED,
- * COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
- * EMFILE or ENFILE (no descriptor is left, for a while), APR_TIMEUP (no answer
- * in time), APR_EACCES (the server refuses this user), or APR_EGENERAL for
- * anything else; comet_store_error() has the engine's words.
+ * COMET_EALIASED (only calls that write), COMET_EUNSURE, COMET_ELOCKED,
+ * COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM, EMFILE or ENFILE (no descriptor is
+ * left for now), APR_TIMEUP (no answer in time), APR_EACCES (the database
+ * server refuses this user), or APR_EGENERAL for anything else.
+ * comet_store_error() returns the engine's own error text.
  */
 #ifndef COMET_STORE_H
 #define COMET_STORE_H
@@ -29,7 +30,7 @@ typedef struct comet_engine_t comet_engine_t; /* store/engine.h */
 /** Where a store is. */
 typedef struct comet_place_t {
     const comet_engine_t *engine;
-    const char *name; /* for logs, errors and the status page: no secrets */
+    const char *name; /* for logs, errors and the status page; has no secrets */
     const char *key; /* equal for places that are the same store */
     const void *own; /* the engine's data of this place */
 } comet_place_t;
@@ -43,10 +44,11 @@ typedef struct comet_store_config_t {
     apr_interval_time_t retain_age; /* messages up to this age are kept; 0:
                                      * all */
     int search; /* CometSearch: an index of words is kept */
-    int deletions; /* CometDeletions: clients are told of deleted messages */
-    /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
+    int deletions; /* CometDeletions: clients are told when a message is
+                    * deleted */
+    /** CometPresenceGrace; 0: CometPresence is not used. */
     apr_interval_time_t presence_grace;
-    /** CometPresenceMemory: how long after leaving a member is forgotten. */
+    /** CometPresenceMemory: how long a member is remembered after leaving. */
     apr_interval_time_t presence_memory;
 } comet_store_config_t;
 
@@ -54,14 +56,14 @@ typedef struct comet_store_t comet_store_t; /* one connection */
 
 typedef enum {
     COMET_STORE_READ,
-    COMET_STORE_READ_AT_ONCE, /* to read in the hub's thread, which waits for
-                               * locks for 5 ms at most */
+    COMET_STORE_READ_AT_ONCE, /* for the hub's thread: waits for a lock for at
+                               * most 5 ms */
     COMET_STORE_WRITE
 } comet_store_mode_e;
 
-/** Values of which one changes whenever the log does. */
+/** The state of the log: at least one value changes whenever the log does. */
 typedef struct comet_store_state_t {
-    comet_timestamp_t last; /* the highest timestamp ever given */
+    comet_timestamp_t last; /* the highest timestamp ever assigned */
     apr_int64_t erased; /* grows with every message removed */
 } comet_store_state_t;
 
@@ -73,16 +75,17 @@ typedef struct comet_store_state_t {
 typedef int comet_store_cb(void *baton, comet_message_t *message);
 
 /**
- * Open a connection.  WRITE creates the store where there is none and brings
- * its schema up to date; READ expects that to be done.  A store that belongs
- * to another program is never changed.
- * For WRITE the caller holds the write lock.
+ * Open a connection.  WRITE creates the store if it does not exist, and brings
+ * its schema up to date; for READ, a writer must have done so before.  A file
+ * that belongs to another program is never changed.  For WRITE the caller holds
+ * the write lock.
  * @param store    set to the connection, owned by the caller; NULL on failure
- *                 (comet_store_error(NULL) then has the engine's words)
+ *                 (then comet_store_error(NULL) returns the error text)
  * @param config   must outlive the connection
  * @param stopping [atomic] when non-zero, waiting for a lock ends at once;
  *                 may be NULL
- * @return as above, and for READ APR_ENOENT: no writer has made it yet
+ * @return a status as above; for READ also APR_ENOENT: no writer has created
+ *         the store yet
  */
 apr_status_t comet_store_open(comet_store_t **store,
                               const comet_store_config_t *config,
@@ -90,8 +93,8 @@ apr_status_t comet_store_open(comet_store_t **store,
                               const atomic_int *stopping);
 
 /**
- * Whether a status is the store's own failure, rather than the request's, and
- * not merely a store that does not exist yet.  Any thread.
+ * Whether a status is a failure of the store.  It is not if the request is at
+ * fault, or if the store does not exist yet.  Any thread.
  */
 int comet_store_is_at_fault(apr_status_t status);
 
@@ -99,27 +102,28 @@ int comet_store_is_at_fault(apr_status_t status);
 void comet_store_close(comet_store_t *store);
 
 /**
- * The engine's words for the last failure; valid until the next call.
- * @param store  NULL: the last comet_store_open() that failed in this thread
+ * Get the engine's error text for the last failure, valid until the next call.
+ * @param store  NULL: of the last comet_store_open() that failed in this thread
  */
 const char *comet_store_error(const comet_store_t *store);
 
-/** How old an answer of comet_store_is_usable() may be for a connection that is
- * used all the time, in microseconds. */
+/** For a connection that is in constant use: how old an answer of
+ * comet_store_is_usable() may be, in microseconds. */
 #define COMET_STORE_LATELY APR_INT64_C(5000)
 
 /**
- * Whether the connection still leads to the store at its place.  It does not
- * when the store was moved or replaced meanwhile, or when it could only be read
- * on opening and can be written now: close the connection and open another.
- * @param within  microseconds; an answer that is not older is good enough, and
- *                costs no system call.  0: ask now
+ * Whether the connection is still the right one for the store at its place.  It
+ * is not if the store was moved or replaced meanwhile, or if the store was
+ * read-only on opening and is writable now: then close the connection and open
+ * another.
+ * @param within  microseconds; an earlier answer that is not older than this is
+ *                returned again, without a system call.  0: check now
  */
 int comet_store_is_usable(comet_store_t *store, apr_interval_time_t within);
 
-/** Whether a connection may stay open while nobody uses it.  One that found the
- * store read-only may not: it keeps this process from opening any that can
- * write. */
+/** Whether a connection may stay open while nobody uses it.  A connection that
+ * found the store read-only may not: while it is open, this process cannot open
+ * a connection that can write. */
 int comet_store_may_idle(const comet_store_t *store);
 
 /** A fingerprint of the log's latest commit.  Only the engine knows what its
@@ -130,65 +134,65 @@ typedef struct comet_tally_t {
 } comet_tally_t;
 
 /**
- * Find out, without a system call, whether any process has committed.  A commit
- * in any process has changed the tally by the time it returns.
+ * Get the current tally, without a system call.  By the time a commit returns,
+ * in any process, it has changed the tally.
  * @param tally  OUT
- * @return 0: it cannot be told; read the store
+ * @return 0: the tally is not known; read the store instead
  */
 int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
 
 /** What reading may cost. */
 typedef struct comet_budget_t {
-    /** CPU time; several readings may share one allowance.  It must live until
-     * the next call of comet_store_limit().  One reading may take five times as
-     * much real time, since the thread may wait for the disk or for a busy
-     * machine.  NULL: no limit. */
+    /** The CPU time; several readings may share one allowance.  It must live
+     * until the next call of comet_store_limit().  A reading may take five
+     * times as much real time, since the thread may wait for the disk, or the
+     * machine may be busy.  NULL: no limit. */
     comet_allowance_t *cpu;
     /** Whether the client has gone; NULL: the client is assumed to be there. */
     int (*is_gone)(void *baton);
     void *baton;
     apr_interval_time_t look_every; /* how often is_gone() is asked */
-    /** How long one comet_store_read() may take.  Then it ends early, without an
-     * error.  0: it reads to its end. */
+    /** How long one comet_store_read() may take.  After that it ends early,
+     * without an error.  0: it has no such limit. */
     apr_interval_time_t part;
-    /** Set by a comet_store_read() that ends early: it has read everything up to
-     * this timestamp.  Otherwise it stays as it is. */
+    /** Set by a comet_store_read() that ends early: it has read everything up
+     * to this timestamp.  Otherwise unchanged. */
     comet_timestamp_t *until;
 } comet_budget_t;
 
 /**
- * Limit the cost of all reading from now on.  A call that exceeds the limit
- * fails with COMET_ECOSTLY, or with COMET_EGONE if is_gone() says so; the
- * messages it has handed over before are correct.  Call it on the connection's
- * thread, which also runs is_gone().
+ * Limit the cost of all reading from now on.  A read that exceeds the limit
+ * fails with COMET_ECOSTLY; if the client has gone, it fails with COMET_EGONE.
+ * The messages that it has handed over before are correct.  Call this function
+ * on the connection's thread, which also calls is_gone().
  * @param budget  copied; its baton must live until the next call of this
  *                function.  NULL: no limit
  */
 void comet_store_limit(comet_store_t *store, const comet_budget_t *budget);
 
 /**
- * Find the state of the log without a view, and without a system call.
- * @param state  OUT, if it is known
+ * Get the state of the log without a view, and without a system call.
+ * @param state  OUT, if the function does not return 0
  * @return 0: somebody has committed since this connection's last view, or the
  *         engine cannot tell
  */
 int comet_store_glance(comet_store_t *store, comet_store_state_t *state);
 
 /**
- * Begin a consistent view of the log; end it before anything is sent.
- * On failure no view is open.
+ * Begin a consistent view of the log.  End it before anything is sent to a
+ * client.  After a failure no view is open.
  */
 apr_status_t comet_store_begin(comet_store_t *store,
                                comet_store_state_t *state);
 void comet_store_end(comet_store_t *store);
 
-/** Read (last, erased) alone, which takes 3 microseconds. */
+/** Read the state of the log, without a view. */
 apr_status_t comet_store_state(comet_store_t *store,
                                comet_store_state_t *state);
 
 /**
  * Find where a replay of @a count messages starts.
- * @param cursor  set to the timestamp just before the first of them; 0 when the
+ * @param cursor  set to the timestamp just before the first of them; 0 if the
  *                selection has no more than @a count messages
  * @param any     set to whether the selection has any message
  */
@@ -198,16 +202,17 @@ apr_status_t comet_store_replay(comet_store_t *store,
                                 int *any);
 
 /**
- * Find the highest timestamp that retention has removed from any channel that
- * the selection names.
- * @param floor  set to it; 0: retention has removed nothing
+ * Find the floor of a selection: the highest timestamp that retention has
+ * removed from any channel that the selection names.
+ * @param floor  OUT; 0: retention has removed nothing
  */
 apr_status_t comet_store_floor(comet_store_t *store,
                                const comet_selection_t *selection,
                                comet_timestamp_t *floor);
 
-/** Read at most @a limit of a selection's messages after a cursor, in order of
- * timestamp.  Channels that the selection's prefixes cover are included. */
+/** Read at most @a limit of a selection's messages after a cursor, in the order
+ * of their timestamps.  The selection's prefixes include all channels that they
+ * cover. */
 apr_status_t comet_store_read(comet_store_t *store,
                               const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
@@ -217,8 +222,9 @@ apr_status_t comet_store_read(comet_store_t *store,
  * Read a page: the newest of a selection's messages with
  * after < timestamp < before.  A page has at most @a limit and COMET_LIMIT_MAX
  * messages.  Their bodies take less than COMET_BATCH_BYTES, so that they fit
- * into a batch; but a page has at least one message, however long that is.
- * Only an empty page is the end of the history: a short one need not be.
+ * into a batch; but if there are messages, the page has at least one, however
+ * long that is.  Only an empty page means the end of the history; a short page
+ * does not.
  * @param before    COMET_TIMESTAMP_MAX: start with the newest message
  * @param callback  gets the oldest message of the page first
  */
@@ -228,26 +234,28 @@ apr_status_t comet_store_page(comet_store_t *store,
                               apr_size_t limit, comet_store_cb *callback,
                               void *baton);
 
-/** How many words a search may have, as the index counts them: "foo-bar" is two
- * words, and a repeated word counts once. */
+/** How many words a search may have.  They are counted as the index does:
+ * "foo-bar" is two words, and a repeated word counts once. */
 #define COMET_WORDS_MAX 16
 
 /**
  * Read a page as comet_store_page() does, of those messages that contain all
  * the words.  Case, order and diacritics do not matter.
  *
- * A search whose budget (comet_store_limit()) runs out does not fail: it hands
- * over what it has found and says where the next search continues.  It looks
- * through the newest messages of the selection first, so that each search makes
- * progress, however frequent the words are.  It keeps no view of the log open
- * for longer than half of the budget's CPU time, and only for a moment where the
- * log has grown long and waits for its readers.  The caller has no view open.
+ * If the budget (comet_store_limit()) runs out, a search does not fail: it
+ * hands over what it has found and says where the next search continues.  A
+ * search reads the newest messages of the selection first, so it makes progress
+ * however frequent the words are.  It keeps no view of the log open for longer
+ * than half of the budget's CPU time.  If the log has grown long, and can
+ * shrink only when readers close their views, it keeps a view open only for a
+ * moment.  The caller has no view open.
  * @param words  separated by spaces and matched literally; a trailing star
  *               matches any word with that prefix ("deplo*")
- * @param rest   set to where the next search continues: nothing before this
- *               timestamp was looked at.  0: the page is complete
- * @return COMET_ENOSEARCH: the store keeps no index; APR_ENOENT: the index is
- *         not there yet; COMET_EINVALID: there is no word, or there are more
+ * @param rest   set to where the next search continues: this search has not
+ *               looked at messages before this timestamp.  0: the page is
+ *               complete
+ * @return COMET_ENOSEARCH: the store keeps no index; APR_ENOENT: the index does
+ *         not exist yet; COMET_EINVALID: there is no word, or there are more
  *         than COMET_WORDS_MAX; COMET_ECOSTLY: the budget ran out before the
  *         first message; COMET_EGONE
  */
@@ -274,22 +282,21 @@ apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
                                   comet_store_channel_cb *callback,
                                   void *baton);
 
-/** What the channels of a pattern keep, in place of what CometRetain says (the
- * table channel_retention). */
+/** A rule: what the channels of a pattern keep, instead of what CometRetain
+ * says (the table channel_retention). */
 typedef struct comet_rule_t {
-    comet_text_t
-        pattern; /* a channel's name, or a prefix and a star; data NULL:
-                           * no rule */
+    /** A channel's name, or a prefix and a star; data NULL: no rule. */
+    comet_text_t pattern;
     apr_int64_t keep_count; /* messages of each channel; 0: no limit */
     apr_int64_t keep_age_sec; /* seconds; 0: no limit */
-    int is_removed; /* the rule for this pattern is removed */
+    int is_removed; /* remove the rule of this pattern, instead of setting it */
 } comet_rule_t;
 
 /** The highest number of messages that a rule keeps. */
 #define COMET_RULE_COUNT_MAX APR_INT32_MAX
 
-/** The most rules that groups may set. Upkeep compares each channel with all of
- * them. */
+/** The most rules that moderators may set: upkeep compares each channel with
+ * all of them. */
 #define COMET_RULES_MOST 1000
 
 /** Called with a rule, whose text is valid during the call.
@@ -312,49 +319,49 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
                               void *baton);
 
 /**
- * Find the cursor with at most @a count messages of all channels after it: a
- * ring of recent messages is filled from there.
+ * Find the cursor after which all channels together have at most @a count
+ * messages.  A ring of recent messages is filled from there.
  */
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
 
 /**
- * Find the newest message that was published with an id of its own
- * (comet_update_t).
+ * Find the newest message whose publisher gave it this id
+ * (comet_update_t.event).
  * @param timestamp  set to its timestamp; 0: there is none
  */
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
                                     comet_timestamp_t *timestamp);
 
-/** Find out whether there is a message with this timestamp: @a has becomes 1 or
- * 0. */
+/** Find out whether there is a message with this timestamp.
+ * @param has  OUT: 1 or 0 */
 apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
                              apr_int64_t *has);
 
-/** How much a store keeps.  A member is -1 if the engine cannot tell. */
+/** The sizes of a store.  A member is -1 if the engine cannot tell. */
 typedef struct comet_store_sizes_t {
-    apr_int64_t database_bytes; /* including the space that deleted messages
-                                 * have left */
-    apr_int64_t log_bytes; /* the part of the log that is not yet in the
+    apr_int64_t database_bytes; /* including the free space that deleted
+                                 * messages have left */
+    apr_int64_t log_bytes; /* commits that are not yet moved into the
                             * database */
     apr_int64_t channels; /* that have messages, or had some */
 } comet_store_sizes_t;
 
-/** Find out how much a store keeps. */
+/** Find the sizes of a store. */
 apr_status_t comet_store_sizes(comet_store_t *store,
                                comet_store_sizes_t *sizes);
 
 /**
- * Wait for the engine's own write lock, which other programs may hold, before
- * choosing what to append.  So if a publisher's turn does not come, it is
- * certain that nothing of it was stored.  comet_store_append() gives the lock
- * back.  The caller holds the write lock of the bus.
- * @param wait  how long; then COMET_ELOCKED
+ * Wait for the engine's own write lock, which other programs may hold.  Call
+ * this before choosing what to append: a publisher that was not chosen has
+ * certainly stored nothing.  comet_store_append() releases the lock.  The
+ * caller holds the write lock of the bus.
+ * @param wait  how long to wait; then COMET_ELOCKED is returned
  */
 apr_status_t comet_store_reserve(comet_store_t *store,
                                  apr_interval_time_t wait);
 
-/** The length of the hash of what is published (SHA-1), in bytes. */
+/** The length of the hash of a group (SHA-1), in bytes. */
 #define COMET_HASH_BYTES 20
 
 /** The Idempotency-Key of a group.  A publisher that does not know the outcome
@@ -366,11 +373,13 @@ typedef struct comet_store_key_t {
     unsigned char hash[COMET_HASH_BYTES]; /* comet_store_hash() */
 } comet_store_key_t;
 
-/** What a moderator removes from a channel. */
+/** What a moderator removes from a channel: a message, or a member. */
 typedef struct comet_removal_t {
     comet_text_t channel; /* data NULL: nothing is removed */
-    comet_timestamp_t timestamp; /* a message, and what has edited it */
-    comet_text_t member; /* instead of a message: the member to throw out */
+    comet_timestamp_t timestamp; /* of the message; the messages that have
+                                  * edited it are removed, too */
+    comet_text_t member; /* the member to throw out; data NULL: a message is
+                          * removed */
 } comet_removal_t;
 
 /** Messages that are published together: all of them are stored, or none. */
@@ -378,14 +387,15 @@ typedef struct comet_store_group_t {
     comet_message_t **messages; /* numbered when they are stored */
     apr_size_t count;
     comet_store_key_t key;
-    comet_removal_t removal; /* of a group without messages */
-    comet_rule_t rule; /* the same: to set or to remove */
-    /** APR_SUCCESS.  APR_NOTFOUND: what the group removes is not there.
-     * COMET_EFULL: there are COMET_RULES_MOST other rules.
-     * COMET_EREPEATED: the group was stored before under this
-     * key, and the messages have the timestamps that they got then.
-     * COMET_EMISMATCH: another group was stored under this key.
-     * COMET_EINVALID: a message was refused. */
+    comet_removal_t removal; /* only in a group without messages */
+    comet_rule_t rule; /* to set or to remove; only in a group without
+                        * messages */
+    /** APR_SUCCESS.  APR_NOTFOUND: there is nothing that the group could
+     * remove.  COMET_EFULL: there are COMET_RULES_MOST other rules.
+     * COMET_EREPEATED: the group was stored before under this key, and the
+     * messages have the timestamps that they got then.  COMET_EMISMATCH:
+     * another group was stored under this key.  COMET_EINVALID: a message was
+     * refused. */
     apr_status_t result;
 } comet_store_group_t;
 
@@ -394,13 +404,13 @@ typedef struct comet_store_group_t {
 void comet_store_hash(comet_store_group_t *group);
 
 /**
- * Append in one transaction: number the messages, insert them, commit.  Without
- * comet_store_reserve() before, the call waits as long as busy_timeout.  The
- * caller holds the write lock, and nobody else uses the messages until the call
- * returns.  A failure means that nothing was stored, and after COMET_ELOCKED
- * the same groups may be appended again.  COMET_EUNSURE is the exception: the
- * outcome is unknown, and the connection must be reopened.  The messages of a
- * group get consecutive timestamps.
+ * Append in one transaction: number the messages, insert them, commit.  If
+ * comet_store_reserve() was not called before, this waits for the lock for
+ * busy_timeout.  The caller holds the write lock, and nobody else uses the
+ * messages until the call returns.  After a failure nothing was stored; after
+ * COMET_ELOCKED the same groups may be appended again.  COMET_EUNSURE is the
+ * exception: the outcome is unknown, and the connection must be reopened.  The
+ * messages of a group get consecutive timestamps.
  * @param groups  the result of each is set
  */
 apr_status_t comet_store_append(comet_store_t *store,
@@ -408,43 +418,42 @@ apr_status_t comet_store_append(comet_store_t *store,
                                 apr_size_t count);
 
 /**
- * One small step of retention, by CometRetain and by the rules that the store
- * has for single channels (at most 1,000 rows) over the channels that
- * got messages since the last complete round of this connection.
- * The caller holds the write lock.
- * @param now   age counts from the newest message of a channel; or from now, if
- *              a wrong clock has dated that message into the future
+ * Do one small step of retention, by CometRetain and by the store's rules for
+ * single channels: remove at most 1,000 messages.  A round covers the channels
+ * that got messages since the last complete round of this connection.  The
+ * caller holds the write lock.
+ * @param now   age counts back from the newest message of a channel, or from
+ *              now if a wrong clock has dated that message in the future
  * @param more  set to whether another step is due now
- * @return COMET_EINVALID: a trigger that others have made kept the messages of a
- *         channel; this step has dealt with the other channels
+ * @return COMET_EINVALID: a foreign trigger has prevented that a channel's
+ *         messages were removed; this step has dealt with the other channels
  */
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 
 /**
- * One small step of the upkeep besides retention: old keys are removed, and the
- * index of words is filled with older messages, or removed.
- * The caller holds the write lock.
+ * Do one small step of the other upkeep: remove old keys, and fill the index of
+ * words with older messages, or remove it.  The caller holds the write lock.
  * @param more  set to whether another step is due now
  */
 apr_status_t comet_store_tidy(comet_store_t *store, int *more);
 
-/** Whether programs outside the server leave their messages to be numbered by
- * comet_store_take_in(). */
+/** Whether the store has an inbox, from which comet_store_take_in()
+ * publishes. */
 int comet_store_has_inbox(const comet_store_t *store);
 
 /**
  * Number and publish messages that programs outside the server have left in the
- * store's inbox.  One child of a server does so, again and again.
+ * store's inbox.  One child of a server calls this again and again.
  * @param count  set to how many were published
- * @param more   set to whether there are more
+ * @param more   set to whether there may be more
  */
 apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
                                  int *more);
 
 /**
- * Whether programs outside this server have the store open, which may wait to
- * write.  Where that cannot be told, it is assumed.  The call takes about 0.1
- * ms.  The caller holds the write lock of the bus.
+ * Whether programs outside this server have the store open, and so may be
+ * waiting to write.  If the engine cannot tell, the answer is yes.  The call
+ * takes about 0.1 ms.  The caller holds the write lock of the bus.
  */
 int comet_store_has_guests(const comet_store_t *store);
 
@@ -452,8 +461,8 @@ int comet_store_has_guests(const comet_store_t *store);
 int comet_store_checkpoint_due(const comet_store_t *store);
 
 /**
- * Move commits from where the engine appends them to where it keeps them, if
- * there are enough to be worth it.  The caller holds the write lock.
+ * Move commits from the file to which the engine appends them into its
+ * database, if there are enough of them.  The caller holds the write lock.
  */
 apr_status_t comet_store_checkpoint(comet_store_t *store);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Watching a store: each call goes to the engine of the watch. */
+/* Watch a store: each function calls the engine of the watch. */
 #include "store/engine.h"
 
 comet_watch_t *comet_watch_open(const comet_place_t *place, apr_time_t now)

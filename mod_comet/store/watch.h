@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/watch.h
- * Noticing that a process outside httpd has written to a store.
+ * Notice that a process outside httpd has written to a store.
  *
- * A watch is a hint: it makes the hub look at the store soon, and one that is
- * lost only makes the look late.  A watch belongs to one thread.
+ * A watch gives hints: a hint makes the hub look at the store soon.  If a hint
+ * is lost, the hub only looks later.  A watch belongs to one thread.
  */
 #ifndef COMET_WATCH_H
 #define COMET_WATCH_H
@@ -13,7 +13,7 @@
 
 typedef struct comet_watch_t comet_watch_t;
 
-/** How an engine watches; the functions are those below. */
+/** An engine's implementation of the functions below. */
 typedef struct comet_watch_engine_t {
     comet_watch_t *(*open)(const comet_place_t *place, apr_time_t now);
     void (*close)(comet_watch_t *watch);
@@ -26,7 +26,7 @@ typedef struct comet_watch_engine_t {
     void (*tell)(comet_watch_t *watch, apr_time_t now); /* or NULL */
 } comet_watch_engine_t;
 
-/** What the watches of all engines begin with. */
+/** The common start of all engines' watches. */
 struct comet_watch_t {
     const comet_watch_engine_t *engine;
 };
@@ -40,34 +40,35 @@ comet_watch_t *comet_watch_open(const comet_place_t *place, apr_time_t now);
 /** Stop watching; NULL is ignored. */
 void comet_watch_close(comet_watch_t *watch);
 
-/** The descriptor that becomes readable when something may have happened; the
- * watch owns it, perhaps together with other watches of its thread.  -1: there
- * is none, and comet_watch_due() alone says when to look. */
+/** Get the descriptor that becomes readable when something may have happened.
+ * The watch owns it, perhaps together with other watches of its thread.
+ * @return -1: there is none, and only comet_watch_due() says when to look */
 int comet_watch_fd(const comet_watch_t *watch);
 
-/** Call this when the descriptor has become readable: once each time, and for
- * one of the watches that share it, so an edge-triggered epoll is enough.  Then
- * ask each watch when it is due. */
+/** Call this once each time the descriptor becomes readable, for only one of
+ * the watches that share it.  An edge-triggered epoll is enough.  Then ask each
+ * of the watches when it is due. */
 void comet_watch_event(comet_watch_t *watch, apr_time_t now);
 
 /** When to look at the store next; 0: not before an event. */
 apr_time_t comet_watch_due(const comet_watch_t *watch);
 
-/** The store is about to be looked at.  Call before each look. */
+/** Call this before each look at the store. */
 void comet_watch_look(comet_watch_t *watch, apr_time_t now);
 
 /**
- * The store was looked at.
- * @param changed  whether the look saw a commit
+ * Call this after each look at the store.
+ * @param changed  whether the look found a commit
  */
 void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
 
-/** The look has failed: let some time pass before the next one, whatever
- * happens.  Call after comet_watch_looked(). */
+/** Call this after comet_watch_looked() if the look has failed: some time
+ * passes before the next look, whatever happens. */
 void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
 
-/** A child of this server has committed: tell the watches of other servers that
- * use the store, now or soon.  Does nothing if the engine cannot tell them. */
+/** Call this when a child of this server has committed.  It tells the watches
+ * of other servers that use the store, now or soon; it does nothing if the
+ * engine cannot tell them. */
 void comet_watch_tell(comet_watch_t *watch, apr_time_t now);
 
 #endif /* COMET_WATCH_H */

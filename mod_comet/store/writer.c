@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Group commit: the thread that takes what publishers have queued, commits
- * it at once and answers them.
+ * Group commit: the thread that takes what publishers have queued, commits all
+ * of it in one transaction, and answers them.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -12,21 +12,22 @@
 #include <stdatomic.h>
 #include <time.h>
 
-/** How long the bus is held while another program has the engine's lock. */
+/** How long the thread, which holds the bus's lock, waits for another program
+ * that has the engine's lock. */
 #define TURN_USEC 20000
 #define REOPEN_USEC 200000
 #define REOPEN_MAX_USEC 1600000
-/** How long to wait for the bus's lock before looking whether to stop. */
+/** How long to wait for the bus's lock before checking whether to stop. */
 #define LOCK_USEC 50000
 #define UPKEEP_USEC 5000000
 /** How often to look into the inbox.  Looking takes at most 1 / INBOX_SHARE of
  * the time. */
 #define INBOX_USEC 10000
 #define INBOX_SHARE 10
-/** How long to leave the inbox alone after a failure.  The connection is made
- * again after most of them, which must not happen at each look. */
+/** How long to leave the inbox alone after a failure.  Most failures make the
+ * writer connect again, which must not happen at each look. */
 #define INBOX_PAUSE_USEC 500000
-/** How often to see whether the store is still the one at its place. */
+/** How often to check whether the store is still the one at its place. */
 #define LOOK_USEC 1000000
 
 static void report(comet_writer_t *writer, apr_status_t status,
@@ -48,8 +49,8 @@ static void report_refusal(const comet_writer_t *writer)
     }
 }
 
-/* The publisher learns only that its message was refused.  The store's own words
- * are for the log. */
+/* Report the store's own error text for the log, if it refused a message.  The
+ * publisher learns only that its message was refused. */
 static void report_refusals(const comet_writer_t *writer)
 {
     apr_size_t i = 0;
@@ -63,7 +64,7 @@ static void report_refusals(const comet_writer_t *writer)
     }
 }
 
-/* Whether the writers of this server take turns by the bus. */
+/* Whether the writers of this server take turns by the bus's lock. */
 static int uses_bus(const comet_writer_t *writer)
 {
     return !writer->store_config.place.engine->is_remote;
@@ -86,8 +87,8 @@ static void let_guests_in(const comet_writer_t *writer)
     }
 }
 
-/* Another child may hold the lock while its disk stalls, or while its process
- * is stopped.  A long wait is reported once.
+/* Wait for the bus's lock.  Another child may hold it while its disk stalls, or
+ * while its process is stopped.  A long wait is reported once.
  * @return whether the lock is held; 0: this writer must stop */
 static int lock_bus(comet_writer_t *writer)
 {
@@ -110,9 +111,9 @@ static int lock_bus(comet_writer_t *writer)
     return 1;
 }
 
-/* A writer that has to stop may not get the lock.  It then closes the store
- * without the lock, unless the store was moved: closing would remove files of
- * the new store. */
+/* Close the store.  A writer that must stop may not get the lock.  Then it
+ * closes the store without the lock, unless the store was moved: closing would
+ * remove files of the new store. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {
@@ -128,8 +129,9 @@ static void close_store(comet_writer_t *writer)
     }
 }
 
-/* How long to wait before the next attempt to open the store.  Many children of
- * many servers must not all knock at a server that does not answer. */
+/* How long to wait before the next attempt to open the store.  The pause grows
+ * for a database server that does not answer: all children of all web servers
+ * try to connect to it. */
 static apr_interval_time_t next_back_off(const comet_writer_t *writer)
 {
     apr_interval_time_t twice = 2 * writer->back_off;
@@ -180,7 +182,7 @@ static int open_store(comet_writer_t *writer)
     return 0;
 }
 
-/* React to the outcome of a step: if this connection cannot be used any more,
+/* React to the outcome of a step.  If the connection cannot be used any more,
  * open another. */
 static void judge(comet_writer_t *writer, apr_status_t status)
 {
@@ -212,9 +214,9 @@ static void judge(comet_writer_t *writer, apr_status_t status)
 }
 
 /*
- * Commit what is queued.  The order is: commit, release the lock, ring, answer.
- * So a publisher that has been told a timestamp finds the message in the store,
- * and the other children are notified before it is told.
+ * Commit what is queued.  The order is: commit, release the lock, notify the
+ * other children, answer the publishers.  So when a publisher gets a timestamp,
+ * the message is in the store, and the other children have been notified.
  */
 static void publish_queued(comet_writer_t *writer)
 {
@@ -251,8 +253,8 @@ static void publish_queued(comet_writer_t *writer)
     judge(writer, status);
 }
 
-/* Whether this child must do the upkeep now.  One child does it in every
- * UPKEEP_USEC; a child that has begun goes on until it has finished. */
+/* Whether this child must do the upkeep now.  Every UPKEEP_USEC, one child does
+ * it.  A child that has begun continues until the upkeep is finished. */
 static int upkeep_is_due(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
@@ -326,7 +328,7 @@ static void checkpoint(comet_writer_t *writer)
     }
 }
 
-/* Publish what programs outside have left in the inbox, if the store has one.
+/* Publish what outside programs have left in the inbox, if the store has one.
  * One child of the server does so. */
 static void take_in(comet_writer_t *writer)
 {
@@ -383,7 +385,7 @@ static void keep_presence(comet_writer_t *writer)
     }
 }
 
-/* The child ends. */
+/* Let the presence of this child end, because the child ends. */
 static void end_presence(comet_writer_t *writer)
 {
     if (writer->presence && writer->store && lock_bus(writer)) {
@@ -407,15 +409,15 @@ static apr_int64_t next_duty(const comet_writer_t *writer)
     return due;
 }
 
-/* @return how long there is nothing to do, in usec */
+/* @return for how many microseconds there is nothing to do */
 static apr_int64_t leisure(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
     apr_int64_t until;
     int refused;
 
-    if (!writer->store) { /* readers need the store, too, even if nobody
-                           * publishes */
+    if (!writer->store) { /* keep trying even if nobody publishes: readers need
+                           * the store, too */
         until = writer->open_after - now;
         refused = writer->open_status != COMET_ELOCKED
                   && comet_writer_has_jobs(writer);
@@ -428,9 +430,9 @@ static apr_int64_t leisure(comet_writer_t *writer)
     return until > LOOK_USEC ? LOOK_USEC : until > 0 ? until : 0;
 }
 
-/* Sleep until there is something to do.  `awake` is cleared before the queue is
- * looked at, so a job that is queued from there on wakes the thread.  While the
- * thread works, it need not be woken. */
+/* Sleep until there is something to do.  `awake` is cleared before the check of
+ * the queue, so a job that is queued later wakes the thread.  While the thread
+ * works, it need not be woken. */
 static void rest(comet_writer_t *writer)
 {
     struct timespec until;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/writer_priv.h
- * Inside the writer: its queue of jobs, which jobs.c serves for the publishers
- * and writer.c's thread empties.
+ * Inside the writer: its queue of jobs.  Publishers add jobs to the queue
+ * (jobs.c), and the writer's thread takes them (writer.c).
  *
  * A job waits in the overflow until there is a place for it; then it is queued,
- * then in flight, then done.  The thread takes jobs only while it holds both
- * write locks, the bus's and the engine's.  So a publisher whose time runs out
- * before that has certainly published nothing: it takes its job back.  A
- * publisher cannot take back a job in flight; it can only leave it to the
- * thread.  Each job has a semaphore of its own on which its publisher sleeps,
- * and the thread hands out the places.
+ * then in flight, done, and answered.  The thread takes jobs only while it
+ * holds both write locks, the bus's and the engine's.  So if a publisher's time
+ * runs out before that, it takes its job back and has certainly published
+ * nothing.  A publisher cannot take back a job in flight; it can only leave the
+ * job to the thread.  A publisher sleeps on the semaphore of its job.
  *
  * Locks: the bus's write lock, then writer->mutex.
  */
@@ -33,17 +32,15 @@ typedef enum {
 
 typedef struct job_t {
     TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
-    apr_status_t result; /* of the job; until the job is done, this and the
-                          * results of its groups belong to the writer's
-                          * thread */
-    _Atomic job_state_e state; /* [mutex] to change; [atomic] */
+    apr_status_t result; /* until the job is done, this and the results of its
+                          * groups belong to the writer's thread */
+    _Atomic job_state_e state; /* [atomic] to read; [mutex] to change */
     int left; /* [mutex] the publisher has given up: the thread frees the job */
-    sem_t answered; /* raised last: from then on the job is the
-                     * publisher's */
+    sem_t answered; /* raised last: from then on the publisher owns the job */
     apr_size_t bytes; /* of its messages' bodies */
-    apr_size_t count; /* how many groups */
-    comet_store_group_t groups[]; /* the groups' messages and texts follow in
-                                   * the same block */
+    apr_size_t count; /* of its groups */
+    comet_store_group_t groups[]; /* their messages and texts follow in the same
+                                   * block */
 } job_t;
 
 typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
@@ -55,33 +52,32 @@ struct comet_writer_t {
     pthread_mutex_t mutex;
     jobs_t queue, overflow; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
-    atomic_int own_waiting; /* [atomic] how many publishers wait, if no counter
-                             * is shared */
-    apr_int64_t answered_at; /* [mutex] when a job was answered last, or the
-                              * first one got its place */
-    pthread_cond_t has_tried; /* with mutex: for `tried` */
+    atomic_int own_waiting; /* [atomic] how many publishers wait, if writers do
+                             * not share a counter */
+    apr_int64_t answered_at; /* [mutex] when a job was last answered, or got a
+                              * place while no other job had one */
+    pthread_cond_t has_tried; /* with mutex: `tried` was set */
     int tried; /* [mutex] the thread has tried to open the store; an attempt
                 * that failed because of a lock does not count */
     apr_size_t awaiting; /* [mutex] threads in comet_writer_await() */
     sem_t wake; /* raised to wake the thread */
-    atomic_int
-        awake; /* [atomic] the thread is not about to sleep, or was woken:
-                       * it will look at the queue */
+    /** [atomic] The thread works, or was woken: it will look at the queue. */
+    atomic_int awake;
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
-    comet_presence_t *presence; /* NULL: off */
-    _Atomic apr_int64_t busy_since; /* [atomic] 0: it rests */
+    comet_presence_t *presence; /* NULL: presence is off */
+    _Atomic apr_int64_t busy_since; /* [atomic] 0: the thread rests */
     /* the rest: [writer's thread] */
     comet_store_t *store;
     apr_status_t open_status; /* result of the last attempt to open */
     apr_int64_t open_after;
     apr_interval_time_t back_off; /* from the last attempt to the next */
     apr_int64_t locked_since; /* since when the store has been locked; 0: it is
-                               * not */
+                               * not locked */
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due */
-    int has_inbox_role; /* this child has the role of comet_bus_claim_inbox() */
+    int has_inbox_role; /* this child has claimed the inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
@@ -97,13 +93,14 @@ void comet_writer_wake(comet_writer_t *writer);
  * @param baton  the writer */
 void *comet_writer_run(void *baton);
 
-/* What follows is for the writer's thread. */
+/* The functions below are for the writer's thread. */
 
 /** Whether any job is queued. */
 int comet_writer_has_jobs(comet_writer_t *writer);
 
-/** Take queued jobs into writer->jobs and ->groups, as many as have room.
- * @return how many; they are in flight now */
+/** Take as many queued jobs into writer->jobs and ->groups as one transaction
+ * may have.
+ * @return how many; they are now in flight */
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 
 /** Answer the jobs that were taken.
@@ -112,11 +109,11 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
 
-/** Put the jobs that were taken back at the head of the queue: nothing of them
- * was stored.  A job that its publisher has left is freed. */
+/** Put the jobs that were taken back at the head of the queue, since nothing of
+ * them was stored.  A job that its publisher has left is freed. */
 void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count);
 
-/** Refuse all jobs that are queued or in the overflow: nothing of them was
+/** Refuse all jobs that are queued or in the overflow.  Nothing of them was
  * stored. */
 void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status);
 
