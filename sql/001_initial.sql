@@ -10,16 +10,16 @@
 --
 -- An inserted message is on every connected page an instant after its commit.
 -- The database assigns the timestamp.  The program that inserts may read it in
--- the same transaction: SELECT last FROM comet_clock.  Set a time to wait for
--- the lock, so that your program does not fail while the web server is writing:
+-- the same transaction: SELECT last FROM comet_clock.  Let your program wait for
+-- the lock, so that it does not fail while the web server is writing:
 -- ".timeout 5000" in sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
 --
 -- The module runs each numbered file of this folder once, all in one
--- transaction.  If you run this file alone by hand, it makes a database that the
+-- transaction.  If you run only this file by hand, it makes a database that the
 -- module accepts.  The files work with SQLite 3.9 and later.
 --
 -- A .dump leaves out the two PRAGMAs by which the module recognises its database.
--- Set both after you restore one: user_version is the number of the last file.
+-- After you restore one, set both: user_version is the number of the last file.
 
 -- Lets the file shrink when messages are removed.  This can be set only while
 -- the database is empty.
@@ -113,7 +113,7 @@ BEGIN
       FROM comet_clock;
 END;
 
--- Moderate: a deleted message is gone from every replay, also from memory.
+-- Moderate: no replay has a deleted message, not even a replay from memory.
 CREATE TRIGGER message_delete INSTEAD OF DELETE ON message
 BEGIN
   DELETE FROM message_log WHERE id = OLD.timestamp;
@@ -130,8 +130,8 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal.  Remove an empty channel, unless clients have to be told
--- that retention removed messages from it.
+-- Count every removal.  Remove a channel that is empty now, unless clients must
+-- be told that retention has removed messages from it.
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN
   UPDATE comet_clock SET erased = erased + 1;

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 2 of mod_comet's database: which message was published under which
--- Idempotency-Key.  A publisher that does not know whether its message was
--- stored may thus send it again.
+-- Version 2 of mod_comet's database: which messages were published under which
+-- Idempotency-Key.  So a publisher that does not know whether its message was
+-- stored may send it again.
 --
 -- Only the module writes this table.  Deleting rows is harmless, except that a
 -- publisher that repeats a request then publishes its message twice.
@@ -24,7 +24,7 @@ CREATE TABLE idempotency_key(
   -- SHA-1 of the channels, types and bodies.
   hash BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 20),
   -- When the key will be removed, in microseconds since the epoch: 24 hours
-  -- after its message was removed.  NULL while the message is there.
+  -- after its message was removed.  NULL while the message exists.
   expires INTEGER CHECK (expires IS NULL OR typeof(expires) = 'integer'),
   UNIQUE (channel, author, key)
 );

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 3 of mod_comet's database: the database takes and refuses the same
+-- Version 3 of mod_comet's database: the database accepts and refuses the same
 -- messages as the web server.  A body may be empty (a ping needs no text), and
--- the type "gap" is the server's own.
+-- the type "gap" is reserved for the server.
 
 PRAGMA user_version = 3;
 

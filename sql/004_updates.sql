@@ -2,20 +2,19 @@
 -- Version 4 of mod_comet's database: what an update of the Mercure protocol has
 -- besides a channel, a type and a body.
 --
--- For the web server, an inserted message is public unless you say otherwise:
+-- An inserted message is public unless you say otherwise:
 --
 --   INSERT INTO message(channel, body, private) VALUES('user/7', 'for you', 1);
 --
--- A private message reaches those Mercure subscribers only whose token grants
--- its topic; no other reader, and no search, is shown it.  The column "id" is
--- the id that the publisher gave.  "retry" is in milliseconds.  "alternates" are
--- more channels that Mercure subscribers find the message by, with a line feed
--- between them; only the web server stores them.
+-- A private message reaches only Mercure subscribers whose token grants its
+-- topic; no other reader and no search gets it.  The column "id" is the id that
+-- the publisher gave.  "retry" is in milliseconds.  "alternates" lists more
+-- channels, separated by line feeds, through which Mercure subscribers find the
+-- message; only the web server stores them.
 
 PRAGMA user_version = 4;
 
--- New columns have no CHECK, which would read the whole table now: a trigger
--- checks them.
+-- A trigger checks the new columns: adding a CHECK would read the whole table.
 ALTER TABLE message_log ADD COLUMN private INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message_log ADD COLUMN event TEXT;
 ALTER TABLE message_log ADD COLUMN retry INTEGER;
@@ -24,14 +23,14 @@ ALTER TABLE message_log ADD COLUMN alternates TEXT;
 -- Whether the channel has ever had a private message.
 ALTER TABLE channel ADD COLUMN has_private INTEGER NOT NULL DEFAULT 0;
 
--- Which messages have an id of their own.  Several may have the same one.
+-- The messages to which their publishers gave an id.  Several may have the same.
 CREATE TABLE message_event(
   event TEXT NOT NULL,
   message INTEGER NOT NULL,
   PRIMARY KEY (event, message)
 ) WITHOUT ROWID;
 
--- Which messages have a channel as an alternate.
+-- The messages that have a channel among their alternates.
 CREATE TABLE message_alternate(
   channel_id INTEGER NOT NULL REFERENCES channel(id),
   message INTEGER NOT NULL,
@@ -106,8 +105,9 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal.  Remove an empty channel, unless it is an alternate of a
--- message, or clients have to be told that retention removed messages from it.
+-- Count every removal.  Remove a channel that is empty now, unless it is an
+-- alternate of a message, or clients must be told that retention has removed
+-- messages from it.
 DROP TRIGGER message_log_delete;
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN

@@ -1,24 +1,24 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 5 of mod_comet's database: messages that pass, such as "Ann is
--- typing".  The column "keep" says for how many seconds:
+-- typing".  The column "keep" says how many seconds a message lasts:
 --
 --   INSERT INTO message(channel, type, author, body, keep)
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
--- Such a message is ordered and pushed like any other.  Once its time is over
--- nobody reads it any more: it is not in the view "message", and no client is
--- told of a gap.  Its row is removed some time later.
+-- Such a message is ordered and pushed like any other.  Once its time is over,
+-- nobody can read it any more: the view "message" does not have it, and no client
+-- is told of a gap.  Its row is removed later.
 
 PRAGMA user_version = 5;
 
 ALTER TABLE message_log ADD COLUMN keep INTEGER;
--- When the time of a message that passes is over, by the system clock.
+-- When a message that passes is over, by the system clock.
 ALTER TABLE message_log ADD COLUMN expires INTEGER;
 
 -- Whether the channel has ever had a message that passes.
 ALTER TABLE channel ADD COLUMN has_passing INTEGER NOT NULL DEFAULT 0;
 
--- The messages that pass, in the order in which their time is over.
+-- The messages that pass, in the order in which they are over.
 CREATE TABLE message_passing(
   expires INTEGER NOT NULL,
   message INTEGER NOT NULL,
@@ -49,9 +49,8 @@ BEGIN
    WHERE expires = OLD.expires AND message = OLD.id;
 END;
 
--- The view again, with the new column.  If the system clock is set back, the
--- time of a message counts as over once it would last longer than twice its
--- time.
+-- The view again, with the new column.  If the system clock was set back, and a
+-- message would now last longer than twice its "keep", it counts as over.
 DROP VIEW message;
 CREATE VIEW message(timestamp, channel, type, author, body, private, id, retry,
                     alternates, keep) AS
@@ -97,9 +96,9 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal that a reader can notice: nobody reads a message whose
--- time is over.  Remove an empty channel, unless it is an alternate of a
--- message, or clients have to be told that retention removed messages from it.
+-- Count every removal that a reader can notice: nobody can read a message whose
+-- time is over.  Remove a channel that is empty now, unless it is an alternate of
+-- a message, or clients must be told that retention has removed messages from it.
 DROP TRIGGER message_log_delete;
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN
@@ -115,8 +114,8 @@ BEGIN
                       WHERE channel_id = OLD.channel_id);
 END;
 
--- Leave messages that pass out of the index of words (search.sql) and of the
--- unread counts (presence.sql), where the database has them already.
+-- If the database already has the index of words (search.sql) and the unread
+-- counts (presence.sql), leave messages that pass out of both.
 PRAGMA writable_schema = ON;
 UPDATE sqlite_master
    SET sql = replace(sql, 'WHEN NEW.id >= ',

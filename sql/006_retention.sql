@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 6 of mod_comet's database: what each channel keeps, and the channels
--- as a list.
+-- Version 6 of mod_comet's database: the retention of single channels, and a list
+-- of the channels.
 --
--- The table channel_retention stands beside CometRetain.  A row says what the
--- channels of a pattern keep; CometRetain holds for all others.  A pattern is
--- the name of a channel, or a prefix and a star.  The name comes first, then the
--- longest prefix.  NULL means: no limit.
+-- A row of channel_retention says what the channels of a pattern keep.  The
+-- pattern is the name of a channel, or a prefix and a star.  If several match, the
+-- name counts first, then the longest prefix.  CometRetain applies to all other
+-- channels.  NULL means: no limit.
 --
 --   INSERT INTO channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
@@ -31,8 +31,8 @@ CREATE TABLE channel_retention(
                AND keep_age BETWEEN 1 AND 3153600000))
 ) WITHOUT ROWID;
 
--- Counts the changes of the table.  After one, every channel is looked at again,
--- and not only those that get messages.
+-- Counts the changes of channel_retention.  After a change, retention looks at
+-- every channel again, and not only at those that get messages.
 CREATE TABLE retention_changes(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   count INTEGER NOT NULL
@@ -51,7 +51,7 @@ BEGIN
   UPDATE retention_changes SET count = count + 1;
 END;
 
--- The channels that have messages, without those that pass:
+-- The channels that have messages.  Messages that pass do not count.
 --
 --   SELECT channel, messages, datetime(last / 1e6, 'unixepoch')
 --     FROM channel_info ORDER BY bytes DESC LIMIT 20;

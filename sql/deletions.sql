@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Live deletions.  "CometDeletions on" adds this trigger to mod_comet's database
--- and "CometDeletions off" removes it.  It is not a migration: the version stays.
+-- Live deletions.  "CometDeletions on" adds this trigger to mod_comet's database,
+-- and "CometDeletions off" removes it.  It is not a migration: the version stays
+-- the same.
 --
--- While it is there, each message that is deleted by way of the view "message"
--- is followed by one of the type "@deleted" in the same channel, whose body is
--- the timestamp of the deleted message.  Pages that show the message remove it
--- then.  The notice passes after a day, for pages that were offline meanwhile.
+-- While the trigger exists, each deletion from the view "message" publishes a
+-- notice in the same channel: a message of the type "@deleted", whose body is the
+-- timestamp of the deleted message.  Pages that show the message then remove it.
+-- The notice lasts for a day, so that it reaches pages that were offline meanwhile.
 --
--- Retention deletes from "message_log" and tells nobody.  A program that removes
--- old messages by the thousand should do the same:
+-- Retention deletes from "message_log", and so publishes no notices.  A program
+-- that removes thousands of old messages should do the same:
 --
 --   DELETE FROM message_log WHERE id < 1795229965123456;
 

@@ -1,29 +1,29 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Presence: who is here.  "CometPresence on" adds this to mod_comet's database.
--- It is not a migration: the version stays.
+-- Presence: who is online.  "CometPresence on" adds this to mod_comet's database.
+-- It is not a migration: the version stays the same.
 --
--- The view "online" has a row for each member of a channel that is connected
--- now.  Read it, and delete from it to throw a member out:
+-- The view "online" has a row for each member of a channel who is connected now.
+-- Read it, and delete from it to throw a member out:
 --
 --   SELECT member, datetime(since / 1e6, 'unixepoch') FROM online
 --    WHERE channel = 'room/42';
 --   DELETE FROM online WHERE member = 'mallory';
 --
--- The streams and polls of that member end within a second.  Its client comes
--- back and is authorised again: take its permission away first.  A program may
--- also insert people who are online by other means; they stay until it deletes
--- them:
+-- The streams and polls of that member end within a second.  The member's client
+-- then reconnects and is authorised again, so revoke the member's permission
+-- first.  A program may also insert people who are online by other means; they
+-- stay until the program deletes them:
 --
 --   INSERT INTO online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
 --
--- Who comes and goes is published to the sibling channel, room/42/@online:
--- messages of the types join and leave have the member as their author.  Above
--- the limit of CometPresence only the number is published (type count).
+-- Joins and leaves are published to the sibling channel, room/42/@online, as
+-- messages of the types join and leave, with the member as their author.  Above
+-- the limit of CometPresence only the number of members is published (type count).
 
--- The children of web servers.  A child raises "beat" again and again.  If a
--- beat stays the same for "patience" (in milliseconds), the child has gone, and
--- another one removes it together with its rows.
+-- The children of the web server.  A child raises its "beat" again and again.  If
+-- the beat stays the same for "patience" milliseconds, the child counts as gone,
+-- and another child removes it together with its rows.
 CREATE TABLE presence_holder(
   id INTEGER PRIMARY KEY,
   host TEXT NOT NULL,
@@ -32,19 +32,20 @@ CREATE TABLE presence_holder(
   patience INTEGER NOT NULL CHECK (typeof(patience) = 'integer')
 );
 
--- One row for each child in which a member is connected, however often it is.
--- What a program inserts into "online" has the holder 0.
+-- One row for each member of a channel and each child that the member is
+-- connected to, by however many clients.  Rows that a program inserts into
+-- "online" have the holder 0.
 CREATE TABLE presence_row(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
   holder INTEGER NOT NULL,
   since INTEGER NOT NULL CHECK (typeof(since) = 'integer'),
-  -- JSON that the site's application says about the member, or NULL.
+  -- JSON about the member, from the site's application; or NULL.
   info TEXT,
-  -- 1 just before the row is deleted by way of "online".
+  -- 1 just before the row is deleted because the member is thrown out.
   removed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (channel, member, holder),
-  -- room for "/@online" within the 255 bytes of a name
+  -- this leaves room for "/@online" within the 255 bytes of a name
   CONSTRAINT "a channel with presence has a name of 1 to 247 bytes"
     CHECK (typeof(channel) = 'text'
            AND length(CAST(channel AS BLOB)) BETWEEN 1 AND 247),
@@ -80,14 +81,14 @@ CREATE TABLE presence_channel(
 ) WITHOUT ROWID;
 CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
 
--- What is known of everybody who has been in a channel.  A row lasts as long as
--- CometPresenceMemory says; of each member, the newest 10,000 are kept.
+-- What is known about everybody who has been in a channel.  A row lasts as long as
+-- CometPresenceMemory says.  Of each member, only the newest 10,000 rows are kept.
 CREATE TABLE last_seen(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
-  -- The timestamp at which the member left last; NULL: never yet.
+  -- The timestamp at which the member last left; NULL: it has not left yet.
   left_at INTEGER,
-  -- The newest message that the member has read; NULL: it has said of none.
+  -- The newest message that the member has read; NULL: not known.
   read_at INTEGER,
   PRIMARY KEY (channel, member)
 ) WITHOUT ROWID;
@@ -97,8 +98,8 @@ CREATE VIEW online(channel, member, since, info) AS
   SELECT channel, member, min(since), info FROM presence_row
    GROUP BY channel, member;
 
--- Everybody who has ever been in a channel: whether they are online, and how
--- many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet: whether they are
+-- online, and how many messages they have not read.
 --
 --   SELECT member, unread FROM member WHERE channel = 'room/42' AND NOT online;
 CREATE VIEW member(channel, member, online, left_at, read_at, unread) AS
@@ -133,8 +134,8 @@ BEGIN
                         WHERE channel = NEW.channel AND member = NEW.member);
 END;
 
--- Other children look for rows of theirs that were removed when they read
--- "removed" in a message.
+-- If a message says "removed", each child checks which of its own rows were
+-- deleted.
 CREATE TRIGGER presence_leave AFTER DELETE ON presence_row
 WHEN NOT EXISTS (SELECT 1 FROM presence_row
                   WHERE channel = OLD.channel AND member = OLD.member)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The search index.  "CometSearch on" adds it to mod_comet's database and
--- "CometSearch off" removes it.  It is not a migration: the version stays.
+-- The search index.  "CometSearch on" adds it to mod_comet's database, and
+-- "CometSearch off" removes it.  It is not a migration: the version stays the
+-- same.
 --
 -- Use the view and the index together to search for messages:
 --
@@ -9,19 +10,19 @@
 --                         WHERE message_search MATCH 'deploy AND finished')
 --    ORDER BY timestamp DESC LIMIT 20;
 --
--- Every program that writes to the database then needs SQLite 3.27 or later
--- with FTS5.  A program without it can still read the view "message", but its
--- INSERT and DELETE fail ("no such module: fts5").
+-- With the index, every program that writes to the database needs SQLite 3.27 or
+-- later with FTS5.  A program without FTS5 can still read the view "message", but
+-- its INSERT and DELETE fail ("no such module: fts5").
 --
 -- unicode61 splits a body into words: runs of letters and digits.  A search
 -- ignores case and diacritics.  In languages written without spaces (Chinese,
 -- Japanese, Thai) a word extends to the next punctuation mark; a search finds
 -- it by the whole word or by its beginning ('deplo*').
 
--- FTS5 collects the words of new messages in a hash table without a secret.  Words
--- that somebody has chosen for it take time in proportion to the square of their
--- number.  So a search finds the first 32,768 characters of a body (on PostgreSQL,
--- too), and the table is emptied when it is as large.
+-- FTS5 collects the words of new messages in a hash table without a secret.  So
+-- an attacker can choose words that take time in proportion to the square of
+-- their number.  For this reason the index has only the first 32,768 characters of
+-- a body (on PostgreSQL, too), and FTS5 empties the table at 32,768 bytes.
 CREATE VIEW search_text(id, body) AS
 SELECT id, substr(body, 1, 32768) FROM message_log WHERE keep IS NULL;
 
@@ -29,12 +30,12 @@ CREATE VIRTUAL TABLE message_search USING fts5(
   body, content='search_text', content_rowid='id',
   tokenize="unicode61 remove_diacritics 2"
 );
--- Small pages: FTS5 merges page by page, and a publisher must not wait for long.
+-- The pages are small, because FTS5 merges page by page while publishers wait.
 INSERT INTO message_search(message_search, rank) VALUES('pgsz', 1000);
 INSERT INTO message_search(message_search, rank) VALUES('hashsize', 32768);
 
--- Messages that were there before the index are indexed in small steps, the
--- newest first.  Messages from this timestamp on are indexed; 0 means all.
+-- Messages that are older than the index are added to it in small steps, the
+-- newest first.  Messages from indexed_from on are in the index; 0 means all.
 CREATE TABLE search_progress(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   indexed_from INTEGER NOT NULL CHECK (typeof(indexed_from) = 'integer')

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a database file has a second name. */
+/* Find out whether a database file has a second name. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/alias.h
- * Whether a database file has a second name, and so could get a second log.
+ * Find out whether a database file has a second name, and so could get a second
+ * log.
  *
  * SQLite finds the write-ahead log by the database's name.  A file that is
  * opened by two names therefore gets two logs.  What was committed to one of
@@ -37,7 +38,7 @@ comet_alias_e comet_alias_check(const char *path);
 const char *comet_alias_text(comet_alias_e place);
 
 /**
- * Whether a file is itself a mount point, found the slow way: for kernels
+ * Whether a file is itself a mount point.  This is the slow way, for kernels
  * before 5.8 and for containers that forbid statx(2).
  * @param table  an open /proc/self/mountinfo, proc_pid_mountinfo(5)
  * @param path   absolute and real

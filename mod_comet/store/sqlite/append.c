@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending to the message log. */
+/* Append to the message log. */
 #include "store/sqlite/sqlite.h"
 
 #include <string.h>
@@ -23,7 +23,7 @@ typedef struct append_t {
     comet_timestamp_t last; /* the last timestamp given */
     comet_timestamp_t clock; /* what comet_clock says, unless a trigger has
                               * published something */
-    /* the previous message's channel, which is usually that of the next one,
+    /* the previous message's channel, which usually is the next message's,
      * too */
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
@@ -98,7 +98,7 @@ static void bind_keep(comet_sqlite_t *store, const comet_message_t *message,
     }
 }
 
-/* Let a message be found by its alternates.
+/* Make it possible to find a message by its alternates.
  * @return SQLITE_OK or SQLite's code */
 static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
                           append_t *append)
@@ -119,7 +119,7 @@ static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
     return code;
 }
 
-/* Set comet_clock, so that a trigger numbers its message after this time.
+/* Set comet_clock, so that messages of triggers get later timestamps.
  * @return SQLITE_OK or SQLite's code */
 static int set_clock(comet_sqlite_t *store, comet_timestamp_t time,
                      append_t *append)
@@ -129,7 +129,8 @@ static int set_clock(comet_sqlite_t *store, comet_timestamp_t time,
     return note(store, comet_sqlite_run(store, SQL_CLOCK_SET));
 }
 
-/* Read comet_clock.  @return SQLITE_OK or SQLite's code */
+/* Read comet_clock.
+ * @return SQLITE_OK or SQLite's code */
 static int read_clock(comet_sqlite_t *store, append_t *append)
 {
     comet_store_state_t state = { .last = append->clock };
@@ -147,7 +148,8 @@ static int insert_row(comet_sqlite_t *store)
 
     if (code == SQLITE_OK && sqlite3_changes(store->db) == 0) {
         comet_sqlite_fail_text(store, COMET_EINVALID,
-                               "a trigger left the message out: RAISE(IGNORE)");
+                               "a trigger dropped the message with "
+                               "RAISE(IGNORE)");
         return SQLITE_CONSTRAINT_TRIGGER;
     }
     return code;
@@ -186,7 +188,7 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
         code = add_alternates(store, message, append);
     }
     else if (append->added) {
-        /* a channel without messages leaves no trace */
+        /* remove the channel again, since it has no messages */
         comet_sqlite_bind_int(store, SQL_CHANNEL_DROP, 1, append->channel_id);
         comet_sqlite_run(store, SQL_CHANNEL_DROP);
         append->channel_id = 0;
@@ -202,8 +204,8 @@ static int is_refusal(int code)
            || primary == SQLITE_MISMATCH;
 }
 
-/* Whether a refusal may come from a trigger that others have made, or from a
- * message that such a trigger has published. */
+/* Whether a refusal may come from a foreign trigger, or from a message that
+ * such a trigger has published. */
 static int is_of_trigger(int code)
 {
     return code == SQLITE_CONSTRAINT_TRIGGER
@@ -236,7 +238,7 @@ static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 /*
  * Find out whether a group was stored under this group's key before.
  * @return SQLITE_DONE: none was; SQLITE_ROW: one was, and group->result says
- *         whether it is the same
+ *         whether it is the same; otherwise SQLite's code
  */
 static int find_key(comet_sqlite_t *store, comet_store_group_t *group,
                     comet_timestamp_t now)
@@ -303,8 +305,8 @@ static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
 }
 
 /*
- * Remove what a moderator removes.  The database may publish a message about
- * it, which it numbers itself.
+ * Remove the message or the member that a moderator removes.  The database may
+ * publish a message about it, which it numbers itself.
  * @return as insert_group()
  */
 static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
@@ -328,7 +330,8 @@ static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
     return code;
 }
 
-/* Set or remove a rule.  @return as insert_group() */
+/* Set or remove a rule.
+ * @return as insert_group() */
 static int set_rule_for(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
 {
@@ -397,8 +400,9 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     return insert_whole(store, group, append);
 }
 
-/* What an append does about a failure of a group.
- * @return APR_EAGAIN: undo the append, and begin it again */
+/* Decide how to continue after a group has failed.
+ * @return APR_EAGAIN: undo the append, and begin it again; otherwise the whole
+ *         append fails */
 static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
                           int code)
 {
@@ -415,10 +419,10 @@ static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
     return APR_EAGAIN;
 }
 
-/* Count what has been added.  Notice messages that triggers have published,
- * before the first one is committed.
+/* Count the messages that were added.  If triggers have published some, notice
+ * this before the first of them is committed.
  * @param before  the state when the append began
- * @return APR_EAGAIN: there are some; as judge() */
+ * @return APR_EAGAIN: they have; undo the append, and begin it again */
 static apr_status_t count_and_check(comet_sqlite_t *store,
                                     const comet_store_state_t *before,
                                     const append_t *append)
@@ -433,7 +437,7 @@ static apr_status_t count_and_check(comet_sqlite_t *store,
     return status;
 }
 
-/* Insert all groups but those that were refused already.
+/* Insert all groups except those that were refused already.
  * @param stored  set to whether any group was stored, or has changed
  *                anything
  * @return APR_EAGAIN: undo the append, and begin it again */

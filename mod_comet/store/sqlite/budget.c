@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What reading may cost.  SQLite calls back while a statement runs, also after
- * every few pages that FTS5 reads.  The callback checks the time, and now and
- * then whether the client still waits for the answer.
+ * Limit what reading may cost.  While a statement runs, SQLite calls the
+ * progress handler again and again, also after every few pages that FTS5 reads.
+ * The handler checks the time, and sometimes whether the client still waits for
+ * the answer.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -24,7 +25,8 @@ static int is_spent(const comet_sqlite_spending_t *spending, apr_time_t now)
            && comet_allowance_is_spent(spending->budget.cpu, now);
 }
 
-/* The progress handler.  @return whether the statement ends now */
+/* The progress handler.
+ * @return whether the statement must end now */
 static int on_progress(void *baton)
 {
     comet_sqlite_t *store = baton;

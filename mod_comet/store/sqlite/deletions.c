@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What moderators remove, and whether clients are told of it
- * (sql/deletions.sql). */
+/* Remove what moderators remove, and create the trigger that reports deleted
+ * messages to clients (sql/deletions.sql). */
 #include "store/sqlite/sqlite.h"
 
 #include "comet_schema.h"
 
-/* A message in the view "message", and the messages that edit it: their bodies
- * are JSON that names it. */
+/* Delete a message from the view "message", and the messages that edit it,
+ * whose bodies are JSON that names it. */
 static const char message_text[] =
     "DELETE FROM message WHERE channel = ?1 AND timestamp >= ?2"
     " AND (timestamp = ?2 OR (type = 'edit' AND json_valid(body)"
@@ -34,8 +34,8 @@ static int has(comet_sqlite_t *store, const char *name, int *there)
     return code;
 }
 
-/* Several processes may do this at once, so each checks what is there while it
- * holds the lock. */
+/* Several processes may do this at once, so each checks for the trigger while
+ * it holds the lock. */
 static int change(comet_sqlite_t *store)
 {
     int wanted = store->config->deletions, there;

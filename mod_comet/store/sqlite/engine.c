@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SQLite as a comet_engine_t: the calls of store/store.h for this folder. */
+/* SQLite as a comet_engine_t: maps the calls of store/store.h to the functions
+ * of this folder. */
 #include "store/sqlite/engine.h"
 
 #include <stdio.h>
@@ -32,13 +33,15 @@ static const char *cannot_search(void)
                      == SQLITE_OK;
 
     sqlite3_close(db);
-    snprintf(text, sizeof(text), "%s here was built without FTS5", version());
+    snprintf(text, sizeof(text), "this machine's %s was built without FTS5",
+             version());
     return can ? NULL : text;
 }
 
 /* --- The calls, with this engine's type ----------------------------------- */
 
-/* The SQLite store of a comet_store_t, which is its first member. */
+/* Cast a store of this engine.  A comet_sqlite_t begins with a
+ * comet_store_t. */
 static comet_sqlite_t *own(comet_store_t *store)
 {
     return (comet_sqlite_t *)store;

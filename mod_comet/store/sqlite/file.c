@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which files a database is made of, and whether those at its path are still
- * the ones that are open.
+ * Find out which files a database consists of, and whether the files at its
+ * path are still the ones that are open.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -25,9 +25,9 @@ apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store)
                                         comet_alias_text(place));
 }
 
-/* A file system gives the number of a removed file to the next one, so a log
+/* A file system reuses the inode number of a removed file.  So a log that was
  * restored beside a new database could be taken for the old database's log, and
- * readers would wait for its removal.  The time of birth tells the two apart. */
+ * readers would wait for its removal.  The time of birth distinguishes them. */
 file_id_t comet_sqlite_file_id(const char *path)
 {
     struct statx info;
@@ -48,7 +48,7 @@ int comet_sqlite_same_file(file_id_t a, file_id_t b)
            && a.dev_minor == b.dev_minor && a.born == b.born;
 }
 
-/* Whether the file in use is not the one at the path. */
+/* Whether the file that is open is not the one at the path. */
 static int is_other(file_id_t file, const char *path)
 {
     return file.ino
@@ -70,10 +70,10 @@ static void unlink_same(const char *path, file_id_t file)
 }
 
 /**
- * The files that this process last had open for a path.  They tell whether a
- * log belongs to an earlier database at the path: a new connection would take
- * that log for the new database's, and truncate the -shm file that the old
- * connections have mapped.
+ * The files that this process last had open for a path.  With them it
+ * recognises a log that belongs to an earlier database at the path.  Otherwise
+ * a new connection would take that log for the new database's, and truncate the
+ * -shm file that the old connections have mapped.
  */
 typedef struct known_t {
     struct known_t *next;
@@ -118,10 +118,11 @@ static known_t *ensure_known_locked(const char *path)
 }
 
 /*
- * Remember which files are open. The -shm file at the path may be another one
- * than the process had: then either the last connection to the old one has just
- * been closed, which deletes it, or another program has deleted it. Only a
- * connection that is the only one of the process can tell which.
+ * Remember which files are open.  The first connection of a process takes the
+ * -shm file at the path as the one in use.  A later connection may find another
+ * -shm file there: either the last connection to the old file was just closed,
+ * which deletes that file, or another program has deleted it.  This connection
+ * cannot tell which, so it fails.
  */
 apr_status_t comet_sqlite_make_known(comet_sqlite_t *store)
 {
@@ -195,8 +196,7 @@ void comet_sqlite_leave(const comet_sqlite_t *store)
     if (store->entered) {
         pthread_mutex_lock(&known_lock);
         known = find_known_locked(store->path);
-        if (known) { /* the path has an entry, since entries are never
-                      * removed */
+        if (known) { /* always, since entries are never removed */
             known->open--;
             known->read_only -= store->read_only;
         }
@@ -275,9 +275,8 @@ static int is_in_place(comet_sqlite_t *store)
            && !(store->read_only && may_write(store));
 }
 
-/* When a connection of this process last found the files in place that this
- * connection has open; 0: never.  A connection that can only read has to look by
- * itself whether that is still so. */
+/* When a connection of this process last found the files of this connection in
+ * place; 0: never.  A connection that can only read must check for itself. */
 static apr_time_t found_at(const comet_sqlite_t *store)
 {
     const known_t *known;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Programs outside this server that have the database open.  They cannot queue
- * for its write lock.  What the kernel tells of a lock that each of them holds
- * shows whether there are any.
+ * Find out whether programs outside this server have the database open.  Such
+ * programs cannot queue for its write lock.  Each of them holds a lock on the
+ * -shm file, and the kernel lists these locks.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -19,8 +19,9 @@
  * proc_ns.h). */
 #define MACHINE_PID_NAMESPACE 0xEFFFFFFCU
 
-/* In a container the kernel lists the locks of the container's processes only, but
- * others may have the database open, too. */
+/* Whether the kernel lists the locks of all processes.  In a container it lists
+ * only those of the container's processes, but other processes may have the
+ * database open, too. */
 static int sees_all_processes(void)
 {
     struct stat namespace;
@@ -29,7 +30,7 @@ static int sees_all_processes(void)
            && namespace.st_ino == MACHINE_PID_NAMESPACE;
 }
 
-/* @return the process that started another one; 0: it cannot be told */
+/* @return the parent of a process; 0: unknown */
 static long find_parent(long process)
 {
     char path[64], line[512], *end = NULL;
@@ -71,8 +72,8 @@ static long find_holder(char *line, apr_uint64_t file)
                : 0;
 }
 
-/* The children of a server have the same parent.  If the kernel does not list all
- * processes, or not even this one, it cannot be told which others there are. */
+/* This server's children are recognised by their common parent.  If the kernel
+ * does not list all processes, or not even this one, the answer is yes. */
 int comet_sqlite_has_guests(const comet_sqlite_t *store)
 {
     FILE *locks = sees_all_processes() ? fopen("/proc/locks", "re") : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first bytes of a database file. */
+/* Check the first bytes of a database file. */
 #include "store/sqlite/header.h"
 
 #include <fcntl.h>

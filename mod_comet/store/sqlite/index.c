@@ -21,7 +21,10 @@ typedef struct index_t {
     int there; /* its table exists */
 } index_t;
 
-/* Run a query for one row of up to two integers. @param rows  set to 0 or 1 */
+/* Run a query for one row of up to two integers.
+ * @param bound   the query's two parameters; NULL: it has none
+ * @param first   set to the first integer if there is a row; NULL: ignored
+ * @param second  set to the second integer; NULL: ignored */
 static apr_status_t ask(comet_sqlite_t *store, const char *sql,
                         const apr_int64_t *bound, apr_int64_t *first,
                         apr_int64_t *second)
@@ -86,7 +89,7 @@ static apr_status_t stop_keeping(comet_sqlite_t *store)
                                        "DROP TABLE search_progress");
 }
 
-/* Several processes may do this at once, so each checks what is there while it
+/* Several processes may do this at once, so each checks for the index while it
  * holds the lock. */
 static apr_status_t change(comet_sqlite_t *store)
 {
@@ -155,8 +158,8 @@ static apr_status_t choose(comet_sqlite_t *store, apr_int64_t from,
     return status;
 }
 
-/* Insert in order of ids: FTS5 flushes whenever an id is lower than the
- * last. */
+/* Insert in the order of ids: FTS5 flushes whenever an id is lower than the
+ * previous one. */
 static apr_status_t fill(comet_sqlite_t *store)
 {
     apr_int64_t bounds[2] = { 0, 0 };

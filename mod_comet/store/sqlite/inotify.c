@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Watching a database's files by inotify, and the ladder of looks that follows an
- * event. */
+/* Watch a database's files by inotify, and make the ladder of looks that
+ * follows an event. */
 #include "store/sqlite/inotify.h"
 
 #include <errno.h>
@@ -16,18 +16,20 @@
 #define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
-/* Watches that inotify refuses: how often each of them looks, how many looks
- * they take together (one in this time), and what they never exceed. */
+/* How often a watch that inotify refuses looks.  If a thread has many of them,
+ * all together look once in POLL_TOGETHER_USEC, but each looks at least once in
+ * POLL_MOST_USEC. */
 #define POLL_USEC APR_INT64_C(20000)
 #define POLL_TOGETHER_USEC APR_INT64_C(5000)
 #define POLL_MOST_USEC APR_INT64_C(500000)
-/* On a slow disk it may take this long until a commit can be seen. */
+/* How long after an event to keep looking: on a slow disk, it may take this
+ * long until the commit can be seen. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
-/* What happens to the names in a folder. */
+/* The events about names in a folder. */
 #define RENAMED (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)
-/* What happens to a file.  The first event takes the watch away, so a busy
- * writer wakes nobody until the store was looked at. */
+/* The events about a file.  The first event removes the watch, so a busy writer
+ * wakes nobody until the store was looked at. */
 #define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_ONESHOT)
 
 /* The size of an event, inotify(7). */
@@ -52,19 +54,19 @@ struct inotify_t {
                   * due */
     apr_time_t due; /* when to look next; 0: not until an event */
     apr_time_t paused_until; /* no look before this time */
-    apr_time_t give_up;
-    apr_interval_time_t step;
+    apr_time_t give_up; /* when the ladder of looks ends */
+    apr_interval_time_t step; /* how long to wait between two of its looks */
 };
 
 /* A user may have 128 instances of inotify, so the watches of a thread share
  * one. */
 static __thread struct {
-    int fd; /* the instance of inotify, while there are watches; -1: it is
-             * refused */
+    int fd; /* the instance of inotify, while there are watches; -1: inotify has
+             * refused it */
     inotify_t *watches;
 } shared;
 
-/* @return inotify's number for the folder; -1: it is refused */
+/* @return inotify's watch descriptor for the folder; -1: it was refused */
 static int watch_folder(const inotify_t *watch)
 {
     char folder[4096];
@@ -113,8 +115,8 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
         .path = place->own,
         .name = slash ? slash + 1 : place->own,
         .files = { -1, -1 },
-        .due = now, /* look at once, for what happened before the watch
-                     * began */
+        .due = now, /* look at once: the watch has missed what happened
+                     * before */
         .give_up = now,
         .step = FIRST_STEP_USEC,
     };
@@ -167,7 +169,7 @@ static apr_time_t due_of(const comet_watch_t *base)
     return ((const inotify_t *)base)->due;
 }
 
-/* @return whether a name is the database's, or of a file beside it */
+/* @return whether a name is the database's, or that of one of its side files */
 static int is_own_name(const inotify_t *watch, const char *name)
 {
     apr_size_t length = strlen(watch->name);
@@ -176,10 +178,10 @@ static int is_own_name(const inotify_t *watch, const char *name)
            && (!name[length] || name[length] == '-');
 }
 
-/* Note which files an event leaves without a watch: the file that was touched,
- * or all of them, since other files may have their names now. A file that had
- * one of the names before may still report a last event, which concerns no
- * watch.
+/* Note which files have no watch after an event.  If a file was touched, that
+ * file has none.  If names have changed, no file has one, since the names may
+ * now belong to other files.  A file that has lost its name may report one last
+ * event, which concerns no watch.
  * @return whether the event concerns this database */
 static int take_event(inotify_t *watch, const struct inotify_event *event)
 {
@@ -252,7 +254,7 @@ static void before_look(comet_watch_t *base, apr_time_t now)
     inotify_t *watch = (inotify_t *)base;
 
     if (watch->touched && watch->due && watch->due <= now) {
-        watch_files(watch); /* a later write is reported again */
+        watch_files(watch); /* so that a later write is reported again */
         watch->touched = 0;
         watch->step = FIRST_STEP_USEC;
         watch->give_up = now + LADDER_USEC;
@@ -282,8 +284,7 @@ static void after_look(comet_watch_t *base, int changed, apr_time_t now)
         watch->due = now + poll_interval();
         return;
     }
-    if (watch->touched) { /* an event came after this look began, so look
-                           * again */
+    if (watch->touched) { /* an event came after the look began: look again */
         watch->due = now + FIRST_STEP_USEC;
         return;
     }
@@ -292,8 +293,7 @@ static void after_look(comet_watch_t *base, int changed, apr_time_t now)
         return;
     }
     if (changed) {
-        /* these events may already belong to the next commit, so continue to
-         * look */
+        /* start the ladder again: the events may belong to the next commit */
         watch->step = FIRST_STEP_USEC;
     }
     watch->due = now + watch->step;

@@ -13,10 +13,11 @@
  * files.  Other files of the folder cause no wake-up, so many stores may share
  * a folder.
  *
- * All watches of a thread share one descriptor.  The one on which
- * comet_watch_event() is called reads the events for all.
+ * All watches of a thread share one descriptor.  comet_watch_event(), called
+ * with any of the watches, reads the events for all.
  *
- * Where inotify is refused, the store is looked at every 20 ms.
+ * If inotify refuses a watch, the store is looked at every 20 ms, or less often
+ * if there are many such watches.
  */
 #ifndef COMET_INOTIFY_H
 #define COMET_INOTIFY_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: the tables of sql/presence.sql.  Its statements are prepared when
- * they are needed, since most databases have no such tables. */
+/* Presence: write the tables of sql/presence.sql.  Statements are prepared when
+ * they are needed, since most databases do not have these tables. */
 #include "store/sqlite/online.h"
 
 #include <stdio.h>
@@ -17,8 +17,9 @@ static comet_sqlite_t *own(comet_store_t *store)
 
 /* --- statements ------------------------------------------------------------ */
 
-/* Run a statement that was bound.  A row that the schema refuses is left out.
- * @param changes  set to how many rows it changed; may be NULL */
+/* Run a statement that was bound.  If the schema refuses a row, the row is left
+ * out.
+ * @param changes  set to how many rows were changed; may be NULL */
 static apr_status_t run(comet_sqlite_t *store, sqlite3_stmt *statement,
                         int *changes)
 {
@@ -35,7 +36,7 @@ static apr_status_t run(comet_sqlite_t *store, sqlite3_stmt *statement,
                : comet_sqlite_fail(store, code);
 }
 
-/* Run one statement with up to two numbers. */
+/* Run a statement with one or two numbers once. */
 static apr_status_t run_once(comet_sqlite_t *store, const char *sql,
                              apr_int64_t first, apr_int64_t second,
                              int *changes)
@@ -65,7 +66,8 @@ static apr_status_t end(comet_sqlite_t *store, apr_status_t status)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* @return APR_NOTFOUND: the holder is not there */
+/* Raise the beat of a holder.
+ * @return APR_NOTFOUND: the store does not have the holder */
 static apr_status_t renew(comet_sqlite_t *store, const comet_holder_t *holder)
 {
     int changes;
@@ -113,7 +115,8 @@ typedef enum {
     KINDS
 } kind_e;
 
-/* ?1: the channel, ?2: the holder, ?3: the member, ?4 and ?5: what is set */
+/* ?1: the channel, ?2: the holder, ?3: the member, ?4 and ?5: the values to
+ * set */
 static const char *const texts[KINDS] = {
     [ADD_CHANNEL] = "INSERT OR IGNORE INTO presence_channel(name, most)"
                     " VALUES(?1, ?4)",
@@ -182,8 +185,8 @@ static apr_status_t set_clients(writing_t *writing,
                : status;
 }
 
-/* Note how far a member has read, and tell the others, unless it had read
- * further before. */
+/* Note how far a member has read, and publish it, unless it had read further
+ * before. */
 static apr_status_t set_read(writing_t *writing,
                              const comet_online_change_t *what)
 {
@@ -308,7 +311,8 @@ static apr_status_t is_any_changed(comet_sqlite_t *store, int *any)
     "SELECT name FROM presence_channel WHERE changed" \
     " ORDER BY name LIMIT ?1"
 
-/* A channel that a program has entered, and whose name is wrong, is left out. */
+/* If a program has inserted a channel with an invalid name, that channel is
+ * left out. */
 static apr_status_t publish(comet_store_t *base, int *count)
 {
     comet_sqlite_t *store = own(base);
@@ -375,9 +379,10 @@ static apr_status_t has_tables(comet_sqlite_t *store, int *has)
     return code == SQLITE_ROW ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-/* Several processes may do this at once, so each checks what is there while it
- * holds the lock.  Without presence nobody counts as here, and no child looks
- * after the rows that earlier children have left, so they are removed now. */
+/* Several processes may do this at once, so each checks for the tables while it
+ * holds the lock.  Without presence nobody counts as online, and no child looks
+ * after the rows that earlier children have left behind.  So all rows of
+ * children are removed now. */
 apr_status_t comet_online_open(comet_sqlite_t *store)
 {
     int wanted = store->config->presence_grace > 0, has;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Forgetting members who left long ago, or who were in very many channels. */
+/* Forget members who left long ago, and the oldest channels of members who were
+ * in very many. */
 #include "store/sqlite/online_forget.h"
 
 #include "store/sqlite/online_read.h"
@@ -13,8 +14,9 @@
     "SELECT member FROM last_seen WHERE member > ifnull(?1, '')" \
     " ORDER BY member LIMIT 1 OFFSET 499"
 
-/* ?1 and ?2: the members before and at the end of the slice, or NULL at the ends
- * of the table.  No text is greater than a blob. */
+/* ?1: the last member before the slice; NULL: it begins with the table.  ?2:
+ * the last member of the slice; NULL: it ends with the table, since every blob
+ * is greater than any text. */
 #define IN_SLICE " member > ifnull(?1, '') AND member <= ifnull(?2, x'') "
 
 #define IS_AWAY \
@@ -23,14 +25,15 @@
 
 #define LAST_SIGN " max(ifnull(left_at, 0), ifnull(read_at, 0)) "
 
-/* Forget up to ?4 rows of the slice whose last sign of life is older than ?3. */
+/* Forget up to ?4 rows of the slice whose last sign of life is older than
+ * ?3. */
 #define FORGET_OLD \
     "DELETE FROM last_seen WHERE (channel, member) IN (" \
     "SELECT channel, member FROM last_seen AS s WHERE" IN_SLICE \
     "AND" LAST_SIGN "< ?3 AND" IS_AWAY "LIMIT ?4)"
 
-/* Of each member of the slice, forget the channels beyond the newest ?3, up to ?4
- * rows. */
+/* Forget, for each member of the slice, the channels beyond the newest ?3; but
+ * at most ?4 rows. */
 #define FORGET_MANY \
     "DELETE FROM last_seen WHERE (channel, member) IN (" \
     "SELECT channel, member FROM (SELECT channel, member, row_number() OVER (" \
@@ -48,8 +51,9 @@ static void bind_member(sqlite3_stmt *statement, int index,
     }
 }
 
-/* Find the member that ends the slice behind store->forget_after.
- * @param end  set to a copy for the caller to free; NULL: the table's end */
+/* Find the last member of the slice that follows store->forget_after.
+ * @param end  set to a copy for the caller to free; NULL: the slice ends with
+ *             the table */
 static apr_status_t find_end(comet_sqlite_t *store, sqlite3_value **end)
 {
     sqlite3_stmt *statement;
@@ -74,9 +78,10 @@ static apr_status_t find_end(comet_sqlite_t *store, sqlite3_value **end)
     return status;
 }
 
-/* Run FORGET_OLD or FORGET_MANY.  If a trigger of other people refuses that,
- * nothing is removed.
- * @param limit  what ?3 is
+/* Run FORGET_OLD or FORGET_MANY.  If a foreign trigger refuses this, nothing is
+ * removed.
+ * @param limit  the value of ?3
+ * @param removed  raised by the number of rows removed
  * @param more  set to 1 if there may be more rows to remove from the slice */
 static apr_status_t remove_from(comet_sqlite_t *store, const char *sql,
                                 const sqlite3_value *end, apr_int64_t limit,
@@ -107,8 +112,9 @@ static apr_status_t remove_from(comet_sqlite_t *store, const char *sql,
     return status;
 }
 
-/* Age counts back from the newest message, or from now if that is dated into
- * the future, so that a wrong clock forgets nobody. */
+/* Age counts back from the newest message, or from now if that message is dated
+ * in the future.  So a wrong clock does not make the database forget
+ * anybody. */
 static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
                                         comet_timestamp_t last)
 {
@@ -117,8 +123,8 @@ static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
     return (last < now ? last : now) - store->config->presence_memory;
 }
 
-/* Within a transaction, remove what is too much in a slice.
- * @param more  set to 1 if the slice may have more of it */
+/* Within a transaction, remove the rows of a slice that must be forgotten.
+ * @param more  set to 1 if the slice may have more of them */
 static apr_status_t forget_in(comet_sqlite_t *store, const sqlite3_value *end,
                               int *removed, int *more)
 {
@@ -134,7 +140,8 @@ static apr_status_t forget_in(comet_sqlite_t *store, const sqlite3_value *end,
                                  : status;
 }
 
-/* Go on behind a slice, or an hour later at the table's start. */
+/* Note where the next slice begins.  After the last slice, the next one is the
+ * first of the table again, an hour later. */
 static void pass(comet_sqlite_t *store, sqlite3_value *end)
 {
     sqlite3_value_free(store->forget_after);

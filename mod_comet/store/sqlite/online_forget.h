@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/online_forget.h
- * Bounding what last_seen remembers of members: by age (CometPresenceMemory) and
- * by number (COMET_ONLINE_SEEN_MOST).
+ * Limit what the table last_seen remembers of members: by age
+ * (CometPresenceMemory) and by number (COMET_ONLINE_SEEN_MOST).
  */
 #ifndef COMET_SQLITE_ONLINE_FORGET_H
 #define COMET_SQLITE_ONLINE_FORGET_H
@@ -10,10 +10,11 @@
 #include "store/sqlite/sqlite.h"
 
 /**
- * Once an hour, look through last_seen, a slice at each call.  One slice takes
+ * Look through last_seen once an hour, one slice at each call.  A slice takes
  * some milliseconds, during which nobody publishes.
- * @param more  set to 1 if a slice is left
- * @return APR_SUCCESS, or why the store could not be written.  The writer's thread.
+ * @param more  set to 1 if more slices are left
+ * @return APR_SUCCESS, or why the store could not be written.  The writer's
+ *         thread.
  */
 apr_status_t comet_online_forget(comet_sqlite_t *store, int *more);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: reading the tables of sql/presence.sql. */
+/* Presence: read the tables of sql/presence.sql. */
 #include "store/sqlite/online_read.h"
 
 apr_status_t comet_online_read_compile(comet_sqlite_t *store, const char *sql,
@@ -53,7 +53,8 @@ apr_status_t comet_online_read_holders(comet_store_t *base,
                                : comet_sqlite_fail(own(base), code);
 }
 
-/* Hand over rows of channel, member, since and info. */
+/* Hand over the rows of a statement, whose columns are channel, member, since
+ * and info. */
 static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
                               comet_online_member_cb *callback, void *baton)
 {
@@ -78,7 +79,7 @@ static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
     return code == SQLITE_DONE ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-/* The holder and its rows are read by one statement, so in one view. */
+/* One statement reads the holder and its rows, so both are of the same view. */
 apr_status_t comet_online_read_rows(comet_store_t *base, apr_int64_t holder,
                                     comet_online_member_cb *callback,
                                     void *baton)

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/online_read.h
- * Reading the tables of sql/presence.sql.  The contracts are in store/online.h.
+ * Read the tables of sql/presence.sql.  The contracts are in store/online.h.
  */
 #ifndef COMET_SQLITE_ONLINE_READ_H
 #define COMET_SQLITE_ONLINE_READ_H
 
 #include "store/sqlite/sqlite.h"
 
-/** Prepare a statement, for the caller to finalize.  Most databases have no such
- * tables, so it is not among those that each connection prepares. */
+/** Prepare a statement, which the caller finalizes.  It is not among those that
+ * each connection prepares, since most databases do not have these tables. */
 apr_status_t comet_online_read_compile(comet_sqlite_t *store, const char *sql,
                                        sqlite3_stmt **statement);
 
-/** Bind a text, or NULL where it has no data.  It must live until the statement
- * is reset. */
+/** Bind a text, or NULL if it has no data.  The text must live until the
+ * statement is reset. */
 void comet_online_read_bind(sqlite3_stmt *statement, int index,
                             comet_text_t text);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening and closing the message log. */
+/* Open and close the message log. */
 #include "store/sqlite/sqlite.h"
 
 #include <errno.h>
@@ -16,12 +16,12 @@
 #define READ_PATIENCE_USEC 1000000
 #define READ_AT_ONCE_PATIENCE_USEC 5000
 
-/* For how long, at most, the files at the path may seem to have been replaced.
- * They do while the last connection to the old files is being closed, or while
- * another program makes new ones. */
+/* How long opening is tried again while the files at the path seem to have been
+ * replaced.  They seem so while the last connection to the old files is being
+ * closed, or while another program makes new ones. */
 #define MOVING_USEC 500000
 
-/* The busy handler: waits as long as store->patience. */
+/* The busy handler: waits for at most store->patience. */
 static int on_busy(void *baton, int tries)
 {
     static const struct timespec one_ms = { 0, 1000000 };
@@ -43,7 +43,7 @@ static int on_busy(void *baton, int tries)
 
 static apr_status_t connect_file(comet_sqlite_t *store)
 {
-    /* A reader needs to write too: to the shared memory of the log. */
+    /* Readers must write, too: to the shared memory of the log. */
     int code = sqlite3_open_v2(store->path, &store->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
                                    | SQLITE_OPEN_PRIVATECACHE,
@@ -54,18 +54,18 @@ static apr_status_t connect_file(comet_sqlite_t *store)
     }
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_handler(store->db, on_busy, store);
-    /* so statement journals, sorting and VACUUM need no temporary folder */
+    /* then statement journals, sorting and VACUUM need no temporary folder */
     code =
         sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         return comet_sqlite_fail(store, code);
     }
-    /* Until the file is known to be ours, closing must not checkpoint it. */
+    /* Closing must not checkpoint a file that may be another program's. */
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return APR_SUCCESS;
 }
 
-/* Write-ahead logging cannot be switched on inside a transaction. */
+/* Switch on write-ahead logging, which cannot be done in a transaction. */
 static apr_status_t use_wal(comet_sqlite_t *store)
 {
     sqlite3_stmt *statement = NULL;
@@ -184,7 +184,8 @@ static apr_status_t open_to_read(comet_sqlite_t *store)
     return status;
 }
 
-/* Read once, which opens the log, and remember which files are open. */
+/* Read once, so that SQLite opens the log, and remember which files are
+ * open. */
 static apr_status_t remember_files(comet_sqlite_t *store)
 {
     comet_store_state_t state;
@@ -196,8 +197,8 @@ static apr_status_t remember_files(comet_sqlite_t *store)
     }
     store->file = comet_sqlite_file_id(store->path);
     store->wal = comet_sqlite_file_id(store->wal_path);
-    /* Check that SQLite has this very file open.  As long as it has, no other
-     * file gets the same inode number. */
+    /* Check that SQLite has this very file open.  Then no other file gets the
+     * same inode number. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     if (moved || (!store->wal.ino && !store->read_only)
         || comet_sqlite_moved(store, 0)) {
@@ -227,7 +228,7 @@ static apr_interval_time_t patience_of(const comet_store_config_t *config,
                                       : READ_AT_ONCE_PATIENCE_USEC;
 }
 
-/* As comet_sqlite_open(), but try only once. */
+/* Do the same as comet_sqlite_open(), but try only once. */
 static apr_status_t try_to_open(comet_sqlite_t **store,
                                 const comet_store_config_t *config,
                                 comet_store_mode_e mode,
@@ -313,9 +314,9 @@ void comet_sqlite_close(comet_sqlite_t *store)
         comet_sqlite_remove_orphaned_log(store);
     }
     if (store->db && comet_sqlite_has_other_log(store)) {
-        /* SQLite may have the index of one log and the file of another by now.
+        /* By now SQLite may have the index of one log and the file of another.
          * A checkpoint on closing would copy wrong pages into the database, and
-         * SQLite would delete the other log */
+         * SQLite would delete the other log. */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     sqlite3_close(store->db);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pages of the newest messages: of the history, and of a search. */
+/* Read pages of the newest messages: of the history, or of a search's
+ * results. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdlib.h>
@@ -110,7 +111,7 @@ static const char search_text[] =
     " WHERE message_search MATCH ?1"
     " AND message_search.rowid > ?2 AND message_search.rowid < ?3"
     " AND m.id = message_search.rowid AND c.id = m.channel_id"
-    /* this table is gone once the index is being removed */
+    /* the removal of the index begins with this table */
     " AND EXISTS (SELECT 1 FROM search_progress)"
     " ORDER BY message_search.rowid DESC";
 
@@ -184,8 +185,8 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
 
 /* --- by the index --- */
 
-/* Report a failure.  If the index was not built yet or was removed, the
- * statement of a search fails. */
+/* Report a failure of a search's statement.
+ * @return APR_ENOENT: the index does not exist yet, or was removed */
 static apr_status_t fail(comet_sqlite_t *store, int code)
 {
     apr_status_t status = comet_sqlite_fail(store, code);
@@ -226,7 +227,8 @@ static apr_status_t find(comet_sqlite_t *store, search_t *search)
     return code == SQLITE_DONE ? APR_SUCCESS : fail(store, code);
 }
 
-/* How long a view may be open: while any view is, the write-ahead log grows. */
+/* How long a view may be open.  While any view is open, the write-ahead log
+ * grows. */
 static apr_interval_time_t view_time(comet_sqlite_t *store)
 {
     comet_tally_t tally;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a database file is, and whether it may be there. */
+/* Find out where a database file is, and check that it may be there. */
 #include "store/sqlite/place.h"
 
 #include <apr_file_info.h>
@@ -76,7 +76,8 @@ static const char *follow(const char *path, apr_pool_t *p)
                             : below(comet_place_folder(path, p), target, p);
 }
 
-/* @return NULL: its folder cannot be resolved, and *error says why */
+/* Resolve the symbolic links of a path, whose file need not exist.
+ * @return NULL: its folder cannot be resolved, and *error says why */
 static const char *find_real(const char *path, int *error, apr_pool_t *p)
 {
     char real[PATH_MAX];
@@ -97,9 +98,9 @@ static const char *find_real(const char *path, int *error, apr_pool_t *p)
     return apr_pstrdup(p, real);
 }
 
-/* A key that differs from database to database.  It is made of the file's name
- * and the folder's device and inode, because a folder may be mounted at two
- * places. */
+/* Make a key that is different for each database.  It consists of the file's
+ * name and of the folder's device and inode, because a folder may be mounted in
+ * two places. */
 static const char *find_key(const char *path, apr_pool_t *p)
 {
     const char *name = strrchr(path, '/');
@@ -185,9 +186,9 @@ static const char *check_document_roots(const char *path,
             if (errno != EACCES) {
                 continue;
             }
-            apr_cpystrn(real, root,
-                        sizeof(real)); /* a DocumentRoot that cannot be resolved
-                                        * is compared as it is written */
+            /* compare a DocumentRoot that cannot be resolved as it is
+             * written */
+            apr_cpystrn(real, root, sizeof(real));
         }
         if (comet_place_is_within(path, real)) {
             return apr_psprintf(p,

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/place.h
- * Where a database file is, and whether it may be there.  place->name and
- * place->own are its path.  Main process only.
+ * Find out where a database file is, and check that it may be there.  Its path
+ * is in place->name and place->own.  Main process only.
  */
 #ifndef COMET_PLACE_H
 #define COMET_PLACE_H
 
 #include "store/engine.h"
 
-/** comet_engine_t's parse: a file's path, absolute or below @a root.  The file
- * need not exist. */
+/** comet_engine_t's parse.  The text is a file's path, absolute or below @a
+ * root.  The file need not exist. */
 const char *comet_place_parse(comet_place_t *place, const char *text,
                               const char *root, apr_pool_t *p);
 
 /**
- * comet_engine_t's locate: the real path.  A symbolic link is followed even if
- * its target does not exist yet.  If this user may not enter a folder of the
- * path, the path stays as it is; comet_rights_advise() reports that.
+ * comet_engine_t's locate.  It finds the real path.  A symbolic link is
+ * followed even if its target does not exist yet.  If this user may not enter a
+ * folder of the path, the path stays as it is, and comet_rights_advise()
+ * reports that.
  */
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 
-/** comet_engine_t's check.  A database must not lie beside the server's
- * configuration, where everybody may write, or below a DocumentRoot, and must
- * not be a mount of its own. */
+/** comet_engine_t's check.  A database must not be in a folder of the server's
+ * configuration, in a folder where everybody may write, or below a
+ * DocumentRoot.  It must not be mounted as a single file. */
 const char *comet_place_check(const comet_place_t *place,
                               const comet_site_t *site, apr_pool_t *p);
 
@@ -36,9 +37,9 @@ int comet_place_is_within(const char *path, const char *folder);
 /** What a file system means for a database. */
 typedef enum comet_medium_e {
     COMET_MEDIUM_LOCAL, /**< or unknown */
-    COMET_MEDIUM_NETWORK, /**< between machines neither SQLite's locks nor its
-                           * shared memory work */
-    COMET_MEDIUM_MEMORY, /**< nothing is left after a restart of the machine */
+    COMET_MEDIUM_NETWORK, /**< SQLite's locks and its shared memory do not work
+                           * between machines */
+    COMET_MEDIUM_MEMORY, /**< all data is lost when the machine restarts */
 } comet_medium_e;
 
 /**

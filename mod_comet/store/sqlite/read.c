@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the message log. */
+/* Read the message log. */
 #include "store/sqlite/sqlite.h"
 
 #include <sys/stat.h>
@@ -50,8 +50,8 @@ void comet_sqlite_end(comet_sqlite_t *store)
     comet_sqlite_roll_back(store);
 }
 
-/* @param id  set to 0 when the channel is unknown
- * @param may_hide  whether some of its messages may be private or passing */
+/* @param id  set to 0 if there is no such channel
+ * @param may_hide  set to whether its messages may be private or passing */
 static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
                                  apr_int64_t *id, apr_int64_t *may_hide)
 {
@@ -60,7 +60,7 @@ static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
     return comet_sqlite_query(store, SQL_CHANNEL, id, may_hide);
 }
 
-/* Replay one channel, by its index alone. */
+/* Find where the replay of a single channel starts, by the channel's index. */
 static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
                                    apr_int64_t count, comet_timestamp_t *cursor,
                                    int *any)
@@ -85,7 +85,7 @@ static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
     return status;
 }
 
-/** A count back to where a replay starts. */
+/** The state of counting back to where a replay starts. */
 typedef struct replay_t {
     apr_int64_t left;
     comet_timestamp_t cursor;
@@ -135,8 +135,8 @@ apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
     return status;
 }
 
-/* Raise the floor to that of the channels under a prefix that a selection by
- * topics reads. */
+/* Raise a floor to the highest one of the channels under a prefix that a
+ * selection by topics reads. */
 static apr_status_t raise_floor(comet_sqlite_t *store,
                                 const comet_selection_t *selection,
                                 comet_text_t prefix, comet_timestamp_t *floor)

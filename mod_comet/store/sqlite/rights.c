@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Warn of file rights that keep the children from using a database, and propose
- * a command that mends them. */
+/* Warn of file rights that prevent the children from using a database, and
+ * propose a command that corrects them. */
 #include "store/sqlite/rights.h"
 
 #include <apr_strings.h>
@@ -45,8 +45,8 @@ static int is_database(const char *name)
     return suffixes[i] != NULL;
 }
 
-/* Whether a folder belongs to the system.  This goes by its name, because some
- * of these folders are empty. */
+/* Whether a folder belongs to the system.  Its name decides, because some of
+ * these folders are empty. */
 static int is_of_system(const char *folder)
 {
     static const char *const tops[] = { "/bin",  "/boot",  "/dev",   "/etc",
@@ -90,7 +90,7 @@ static int is_own_folder(const char *folder, const char *database)
 }
 
 /*
- * Write the end of a warning: the command that helps if it can do no harm,
+ * Write the end of a warning: the command that helps, if it can do no harm;
  * otherwise what to change.
  * @param command  that would help
  * @param path     the database
@@ -117,8 +117,8 @@ typedef struct child_t {
     int gid_count;
 } child_t;
 
-/* Find the child's user and all its groups.  The groups of /etc/group are
- * included, as httpd does with initgroups(). */
+/* Find the children's user and all its groups.  The groups of /etc/group count,
+ * since httpd calls initgroups(). */
 static child_t find_child(const comet_site_t *site, apr_pool_t *p)
 {
     child_t child = { .name = site->user, .uid = site->uid, .gid_count = 64 };
@@ -145,8 +145,9 @@ static int is_in_group(const child_t *child, gid_t gid)
     return i < child->gid_count;
 }
 
-/* Whether the child has the wanted rights.  A file with an access control list
- * counts as allowed, because the list may allow more than the mode does. */
+/* Whether the children have the wanted rights.  For a file with an access
+ * control list the answer is yes, because the list may allow more than the mode
+ * does. */
 static int may(const child_t *child, const char *path, mode_t wanted)
 {
     struct stat info;
@@ -180,7 +181,9 @@ __attribute__((format(printf, 2, 3))) static void warn(
     va_end(arguments);
 }
 
-/* @return whether the folder and all above it may be entered */
+/* Check that the children may enter the folder of a file, and all folders above
+ * it.
+ * @return whether they may */
 static int check_way(const listener_t *listener, const child_t *child,
                      const char *path)
 {
@@ -254,7 +257,8 @@ static const char *find_member(const child_t *child, const struct group *group)
     return *member;
 }
 
-/* Who may write a file besides root, the child's user and its own group.
+/* Find out who may write a file besides root, the child's user and its own
+ * group.
  * @param own  the child's group
  * @return NULL: nobody */
 static const char *find_other(const child_t *child, gid_t own,
@@ -286,8 +290,8 @@ static const char *find_other(const child_t *child, gid_t own,
                : NULL;
 }
 
-/* SQLite trusts all who may write a database's files: a program that cuts the
- * -shm file short ends the processes that use it. */
+/* SQLite trusts all users who may write a database's files.  For example, a
+ * program that truncates the -shm file crashes the processes that use it. */
 static void check_others(const listener_t *listener, const comet_site_t *site,
                          const char *path)
 {
@@ -323,9 +327,9 @@ static void check_side_files(const listener_t *listener, const char *path)
     if (stat(folder, &info) == 0 && (info.st_mode & (S_IWGRP | S_IWOTH))
         && !(info.st_mode & S_ISGID)) {
         warn(listener,
-             "%s may be written by others and has no setgid bit: the files "
-             "that another user's program makes beside the database may shut "
-             "httpd out; %s",
+             "%s may be written by others and has no setgid bit: httpd may "
+             "have no rights to the files that another user's program creates "
+             "beside the database; %s",
              folder, advise("chmod g+s", folder, path, listener->p));
     }
 }
@@ -346,8 +350,8 @@ static void check_medium(const listener_t *listener, const char *path)
         break;
     case COMET_MEDIUM_MEMORY:
         warn(listener,
-             "%s is on %s, in memory: all messages are gone when this machine "
-             "is started again; choose a folder on a disk",
+             "%s is on %s, in memory: all messages are lost when this machine "
+             "restarts; choose a folder on a disk",
              folder, name);
         break;
     default:

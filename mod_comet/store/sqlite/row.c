@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows that queries return: make a message of one, and tell whether a
+/* The rows that queries return: make a row's message, and find out whether a
  * selection contains it. */
 #include "store/sqlite/sqlite.h"
 
@@ -69,9 +69,8 @@ void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
 
     comet_sqlite_bind_text(store, which, 1, prefix);
     if (length > COMET_CHANNEL_MAX_BYTES) {
-        comet_sqlite_bind_text(store, which, 2,
-                               prefix); /* no name is as long as this prefix, so
-                                         * nothing matches */
+        /* nothing matches, since no name is as long as this prefix */
+        comet_sqlite_bind_text(store, which, 2, prefix);
         return;
     }
     /* the first text after all those that begin with the prefix */

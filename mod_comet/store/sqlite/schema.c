@@ -20,7 +20,7 @@ int comet_sqlite_latest_version(void)
     return version;
 }
 
-/* @return whether a database has all that a version of the schema makes */
+/* @return whether a database has everything that a version of the schema has */
 static int has_all(sqlite3 *db, sqlite3 *schema)
 {
     sqlite3_stmt *wanted = NULL, *found = NULL;
@@ -48,8 +48,8 @@ static int has_all(sqlite3 *db, sqlite3 *schema)
 }
 
 /*
- * Tell the version of a database by its tables, whatever its header says.
- * @return 0: it has no version of ours
+ * Find the version of a database by its tables, whatever its header says.
+ * @return 0: its tables are not mod_comet's
  */
 static int recognize(const comet_sqlite_t *store)
 {
@@ -67,9 +67,9 @@ static int recognize(const comet_sqlite_t *store)
     return version;
 }
 
-/* Refuse a database whose header does not have our application id.  If it was
- * restored from a .dump of a database of ours, only the header is missing, and
- * the error says how to restore it. */
+/* Refuse a database whose header does not have mod_comet's application_id.  If
+ * it was restored from a .dump of a mod_comet database, only this is missing,
+ * and the error says how to set it. */
 static apr_status_t refuse_stranger(comet_sqlite_t *store)
 {
     int version = recognize(store);
@@ -80,9 +80,9 @@ static apr_status_t refuse_stranger(comet_sqlite_t *store)
             store, COMET_ENOTDB, "the database belongs to another program");
     }
     snprintf(text, sizeof(text),
-             "the database does not say that it is mod_comet's, as after a "
-             ".dump; run in it: PRAGMA application_id = %d; "
-             "PRAGMA user_version = %d;",
+             "the database lacks mod_comet's application_id or user_version, "
+             "as after a restore from a .dump; run in it: PRAGMA "
+             "application_id = %d; PRAGMA user_version = %d;",
              APPLICATION_ID, version);
     return comet_sqlite_fail_text(store, COMET_ENOTDB, text);
 }
@@ -130,8 +130,8 @@ apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version)
     return status;
 }
 
-/* Several processes may do this at once: the first to get the lock migrates.
- * Each file of sql/ sets user_version itself. */
+/* Several processes may do this at once: the first one to get the lock migrates
+ * the database.  Each file of sql/ sets user_version itself. */
 apr_status_t comet_sqlite_migrate(comet_sqlite_t *store)
 {
     apr_status_t status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/sqlite.h
- * The message log in SQLite, through its C API: what the files of this folder
- * share.  The schema is in sql/.
+ * The message log in SQLite, through SQLite's C API: what the files of this
+ * folder share.  The schema is in sql/.
  *
  * Invariants:
  * 1. a statement is reset before its function returns, so that no read
  *    transaction outlives a call, except that of comet_sqlite_begin();
  * 2. a file is written to only after it is known to be mod_comet's;
- * 3. only SQLite opens and closes descriptors of the database: another close(2)
- *    would drop all POSIX locks that this process has on the file;
+ * 3. only SQLite opens and closes descriptors of the database file: any other
+ *    close(2) would drop all POSIX locks that this process has on the file;
  * 4. before a connection writes it has checked, while it holds the write lock
  *    of the bus, that the file at the path is still the one it has open.
  */
@@ -92,19 +92,19 @@ extern const char *const comet_sqlite_text[SQL_COUNT];
 typedef struct file_id_t {
     apr_uint32_t dev_major, dev_minor;
     apr_uint64_t ino;
-    apr_int64_t born; /* when the file was made, in ns since 1970; 0 where the
-                       * file system does not say */
+    apr_int64_t born; /* when the file was made, in ns since 1970; 0 if the file
+                       * system does not say */
 } file_id_t;
 
-/** A round of retention, which goes in steps. */
+/** A round of retention, which is done in steps. */
 typedef struct prune_t {
     int running; /* whether a round has begun and has not ended */
     apr_time_t now; /* the time of this step */
     int all_seen; /* a first round over all channels is complete */
-    int has_rules; /* channel_retention has any */
+    int has_rules; /* channel_retention has rules */
     apr_int64_t rule_changes; /* the number of changes to channel_retention when
                                * the last round began */
-    comet_timestamp_t seen; /* the store's last timestamp when the last whole
+    comet_timestamp_t seen; /* the store's last timestamp when the last complete
                              * round began */
     comet_timestamp_t end; /* the store's last timestamp when this round
                             * began */
@@ -121,7 +121,7 @@ typedef struct comet_sqlite_spending_t {
     apr_time_t view_ends; /* when the current view must end, by
                            * comet_monotonic(); 0: never */
     apr_time_t look_at; /* when to ask next whether the client has gone */
-    apr_status_t ended; /* why the reading was ended; APR_SUCCESS: it goes on */
+    apr_status_t ended; /* why the reading was ended; APR_SUCCESS: it was not */
 } comet_sqlite_spending_t;
 
 typedef struct comet_sqlite_t {
@@ -139,12 +139,11 @@ typedef struct comet_sqlite_t {
                              * by comet_monotonic(); 0: not found, or not
                              * looked for */
     int moved; /* a writer has found that the file was moved */
-    int entered; /* comet_sqlite_enter() has counted it */
+    int entered; /* comet_sqlite_enter() has counted this connection */
     int read_only; /* set by comet_sqlite_enter() */
     int reserved; /* comet_sqlite_reserve() has begun the transaction of the
                    * next append */
-    int careful; /* others have made triggers that refuse or publish messages
-                  * (append.c) */
+    int careful; /* foreign triggers refuse or publish messages (append.c) */
     apr_interval_time_t patience; /* how long the busy handler waits */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
@@ -153,8 +152,8 @@ typedef struct comet_sqlite_t {
                            * comet_monotonic() */
     sqlite3_value *forget_after; /* the last member that this look has passed;
                                   * NULL: none yet */
-    const volatile apr_uint32_t
-        *tally; /* NULL: not mapped yet, or it cannot be mapped */
+    const volatile apr_uint32_t *tally; /* NULL: not mapped yet, or it cannot be
+                                         * mapped */
     int indexing; /* writers only: the index has to be built or removed */
     sqlite3_stmt *search; /* readers only: NULL until it is needed */
     comet_sqlite_spending_t spending; /* readers only */
@@ -165,16 +164,18 @@ typedef struct comet_sqlite_t {
  * store/store.h.  Each keeps a copy of SQLite's message for
  * comet_store_error(), because SQLite's next call replaces that message. */
 
-/** Whether an errno says that there is no room. */
+/** Whether an errno says that no room is left for a file. */
 int comet_sqlite_is_full(int error);
 
 /** Whether an errno says that no descriptor is left at the moment. */
 int comet_sqlite_has_no_descriptor(int error);
 
-/** @param error  errno after the failed call; 0: unknown */
+/** Keep the failure of a call of SQLite.
+ * @param error  errno after the failed call; 0: unknown */
 apr_status_t comet_sqlite_fail_with(comet_sqlite_t *store, int code, int error);
 apr_status_t comet_sqlite_fail(comet_sqlite_t *store, int code);
-/** @return @a status */
+/** Keep a failure that this folder has found itself.
+ * @return @a status */
 apr_status_t comet_sqlite_fail_text(comet_sqlite_t *store, apr_status_t status,
                                     const char *text);
 
@@ -195,7 +196,8 @@ apr_status_t comet_sqlite_prepare(comet_sqlite_t *store);
 
 void comet_sqlite_reset(comet_sqlite_t *store, sql_e which);
 int comet_sqlite_step(comet_sqlite_t *store, sql_e which);
-/** Run a statement without rows. @return SQLITE_OK or SQLite's code */
+/** Run a statement that returns no rows.
+ * @return SQLITE_OK or SQLite's code */
 int comet_sqlite_run(comet_sqlite_t *store, sql_e which);
 apr_status_t comet_sqlite_run_or_fail(comet_sqlite_t *store, sql_e which);
 void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
@@ -203,8 +205,8 @@ void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
 /** The text must live until the statement is reset. */
 void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                             comet_text_t text);
-/** Run a query for one row of up to two integers, which keep their values if
- * there is no row or it is NULL. */
+/** Run a query for one row of up to two integers.  If there is no row, both
+ * keep their values; if the first column is NULL, @a first does. */
 apr_status_t comet_sqlite_query(comet_sqlite_t *store, sql_e which,
                                 apr_int64_t *first, apr_int64_t *second);
 /** Run SQL that is not among the prepared statements. */
@@ -217,7 +219,8 @@ void comet_sqlite_roll_back(comet_sqlite_t *store);
  * @param time  0: only the budget limits them */
 void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time);
 
-/** Check between statements whether the budget is spent or the client gone.
+/** Check between statements whether the budget is spent, or the client has
+ * gone.
  * @return APR_SUCCESS, COMET_ECOSTLY or COMET_EGONE */
 apr_status_t comet_sqlite_look(comet_sqlite_t *store);
 
@@ -232,7 +235,7 @@ typedef struct comet_sqlite_token_t {
     int prefix; /* longer words that begin with it match, too */
 } comet_sqlite_token_t;
 
-/** The words of a search; bit i of a set stands for token i. */
+/** The words of a search.  In its sets, bit i stands for token i. */
 typedef struct comet_sqlite_words_t {
     fts5_tokenizer methods;
     Fts5Tokenizer *tokenizer;
@@ -248,7 +251,7 @@ typedef struct comet_sqlite_words_t {
 } comet_sqlite_words_t;
 
 /**
- * Take the text of a search apart.
+ * Split the text of a search into words.
  * @param text   must live as long as @a words
  * @param words  OUT; on success to be freed by comet_sqlite_words_free()
  * @return COMET_EINVALID: the text is empty, or has more than COMET_WORDS_MAX
@@ -267,8 +270,8 @@ int comet_sqlite_words_match(const comet_sqlite_words_t *words,
 /**
  * Called for each message.
  * @param row  timestamp, channel, type, author, body, private, alternates,
- *             event, retry, keep, expires; NULL: not wanted
- * @return APR_SUCCESS; APR_EOF ends the walk; else it fails
+ *             event, retry, keep, expires; NULL if the walk is ->ids_only
+ * @return APR_SUCCESS; APR_EOF ends the walk; any other status makes it fail
  */
 typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
                                            sqlite3_stmt *row);
@@ -286,7 +289,7 @@ typedef struct comet_sqlite_walk_t {
     apr_time_t part_ends; /* when the walk may end early, by comet_monotonic();
                            * 0: never.  Only for a walk forwards */
     apr_size_t passed; /* how many messages it has visited or passed over */
-    int is_part; /* set when it has ended early: it has come to ->after */
+    int is_part; /* OUT: the walk has ended early, at ->after */
     comet_sqlite_visit_cb *visit;
     void *baton;
 } comet_sqlite_walk_t;
@@ -304,8 +307,8 @@ apr_status_t comet_sqlite_walk(comet_sqlite_t *store,
 void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
                               comet_text_t prefix, char *room);
 
-/** The text of a column.  It may contain any byte, even NUL: a program outside
- * can store it with the checks turned off. */
+/** Get the text of a column.  It may contain any byte, even NUL: an outside
+ * program can store such a text with the checks turned off. */
 comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 
 /** Whether a selection contains a row's message. */
@@ -314,31 +317,33 @@ int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
 /** Whether the time of a row's message is over. */
 int comet_sqlite_is_over(sqlite3_stmt *row, apr_time_t now);
 
-/** The message in a row. @return NULL: no memory */
+/** Make the message of a row.
+ * @return NULL: no memory */
 comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 
 /* The index of words */
 
 /** How much text one step adds to the index, or removes from it.  A step takes
- * 2 to 12 ms, as FTS5 merges at times. */
+ * 2 to 12 ms, since FTS5 sometimes merges. */
 #define INDEX_STEP_BYTES (32 * 1024)
 
-/** On opening to write: create the index, or stop keeping it.  The slow part is
- * left to comet_sqlite_index_step(). */
+/** Call this when a writer opens the database: create the index, or stop
+ * keeping it.  The slow part is left to comet_sqlite_index_step(). */
 apr_status_t comet_sqlite_index_open(comet_sqlite_t *store);
 
-/** One step, in a transaction of its own.
- * @param more  set when another is due */
+/** Do one step of filling or removing the index, in its own transaction.
+ * @param more  set to 1 if another step is due */
 apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
 
 /* Moderation */
 
-/** When a writer opens the database: make the triggers that tell of deleted
- * messages, or drop them. */
+/** Call this when a writer opens the database: create the trigger that reports
+ * deleted messages, or drop it. */
 apr_status_t comet_sqlite_deletions_open(comet_sqlite_t *store);
 
 /**
- * Remove what a moderator removes; in a transaction of the caller.
+ * Remove the message or the member that a moderator removes, in the caller's
+ * transaction.
  * @param removed  set to how many rows were removed
  * @return SQLITE_OK or SQLite's code
  */
@@ -346,14 +351,14 @@ int comet_sqlite_remove(comet_sqlite_t *store, const comet_removal_t *removal,
                         int *removed);
 
 /**
- * Set or remove a rule of channel_retention; in a transaction of the caller.
+ * Set or remove a rule of channel_retention, in the caller's transaction.
  * @param changes  set to how many rows were changed
  * @return SQLITE_OK or SQLite's code
  */
 int comet_sqlite_set_rule(comet_sqlite_t *store, const comet_rule_t *rule,
                           int *changes);
 
-/** As comet_store_rules(). */
+/** List rules, as comet_store_rules() does. */
 apr_status_t comet_sqlite_rules(comet_sqlite_t *store, comet_text_t prefix,
                                 comet_text_t after, apr_size_t limit,
                                 comet_store_rule_cb *callback, void *baton);
@@ -364,19 +369,19 @@ file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
 
-/** Create the database file if there is none, and remove what is left of the
- * log of an earlier database at this path. */
+/** Create the database file if there is none.  Then also remove the log that an
+ * earlier database has left at this path. */
 apr_status_t comet_sqlite_create_file(comet_sqlite_t *store);
 
 /**
  * Count a connection before it is opened.
  *
  * All connections of a process to a file share one mapping of the -shm file,
- * from the first that is opened to the last that is closed.  If SQLite may not
- * write the -shm file, the mapping is read-only for all of them. If the -shm
- * file is deleted, they go on with the mapping, other programs make a new -shm
- * file, and both sides write to the log as if they were alone.  In both cases
- * all connections must be closed before one is opened that can write.
+ * from when the first is opened until the last is closed.  If SQLite may not
+ * write the -shm file, the mapping is read-only for all of them.  If the -shm
+ * file is deleted, they continue to use the mapping, other programs make a new
+ * -shm file, and both sides write to the log as if they were alone.  In both
+ * cases all connections must be closed before one is opened that can write.
  * @return COMET_EMOVED: the other connections must be closed first; or
  *         APR_ENOMEM
  */
@@ -388,35 +393,35 @@ void comet_sqlite_leave(const comet_sqlite_t *store);
  * @return COMET_EMOVED: as comet_sqlite_enter() */
 apr_status_t comet_sqlite_make_known(comet_sqlite_t *store);
 
-/** Whether the log at the path is known to be that of another file. */
+/** Whether the log at the path is known to belong to another database file. */
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
 
 /** Remove the log of a database that is no longer at its path: SQLite would
- * take it for the log of the next database there. comet_sqlite_leave_behind()
+ * take it for the log of the next database there.  comet_sqlite_leave_behind()
  * has saved its contents. */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
 
-/** Whether other programs may be committing to another log than the one in
- * use. */
+/** Whether other programs may be committing to a log other than the one that
+ * this connection uses. */
 int comet_sqlite_has_other_log(const comet_sqlite_t *store);
 
-/** Whether this connection must be closed: the file at the path, its -wal file
- * or its -shm file is no longer the one that is open, or the file could only be
- * read when it was opened and can be written now.  SQLite itself does not
- * notice that a file was replaced, and what it then writes is lost.
+/** Whether this connection must be closed.  It must if the file at the path,
+ * its -wal file or its -shm file is no longer the one that is open; or if the
+ * file was read-only when it was opened, and is writable now.  SQLite itself
+ * does not notice that a file was replaced, and what it then writes is lost.
  * @param within  as for comet_store_is_usable() */
 int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within);
 int comet_sqlite_is_read_only(const comet_sqlite_t *store);
 
 /* The schema */
 
-/** The version of the schema that this module makes. */
+/** The version of the schema that this module creates. */
 int comet_sqlite_latest_version(void);
 
 /**
- * Find out whose database the file is.
+ * Find out whether the file is mod_comet's database.
  * @param version  set to the schema's version; 0: an empty database
- * @return COMET_ENOTDB: it is not mod_comet's, or too new
+ * @return COMET_ENOTDB: it is not mod_comet's, or it is too new
  */
 apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version);
 
@@ -435,8 +440,8 @@ apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store);
  * everything committed so far from the log into the file.
  * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, try again */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
-/** Commit, or roll back.
- * @return COMET_EUNSURE: it is unknown which of the two */
+/** Commit; if that fails, roll back.
+ * @return COMET_EUNSURE: it is unknown whether the transaction was committed */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
 /** Count for comet_store_t.appended what this transaction has added.
  * @param before  the state when the transaction began
@@ -444,7 +449,7 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
                                        const comet_store_state_t *before,
                                        comet_timestamp_t *clock);
-/** As comet_sqlite_commit(); also notes the tallies for
+/** Do the same as comet_sqlite_commit(), and note the tallies for
  * comet_store_t.appended. */
 apr_status_t comet_sqlite_commit_append(comet_sqlite_t *store);
 

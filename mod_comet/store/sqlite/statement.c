@@ -2,15 +2,16 @@
 /* The SQL of a connection: prepared once, then bound, run and reset. */
 #include "store/sqlite/sqlite.h"
 
-/* The rest of a row, which comet_sqlite_message() reads. */
+/* The other columns of a row that comet_sqlite_message() reads. */
 #define UPDATE "private, alternates, event, retry, keep, expires"
 #define M_UPDATE "m.private, m.alternates, m.event, m.retry, m.keep, m.expires"
-/* The condition that a message is not over at the time ?5; it is the same as
- * that of comet_message_is_over(). */
+/* The condition that a message is not over at the time ?5, as
+ * comet_message_time_is_over() defines it. */
 #define IS_NOT_OVER \
     " AND (keep IS NULL OR expires - ?5 BETWEEN 1 AND 2000000 * keep)"
-/* Retention counts only messages that last, those without a `keep`, and dates
- * by them.  In a channel without passing messages it need not look at rows. */
+/* Retention counts only messages that last, that is, those without a `keep`.
+ * It also measures age from the newest of these.  In a channel without passing
+ * messages the rows need no check. */
 #define LASTS \
     " AND ((SELECT has_passing FROM channel WHERE id = ?1) = 0" \
     " OR keep IS NULL)"
@@ -100,7 +101,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_INSERT] = "INSERT INTO message_log"
                    "(id, channel_id, type, author, body, " UPDATE ")"
                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    /* Also asks for comet_clock, so that an append needs one query only. */
+    /* This also reads comet_clock, so that an append needs only one query. */
     [SQL_ADDED] = "SELECT last, CASE erased WHEN ?2 THEN"
                   " (SELECT count(*) FROM message_log WHERE id > ?1)"
                   " ELSE 0 END FROM comet_clock",
@@ -111,7 +112,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_KEY] = "SELECT timestamp, count, hash FROM idempotency_key"
                 " WHERE channel = ?1 AND author = ?2 AND key = ?3"
                 " AND ifnull(expires > ?4, 1)",
-    /* a key that has expired may still be there */
+    /* REPLACE, since the table may still have a key that has expired */
     [SQL_KEY_ADD] = "INSERT OR REPLACE INTO idempotency_key"
                     "(channel, author, key, timestamp, count, hash)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",

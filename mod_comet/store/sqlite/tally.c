@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See without a system call whether any process has committed.  The tally is
- * the header of the WAL-index in the -shm file (SQLite's file format, "The
+/* Find out without a system call whether any process has committed.  The tally
+ * is the header of the WAL-index in the -shm file (SQLite's file format, "The
  * WAL-Index File Format"). */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Write transactions: taking SQLite's write lock, committing, and what becomes
- * of the log when its file was moved or deleted. */
+/* Write transactions: take SQLite's write lock, commit, and save the log's
+ * contents if the database was moved or the log deleted. */
 #include "store/sqlite/sqlite.h"
 
 #include <errno.h>
@@ -9,12 +9,12 @@
 #define RESCUE_USEC 20000
 
 /*
- * Whether this connection's log may still be copied into the file.  It may
- * unless another program has committed to the file meanwhile by another log. No
- * program can have done so while there is no other log and the -shm file is the
- * one that is open.  If the -shm file was deleted, too, a program may have
- * opened the database, committed, copied its own log into the file, and closed
- * it.
+ * Whether this connection's log may still be copied into the file.  It may,
+ * unless another program has committed to the file meanwhile through another
+ * log.  No program can have done so while there is no other log and the -shm
+ * file is the one that is open.  If the -shm file was deleted, too, a program
+ * may have opened the database, committed, copied its own log into the file,
+ * and closed it.
  */
 static int is_rescue(const comet_sqlite_t *store)
 {
@@ -25,10 +25,10 @@ static int is_rescue(const comet_sqlite_t *store)
                    store->shm, comet_sqlite_file_id(store->shm_path)));
 }
 
-/* Copy everything committed so far from the log into the file.  So the file is
- * complete, whether it was moved or only its log was deleted.  A partial copy
- * is worthless: while a reader's snapshot blocks it, copy nothing and let the
- * caller try again. */
+/* Copy everything committed so far from the log into the file.  Then the file
+ * is complete, whether it was moved or only its log was deleted.  A partial
+ * copy is worthless: while a reader's snapshot blocks a full copy, nothing is
+ * copied, and the caller tries again. */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
 {
     if (is_rescue(store)) {
@@ -49,7 +49,7 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
                                   "the database was removed or replaced");
 }
 
-/* Check the file before waiting for its lock.  comet_sqlite_reserve() looks
+/* Check the file before waiting for its lock.  comet_sqlite_reserve() checks it
  * again when it has the lock. */
 static apr_status_t check_file(comet_sqlite_t *store)
 {
@@ -88,7 +88,7 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
     apr_status_t status;
     int code, error;
 
-    errno = 0; /* sqlite3_system_errno() knows nothing of a commit's errors */
+    errno = 0; /* sqlite3_system_errno() does not report a commit's errors */
     code = comet_sqlite_run(store, SQL_COMMIT);
     error = errno;
     store->reserved = 0;
@@ -109,7 +109,7 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
 /* The word of a tally that counts commits ("iChange" of SQLite's WAL-index). */
 #define TALLY_COMMITS 2
 
-/* Triggers of others may have published or deleted something, too. */
+/* Foreign triggers may have published or deleted messages, too. */
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
                                        const comet_store_state_t *before,
                                        comet_timestamp_t *clock)

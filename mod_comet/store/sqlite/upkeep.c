@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeping the file small: checkpoints and retention. */
+/* Keep the file small, by checkpoints and retention. */
 #include "store/sqlite/online_forget.h"
 #include "store/sqlite/sqlite.h"
 
@@ -11,14 +11,14 @@
 #define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
 #define PRUNE_ROWS 1000
-/* After this time a step begins no further channel. */
+/* After this time a step begins no more channels. */
 #define PRUNE_USEC 10000
 #define PRUNE_SCAN_ROWS 4096
 #define VACUUM_PAGES 256
 /* How long a key outlives its message, as in the trigger
  * idempotency_key_expiry. */
 #define KEY_USEC apr_time_from_sec(86400)
-/* A message that is over stays for at most this long. */
+/* How long a message may stay in the log after it is over. */
 #define GATHER_USEC apr_time_from_sec(30)
 /* A message that expires later than this from now is over: the clock was set
  * back (comet_message_time_is_over()). */
@@ -42,9 +42,9 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
     if (comet_sqlite_moved(store, 0)) {
         return comet_sqlite_leave_behind(store);
     }
-    /* Short readers never delay a checkpoint for long.  But the log restarts
-     * only at a moment without any reader, and on a busy server there always is
-     * one: so wait for that moment. */
+    /* Short readers never delay a checkpoint for long.  But the log can restart
+     * only while nobody reads, and on a busy server somebody nearly always
+     * does.  So wait for such a moment. */
     store->patience = RESTART_PATIENCE_USEC;
     code = sqlite3_wal_checkpoint_v2(store->db, "main",
                                      store->wal_pages >= RESTART_PAGES
@@ -52,7 +52,8 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
                                          : SQLITE_CHECKPOINT_PASSIVE,
                                      &pages, NULL);
     store->patience = store->config->busy_timeout;
-    /* A reader may have kept some pages back: try again later. */
+    /* A reader may have prevented that all pages were copied: try again
+     * later. */
     store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
         return comet_sqlite_fail(store, code);
@@ -62,8 +63,8 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
 
 /* --- Retention -------------------------------------------------------- */
 
-/* Whether retention has anything to do.  After a change of the rules every
- * channel is looked at. */
+/* Find out whether retention has anything to do.  After a change of the rules
+ * every channel is looked at. */
 static apr_status_t look_at_rules(comet_sqlite_t *store, int *any)
 {
     prune_t *prune = &store->prune;
@@ -81,7 +82,7 @@ static apr_status_t look_at_rules(comet_sqlite_t *store, int *any)
     return status;
 }
 
-/* What a channel keeps: by a rule of its own, or by CometRetain. */
+/* Find out what a channel keeps, by its rule or by CometRetain. */
 static apr_status_t find_rule(comet_sqlite_t *store, apr_int64_t channel,
                               apr_int64_t *count, apr_interval_time_t *age)
 {
@@ -179,10 +180,10 @@ static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /*
- * With CometSearch each body has to be removed from the index of words, too.
- * So lower the number of rows to as many as one step has time for, but at least
+ * With CometSearch each body must be removed from the index of words, too.  So
+ * reduce the number of rows to as many as one step has time for, but at least
  * one.
- * @param rows  lowered
+ * @param rows  reduced
  */
 static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
                                 comet_timestamp_t upto, apr_int64_t *rows)
@@ -206,8 +207,8 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
     return APR_SUCCESS;
 }
 
-/* Remove a channel's messages up to a timestamp, or none of them.
- * @return COMET_EINVALID: a trigger that others have made does not allow it */
+/* Remove all messages of a channel up to a timestamp; after a failure, none.
+ * @return COMET_EINVALID: a foreign trigger does not allow it */
 static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
                                  comet_timestamp_t last)
 {
@@ -234,9 +235,10 @@ static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /*
- * Remove at most *budget messages of a channel, and lower *budget.
- * @param more  set to whether the step has to end here and the channel may have
- *              more messages to remove
+ * Remove at most *budget messages of a channel, and reduce *budget by their
+ * number.
+ * @param more  set to whether the step must end here, though the channel may
+ *              have more messages to remove
  */
 static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
                                   apr_int64_t *budget, int *more)
@@ -264,7 +266,8 @@ static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /* @param removed  set to how many messages were removed
- * @param refused  set to 1 if a trigger kept those of a channel */
+ * @param refused  set to 1 if a trigger has prevented the removal of a
+ *                 channel's messages */
 static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
                                  int *refused)
 {
@@ -300,7 +303,7 @@ static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
 
 /*
  * Give some unused pages back to the file system.  An eighth of the file may
- * stay unused: the next messages will need it.
+ * stay unused, since the next messages will need it.
  */
 static apr_status_t shrink(comet_sqlite_t *store, int *more)
 {
@@ -382,8 +385,8 @@ static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
     return status;
 }
 
-/* Remove keys that have expired.  No key is kept longer than a day: if the
- * clock has been set back, a key expires a day from now. */
+/* Remove keys that have expired.  If the clock was set back, let keys expire in
+ * a day at the latest. */
 static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();
@@ -411,8 +414,8 @@ static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
     return status;
 }
 
-/* Remove messages that are over.  Nobody reads them, so they may gather for a
- * while and be removed together. */
+/* Remove messages that are over.  Nobody can read them any more, so they gather
+ * for a while and are removed together. */
 static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
 {
     apr_time_t now = apr_time_now(), latest = now + PASSING_USEC;

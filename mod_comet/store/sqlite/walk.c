@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walking over the messages of a selection, in order of their timestamps.
+ * Walk over the messages of a selection, in the order of their timestamps.
  *
  * One channel is read by its index.  Several channels are read in one scan of
  * the log.  At the end of the log, where nearly every reader is, the scan costs
@@ -8,9 +8,9 @@
  * it is slow: once it has skipped as many rows as index look-ups would have
  * cost, the rest is merged from the channels' index.
  *
- * A walk for the hub goes in parts (comet_budget_t), because the hub serves
- * nobody meanwhile.  A part merges a limited number of channels.  If there may
- * be more, it goes on with the scan.
+ * A walk for the hub is done in parts (comet_budget_t), because the hub serves
+ * nobody during a part.  A part merges only a limited number of channels.  If
+ * there may be more channels, it continues the scan instead.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -23,11 +23,11 @@
 #define ROWS_PER_PROBE 4
 /* How many channels a prefix is assumed to stand for. */
 #define GUESSED_CHANNELS 64
-/* How many messages pass between two looks at the clock.  So each part of a
- * walk passes at least as many. */
+/* How many messages a walk passes between two looks at the clock.  So each part
+ * of a walk passes at least that many. */
 #define ROWS_PER_LOOK 64
-/* How many channels under prefixes and patterns a part of a walk looks at to
- * find those that it merges. */
+/* How many channels under prefixes and patterns a part of a walk looks at, in
+ * order to find the channels that it merges. */
 #define PART_CHANNELS 1000
 /* For LIMIT: all rows. */
 #define ALL_ROWS APR_SIZE_MAX
@@ -80,8 +80,9 @@ static void bind_bounds(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_int(store, which, 5, walk->now);
 }
 
-/* Private messages are passed over here, and not by the statement: a channel may
- * have any number of them. */
+/* Walk over one channel.  Private messages are skipped here, and not by the
+ * statement: a channel may have very many, and they must count towards a
+ * part. */
 static apr_status_t walk_channel(comet_sqlite_t *store,
                                  comet_sqlite_walk_t *walk)
 {
@@ -109,7 +110,7 @@ static apr_status_t walk_channel(comet_sqlite_t *store,
 
 /* --- One scan for all ------------------------------------------------- */
 
-/* How many rows to scan before the scan is given up for a merge. */
+/* How many rows to scan before giving up the scan for a merge. */
 static apr_size_t patience(const comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;
@@ -166,7 +167,7 @@ typedef struct sources_t {
     source_t *list; /* a heap once merging has begun */
     apr_size_t count, size;
     apr_size_t looks; /* how many more channels under prefixes and patterns may
-                       * be looked at; 0: there may be more of them */
+                       * be looked at; 0: perhaps not all were looked at */
     int backwards;
 } sources_t;
 
@@ -250,8 +251,8 @@ static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
 }
 
 /* Set source->next to the channel's next message in the walk; 0: none.  A walk
- * in parts gets private messages too, and passes over them itself, so that they
- * count towards its part. */
+ * in parts also gets private messages, and skips them itself, so that they
+ * count towards a part. */
 static apr_status_t find_next(comet_sqlite_t *store,
                               const comet_sqlite_walk_t *walk, source_t *source)
 {
@@ -274,8 +275,8 @@ static apr_status_t find_next(comet_sqlite_t *store,
     return comet_sqlite_query(store, which, &source->next, NULL);
 }
 
-/* Find those of the walk's channels that have messages left in it, each channel
- * once. */
+/* Find the channels of the walk that still have messages in its range.  Each
+ * channel is listed once. */
 static apr_status_t find_sources(comet_sqlite_t *store,
                                  const comet_sqlite_walk_t *walk,
                                  sources_t *sources)
@@ -386,7 +387,7 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
         source_t *first = &sources->list[0];
 
         move(walk, first->next);
-        if (first->next != visited) { /* as its alternate, it comes again */
+        if (first->next != visited) { /* two channels may find one message */
             status = visit_id(store, walk, first->next);
         }
         visited = first->next;
@@ -402,8 +403,9 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     return conclude(store, status, SQLITE_DONE);
 }
 
-/* Merge: several statements in one view of the log.
- * @param more  set to whether there may be too many channels for that */
+/* Merge the channels, by several statements in one view of the log.
+ * @param more  set to whether there may be too many channels for that, so that
+ *              nothing was merged */
 static apr_status_t walk_channels(comet_sqlite_t *store,
                                   comet_sqlite_walk_t *walk, int *more)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words of a search.  The index's own tokenizer takes them apart, so that
- * both agree on what a word is and how many there are.
+ * The words of a search.  The index's own tokenizer splits the text of a
+ * search, so that both agree on what a word is and how many there are.
  *
- * What a user writes between two spaces is a phrase: "foo-bar" is two words
- * that follow each other.  One pass over a text's words finds whether it has
- * all phrases (the Shift-And algorithm): bit i of the state says that the last
- * words read are those of i's phrase from its first word to word i.
+ * Spaces separate phrases: "foo-bar" is a phrase of two words that follow each
+ * other.  One pass over a text's words finds out whether the text has all
+ * phrases (the Shift-And algorithm).  Bit i of the state stands for word i of
+ * the search.  It is set if the last words read are those of this word's
+ * phrase, from its first word to word i.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -46,7 +47,7 @@ static fts5_api *find_api(comet_sqlite_t *store)
     return api;
 }
 
-/* The tokenizer that sql/search.sql names. */
+/* Make the tokenizer that sql/search.sql names. */
 static apr_status_t make_tokenizer(comet_sqlite_t *store,
                                    comet_sqlite_words_t *words)
 {
@@ -130,7 +131,7 @@ static int is_repeated(const comet_sqlite_words_t *words, unsigned first)
 }
 
 /*
- * Write a phrase as a string of FTS5, in which only '"' is special: it is
+ * Write a phrase as a string of FTS5.  Only '"' is special there, and must be
  * doubled.
  */
 static void quote(comet_text_t phrase, int prefix, char **end)
