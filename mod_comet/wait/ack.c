@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps a parked client beyond the MPM's Timeout as long as it acknowledges
+/* Keep a parked client beyond the MPM's Timeout, as long as it acknowledges
  * data. */
 #include "wait/ack.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/ack.h
- * Keeps a parked client beyond the MPM's Timeout.  A socket option makes the
+ * Keep a parked client beyond the MPM's Timeout.  A socket option makes the
  * peer's ACK of the next bytes wake the MPM, whose hook parks the connection
- * again.  A peer that has vanished or reads nothing acknowledges nothing, so
+ * again.  A peer that has vanished or does not read acknowledges nothing, so
  * its Timeout runs out.
  */
 #ifndef MOD_COMET_ACK_H
@@ -16,13 +16,14 @@ typedef struct mod_comet_ack_t {
     apr_interval_time_t every; /* a part of the MPM's Timeout */
     apr_time_t due; /* when the next ACK is asked for, by comet_monotonic() */
     int armed; /* an ACK will wake the MPM or has woken it */
-    /** Each byte sent now asks for its ACK.  Only one write does so: bytes that
-     * are appended to a packet which has not left yet take its mark along, and
-     * a client with a backlog would never acknowledge the marked byte. */
+    /** The bytes that are sent now ask for their ACK.  Only one write does so.
+     * If later writes asked, too, their bytes could join a packet that has not
+     * left yet, and move its mark to its new end: then a client with a backlog
+     * would never acknowledge the marked byte. */
     int asking;
 } mod_comet_ack_t;
 
-/** Begin.  The first ACK is due with the first heartbeat, long before Timeout.
+/** Begin.  The first ACK is asked for after a third of Timeout.
  * @param timeout  the MPM's Timeout */
 void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout);
 

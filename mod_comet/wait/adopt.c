@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Event streams on sockets that the hub owns. */
+/* Let the hub adopt event streams: it then owns their sockets. */
 #include "wait/adopt.h"
 
 #include <errno.h>
@@ -25,7 +25,8 @@
 
 typedef mod_comet_stream_t stream_t;
 
-/* A stream over TLS.  It joins the hub when mod_ssl has let go of its object. */
+/* A stream over TLS that will join the hub when mod_ssl has released the SSL
+ * object. */
 typedef struct mod_comet_move_t {
     stream_t *stream;
     comet_selection_t *selection; /* a reference */
@@ -60,8 +61,8 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
            && r->proto_num >= HTTP_VERSION(1, 0);
 }
 
-/* @return mod_ssl's object if a stream over TLS may be adopted; NULL: it may not,
- *         or there is no TLS */
+/* @return mod_ssl's object if a stream over TLS may be adopted; NULL: it may
+ *         not, or there is no TLS */
 static mod_comet_tls_t *find_tls(const request_rec *r,
                                  const mod_comet_ask_t *ask)
 {
@@ -88,7 +89,8 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
                : -1;
 }
 
-/* Make an empty stream.  @return NULL: no memory */
+/* Make an empty stream, with a copy of @a judged unless that is all zeros.
+ * @return NULL: no memory */
 static stream_t *allocate(const mod_comet_judged_t *judged)
 {
     static const mod_comet_judged_t nothing = { .took = 0 };
@@ -273,8 +275,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     if (!stream) {
         return 0;
     }
-    /* the hub owns the stream from join on and may free it before join
-     * returns */
+    /* once it has joined, the hub owns the stream, and may free it before
+     * join() returns */
     stream->place = request->place;
     stream->subscriber.revoked = comet_presence_revoked(stream->place.seat);
     if (tls) {
@@ -286,7 +288,7 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
         return 0;
     }
     request->place = (mod_comet_place_t){ .seat = NULL };
-    /* makes httpd end the request without sending anything, and close its
+    /* this makes httpd end the request without sending anything, and close its
      * descriptor without shutting the connection down */
     r->eos_sent = 1;
     c->keepalive = AP_CONN_CLOSE;

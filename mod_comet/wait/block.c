@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Wait with the request's own thread.  The number of threads that may do so is
- * capped. */
+/* Wait with the request's own thread.  Only a limited number of threads may do
+ * so. */
 #include "wait/block.h"
 
 #include <apr_strings.h>
@@ -37,8 +37,9 @@ typedef mod_comet_blocked_t block_t;
 
 /* --- getting messages (hub's thread) ---------------------------------- */
 
-/* Hand messages to the thread.  The thread leaves the hub before it writes; it
- * finds messages that come meanwhile in the log, after its cursor. */
+/* Hand messages to the thread.  The thread leaves the hub before it writes.
+ * Meanwhile new messages are in the log, where the thread finds them after its
+ * cursor. */
 static comet_outcome_e serve(comet_subscriber_t *subscriber,
                              const comet_delivery_t *delivery)
 {
@@ -90,8 +91,8 @@ static int is_stopping(const block_t *block)
 }
 
 /* Whether the client has ended the connection.  It may have sent more before
- * that (TLS's closing alert).  The end of an HTTP/2 stream is known to
- * mod_http2 alone, which sets c->aborted. */
+ * that (TLS's closing alert).  Only mod_http2 knows the end of an HTTP/2
+ * stream, and sets c->aborted. */
 static int is_gone(conn_rec *c)
 {
     struct pollfd look = { .events = POLLRDHUP };
@@ -113,14 +114,14 @@ static int can_be_woken(const block_t *block)
     return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
 }
 
-/* Whether nothing wakes the thread when its WebSocket can be read, because it is
- * a stream of HTTP/2. */
+/* Whether the thread must check for input of its WebSocket: nothing wakes it
+ * for input if the WebSocket is a stream of HTTP/2. */
 static int must_look(const block_t *block)
 {
     return block->talk && block->master;
 }
 
-/* Wait until the hub hands something over, or until the thread has to check
+/* Wait until the hub hands something over, or until the thread must check
  * whether to go on.
  * @return what was handed over */
 static unsigned await_turn(block_t *block)
@@ -146,7 +147,7 @@ static unsigned await_turn(block_t *block)
     return reasons;
 }
 
-/* @return comet_reason_e, why the wait is over; 0: the client is gone */
+/* @return comet_reason_e: why the wait is over; 0: the client is gone */
 static unsigned await(conn_rec *c, block_t *block)
 {
     unsigned reasons;
@@ -310,7 +311,7 @@ static unsigned wait_once(request_rec *r, const mod_comet_ask_t *ask,
 }
 
 /* Encode what the client gets now.
- * @return whether the stream goes on after it */
+ * @return whether the stream continues afterwards */
 static int encode_next(const mod_comet_ask_t *ask, block_t *block,
                        unsigned reasons, apr_time_t ends_at,
                        comet_buffer_t *bytes)
@@ -338,8 +339,8 @@ static int encode_next(const mod_comet_ask_t *ask, block_t *block,
     return ask->transport->streams && !retry_msec;
 }
 
-/* Change the channels of a WebSocket.
- * @param reasons  why the client was served last; 0: it was not */
+/* Make the changes of channels that the client of a WebSocket has asked for.
+ * @param reasons  why the client was just served; 0: it was not */
 static void change_channels(mod_comet_ask_t *ask, block_t *block,
                             unsigned reasons, apr_time_t *ends_at)
 {
@@ -394,12 +395,12 @@ static int refuse(request_rec *r, const char *filter)
 {
     mod_comet_chain_clear(r);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "COMET0132: the output filter %s keeps back all that %s "
-                  "streams; take it off this path (see the manual, \"Other "
-                  "modules\")",
+                  "COMET0132: the output filter %s keeps back everything that "
+                  "%s streams; remove the filter from this path (see the "
+                  "manual, \"Other modules\")",
                   filter, r->uri);
     return mod_comet_answer_error(r, HTTP_INTERNAL_SERVER_ERROR,
-                                  "the output filter %s keeps the stream back",
+                                  "the output filter %s keeps back the stream",
                                   filter);
 }
 
@@ -484,7 +485,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                       .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
-    /* such a stream is adopted as a rule, and needs no place for a thread */
+    /* such a stream is usually adopted, and then needs no place for a thread */
     int is_plain = adopting >= 0 && mod_comet_adopt_is_plain(r, ask);
     const char *obstacle = is_plain ? NULL : take(&block, r->pool);
     int rv = DECLINED;

@@ -12,8 +12,9 @@
 #include "wait/places.h"
 
 /**
- * Wait and answer; returns when the request is over or its stream adopted.
- * @param adopting  of mod_comet_adopt_begin()
+ * Wait and answer.  Returns when the request is over, or its stream was
+ * adopted.
+ * @param adopting  from mod_comet_adopt_begin()
  * @param refusal  OUT: why there is no place for the request, when DECLINED
  * @return what the handler returns; DECLINED: as mod_comet_wait()
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The places of threads that wait. */
+/* Give places to threads that wait. */
 #include "wait/block_place.h"
 
 #include <apr_strings.h>
@@ -8,8 +8,8 @@
 #include "server/mpm.h"
 #include "wait/connection.h"
 
-/* How many threads of an HTTP/2 connection, which has few, may be held by
- * waiting. */
+/* How many streams of an HTTP/2 connection may hold a thread while they wait.
+ * Such a connection has few threads. */
 #define STREAMS_PER_CONNECTION 2
 
 /* Count one more waiting stream of an HTTP/2 connection.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/block_place.h
- * The places of threads that wait.  Only a part of a child's threads may wait
- * at a time, and only a few of those that serve one HTTP/2 connection.
+ * Give places to threads that wait.  Only a part of a child's threads may wait
+ * at a time, and only a few of the threads that serve one HTTP/2 connection.
  */
 #ifndef MOD_COMET_BLOCK_PLACE_H
 #define MOD_COMET_BLOCK_PLACE_H
@@ -10,7 +10,7 @@
 #include "wait/wait_priv.h"
 
 /**
- * Take a place for the thread that calls.
+ * Take a place for the calling thread.
  * @param block  ->child and ->master are set; it is linked into the list of
  *               waiting threads
  * @param p  for the text of the reason
@@ -19,7 +19,7 @@
 const char *mod_comet_block_place_take(mod_comet_blocked_t *block,
                                        apr_pool_t *p);
 
-/** Give the place back. Called by the same thread. */
+/** Give the place back.  Called by the same thread. */
 void mod_comet_block_place_give(mod_comet_blocked_t *block);
 
 #endif /* MOD_COMET_BLOCK_PLACE_H */

@@ -12,18 +12,19 @@
 #include "server/mod_comet.h"
 
 typedef struct mod_comet_connection_t {
-    /** The request that waits on it, or has waited (wait/parked.h).  NULL: none
-     * has ever waited.  [owner thread] */
+    /** The record of the request that waits on the connection, or waited last
+     * (wait/parked.h).  NULL: none has ever waited.  [owner thread] */
     struct mod_comet_parked_t *park;
-    /** Its HTTP/2 streams that wait without a thread (wait/h2.h).  NULL: the
-     * connection cannot have any.  [owner thread] */
+    /** The connection's HTTP/2 streams that wait without a thread (wait/h2.h).
+     * NULL: the connection cannot have any.  [owner thread] */
     struct mod_comet_h2_t *h2;
-    /** mod_ssl's object.  NULL: there is no TLS.  [owner thread] */
+    /** mod_ssl's SSL object.  NULL: there is no TLS.  [owner thread] */
     struct ssl_st *tls;
-    /** The stream that goes on when the connection has ended (wait/adopt.h).
-     * NULL: none.  [owner thread] */
+    /** The stream that the hub continues when the connection has ended
+     * (wait/adopt.h).  NULL: none.  [owner thread] */
     struct mod_comet_move_t *move;
-    /** How many of its HTTP/2 streams wait with a thread each.  [atomic] */
+    /** How many of its HTTP/2 streams hold a thread while they wait.
+     * [atomic] */
     atomic_int blocked_streams;
 } mod_comet_connection_t;
 

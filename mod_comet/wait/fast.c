@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Polls that the hub answers by itself, on sockets that were lent to it. */
+/* Answer polls in the hub, on sockets that were lent to it. */
 #include "wait/fast_priv.h"
 
 #include <errno.h>
@@ -156,7 +156,8 @@ static const char *date_now(mod_comet_waiting_t *waiting)
     return waiting->date;
 }
 
-/* Remove the request from the socket.  Until now it was only looked at. */
+/* Remove the request from the socket.  Until now, the hub has only looked at
+ * it. */
 static int take_request(mod_comet_fast_t *fast)
 {
     return recv(fast->real, NULL, fast->pending, MSG_TRUNC | MSG_DONTWAIT)
@@ -381,9 +382,9 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                                     : COMET_REST;
 }
 
-/* End the hub's serving: the child ends, another client needs the place, the
- * client has closed its side, or a channel has appeared under its selection.
- * httpd answers what the client has asked. */
+/* Stop serving the client in the hub: the child ends, another client needs the
+ * place, the client has closed its side, or a channel has appeared under its
+ * selection.  httpd answers the client's request, if there is one. */
 static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
                                  const mod_comet_ask_t *ask, unsigned reasons)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/fast.h
- * Polls that the hub answers by itself (CometFastPoll).
+ * Polls that the hub answers without httpd (CometFastPoll).
  *
  * A client polls again and again on its connection, with requests that differ
  * only in the cursor.  httpd authorises and answers the first few of them,
@@ -76,8 +76,8 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
 
 /* Called by the hub's thread while it serves */
 
-/** Free what was learnt, when the child ends: a stop of httpd destroys no
- * connection, so no pool's clean-up would do it.  NULL is ignored. */
+/** Free what was learnt.  Called when the child ends: a stop of httpd destroys
+ * no connections, so no pool's clean-up would free it.  NULL is ignored. */
 void mod_comet_fast_forget(mod_comet_fast_t *fast);
 
 /** Whether the socket is lent to the hub.  Also called by the owner. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Learn what a poll's request and its answer look like, and whether the hub may
- * answer it without httpd.  Called by the thread that owns the connection.
+ * answer such polls without httpd.  The thread that owns the connection calls
+ * this.
  */
 #include "wait/fast_priv.h"
 
@@ -82,8 +83,9 @@ static int has_body(const request_rec *r)
     return i < sizeof(headers) / sizeof(*headers);
 }
 
-/* Whether the hub may answer such requests: they differ only in the cursor, and
- * what they get depends on no user, body, filter or limit. */
+/* Whether the hub may answer requests that differ from this one only in the
+ * cursor.  Their answers must not depend on a user, a body, a filter or a
+ * limit. */
 static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
 {
     return mod_comet_config_fast_poll(r) && ask->transport->whole
@@ -116,13 +118,13 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         mod_comet_request(r)->place.seat = NULL;
     }
     if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
-        known->answers = 1; /* the headers of httpd's answers are learnt again,
-                             * too */
+        known->answers = 1; /* httpd answers again, so that the head of its
+                             * answer is learnt again */
     }
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
-    if (lasts > timeout / 10 * 9) { /* the MPM's Timeout runs meanwhile */
+    if (lasts > timeout / 10 * 9) { /* end before the MPM's Timeout does */
         lasts = timeout / 10 * 9;
     }
     known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
@@ -177,8 +179,8 @@ static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
            && (!fast->computed || now - fast->counted_at >= SECOND_PASSES);
 }
 
-/* Compare an answer's head with the one before: equal heads show that nothing
- * changes from answer to answer but what the hub can write itself. */
+/* Compare an answer's head with the previous one.  Equal heads show that
+ * answers differ only in what the hub can write itself. */
 static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 {
     comet_head_answer_t head = { .text = NULL };

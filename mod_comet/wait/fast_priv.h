@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/fast_priv.h
- * What fast.c, which serves polls on lent sockets, and fast_learn.c, which
- * learns them, share.
+ * Shared by fast.c, which serves polls on lent sockets, and fast_learn.c, which
+ * learns what such polls look like.
  */
 #ifndef MOD_COMET_FAST_PRIV_H
 #define MOD_COMET_FAST_PRIV_H

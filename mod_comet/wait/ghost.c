@@ -21,8 +21,8 @@
  * SETTINGS_MAX_CONCURRENT_STREAMS does not limit them.  This is the default of
  * H2MaxSessionStreams. */
 #define GHOSTS_MOST 100
-/* The obstacle of a request whose client or connection is about to go: the
- * request cannot be a ghost, but that is no reason for a line in the log. */
+/* The obstacle of a request whose client or connection is about to go.  The
+ * request cannot be a ghost then, but the log need not say why. */
 #define GONE ""
 /* Filler is sent in pieces of this size. */
 #define FILLER_BYTES 4096
@@ -38,9 +38,8 @@ typedef struct ghost_t {
     apr_time_t ends_at; /* from mod_comet_ask_end() */
     apr_time_t stops_at; /* the limit for sending the rest when the child ends;
                           * 0: it does not end */
-    int over; /* the session has its last bytes */
-    int silent; /* how many timers have fired while none of its bytes was
-                 * sent */
+    int over; /* the session has the ghost's last bytes */
+    int silent; /* how many timers have fired since one of its bytes was sent */
     int aborted; /* the client is gone */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * to be sent at once */
@@ -53,8 +52,7 @@ typedef struct ghost_t {
     mod_comet_story_t story;
 } ghost_t;
 
-/* --- served by the hub
- * ------------------------------------------------------ */
+/* --- served by the hub ---------------------------------------------------- */
 
 /* Add bytes to what the client gets.
  * @param last  whether the stream ends after them */
@@ -154,8 +152,8 @@ static comet_outcome_e serve_idle(ghost_t *ghost,
     return COMET_WAIT;
 }
 
-/* Keep the verdicts of a client that will come back.  A poll would have waited
- * until its timer fires. */
+/* Keep the verdicts for a client that will come back, until its wait would have
+ * ended.  A poll would have waited until its timer fires. */
 static void keep_verdicts(const ghost_t *ghost)
 {
     const mod_comet_ask_t *ask = &ghost->ask;
@@ -247,8 +245,7 @@ static void left(comet_subscriber_t *subscriber)
     free_ghost(ghost);
 }
 
-/* --- whether it may be one (the request's thread)
- * ---------------------------- */
+/* --- whether it may be one (the request's thread) ------------------------- */
 
 static apr_uint32_t stream_of(const request_rec *r)
 {
@@ -258,8 +255,9 @@ static apr_uint32_t stream_of(const request_rec *r)
     return number > 0 && number <= COMET_H2_31_BITS ? (apr_uint32_t)number : 0;
 }
 
-/* @return why the request cannot wait as a ghost, as far as that is known
- *         without the connection's lock; NULL: no reason found */
+/* Find out why a request cannot wait as a ghost, as far as this is known
+ * without the connection's lock.
+ * @return NULL: no reason was found */
 static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
 {
     int is_user = r->user || ask->authenticated;
@@ -291,8 +289,8 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
                  "\"Other modules\")";
 }
 
-/* Count a request that waits with a thread, and log why, once for each reason
- * and child. */
+/* Count a request that waits with a thread, and log the reason.  Each reason is
+ * logged once in each child. */
 static void fall_back(const request_rec *r, const char *reason)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -319,8 +317,7 @@ static void fall_back(const request_rec *r, const char *reason)
     }
 }
 
-/* --- beginning (the request's thread)
- * ----------------------------------------- */
+/* --- beginning (the request's thread) ------------------------------------- */
 
 static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
 {
@@ -363,8 +360,9 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
     return ghost;
 }
 
-/* @param filler  OUT: how many bytes of filler have to be sent
- * @return NULL, or why its stream cannot be claimed */
+/* Claim the ghost's stream in the session of its connection.
+ * @param filler  OUT: how many bytes of filler must be sent
+ * @return NULL, or why the stream cannot be claimed */
 static const char *claim(ghost_t *ghost, apr_int64_t *filler)
 {
     mod_comet_h2_t *h2 = ghost->h2;
@@ -383,7 +381,7 @@ static const char *claim(ghost_t *ghost, apr_int64_t *filler)
         mod_comet_h2_keep_short(h2);
     }
     if (is_full) {
-        return "a hundred others of its connection wait already";
+        return "a hundred other requests of its connection wait already";
     }
     if (*filler == COMET_H2_NO_WINDOW || is_parked) {
         return "its client allows too little to be sent (flow control)";
@@ -394,7 +392,8 @@ static const char *claim(ghost_t *ghost, apr_int64_t *filler)
     return *filler < 0 ? GONE : NULL;
 }
 
-/* From here on the hub owns the ghost. @return whether it does */
+/* Let the ghost join the hub, which then owns it.
+ * @return whether it has joined */
 static int join(const request_rec *r, ghost_t *ghost,
                 comet_selection_t *selection)
 {
@@ -484,7 +483,7 @@ int mod_comet_ghost_wait(request_rec *r, const mod_comet_ask_t *ask)
     obstacle = find_obstacle(r, ask);
     if (!obstacle) {
         ghost = make_ghost(r, ask);
-        obstacle = ghost ? claim(ghost, &filler) : "memory is short";
+        obstacle = ghost ? claim(ghost, &filler) : "no memory is left";
     }
     if (!obstacle) {
         begin(r, ask, ghost, filler);

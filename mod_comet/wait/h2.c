@@ -20,10 +20,10 @@
 #include "wait/connection.h"
 
 /* Connections that begin within this time send their heartbeats at the same
- * moment: the hub wakes up once for all of them. */
+ * moment, so that the hub wakes up once for all of them. */
 #define BEATS_TOGETHER apr_time_from_msec(250)
-/* How many bytes the kernel takes that it cannot send yet.  By default they are
- * megabytes, and a download fills them. */
+/* How many bytes the kernel takes that it cannot send yet.  By default it takes
+ * megabytes, and a download makes use of that. */
 #define UNSENT_BYTES (64 * 1024)
 
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c)
@@ -86,8 +86,9 @@ void mod_comet_h2_keep_short(const mod_comet_h2_t *h2)
 /* --- memory --------------------------------------------------------------- */
 
 /* mod_http2 gives a request's pool an allocator, and its session another one,
- * and keeps both for the connection's next requests.  ThreadSanitizer does not
- * see that APR returns memory, and would report a race with its next owner. */
+ * and keeps both for the connection's next requests.  This makes them return
+ * their memory.  ThreadSanitizer does not see that APR returns memory, and
+ * would report a race with its next owner. */
 void mod_comet_h2_trim(const conn_rec *c2)
 {
 #ifndef __SANITIZE_THREAD__
@@ -144,7 +145,7 @@ static int send_frames(mod_comet_h2_t *h2)
     return status == APR_SUCCESS && !c->aborted;
 }
 
-/* When the carrier has to be served next.
+/* When the carrier must be served next.
  * @return 0: the connection ends at once */
 static apr_time_t next_look(mod_comet_h2_t *h2, unsigned reasons)
 {
@@ -292,8 +293,8 @@ void mod_comet_h2_begin(conn_rec *c, const server_rec *s)
 int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
                         const char *protocol)
 {
-    /* httpd closes a connection that a request has upgraded as soon as mod_http2
-     * gives it back, so nothing can wait on it then */
+    /* httpd closes a connection that a request has upgraded as soon as
+     * mod_http2 gives it back, so nothing can wait on it then */
     if (!r && strcmp(protocol, "h2") == 0
         && mod_comet_config_serves(mod_comet_config_server(s))) {
         mod_comet_h2_begin(c, s);

@@ -8,9 +8,9 @@
  *
  *   HELD: a worker has c1, mod_http2 runs in it.  Frames of ghosts go out when
  *         mod_http2 reads or writes; an eventfd, in the epoll that mod_http2
- *         takes for the socket, makes it read.
- *   PARKED: the MPM has c1; the hub writes, through one subscriber, the carrier.
- *   LOST: c1 is being closed.
+ *         takes for the socket, makes it read.  PARKED: the MPM has c1; the hub
+ *         writes, through one subscriber, the carrier.  LOST: c1 is being
+ *         closed.
  *
  * Locks: h2->lock before the hub's.  Nothing blocks under it, and nothing is
  * passed to a filter.
@@ -32,22 +32,22 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
  * its client speaks HTTP/2, since no hook runs then. */
 int mod_comet_h2_prepare(conn_rec *c);
 
-/** process_connection hook, after mod_http2's: it has not taken the connection,
- * so that filter leaves.  (A filter must not leave when a request exists, whose
- * list of filters begins with it.) */
+/** process_connection hook, after mod_http2's.  mod_http2 has not taken the
+ * connection, so remove that filter.  (It must not be removed once a request
+ * exists: the request's list of filters would begin with it.) */
 int mod_comet_h2_decline(conn_rec *c);
 
 /** The MPM has given c1 to a worker.  Called before mod_http2 runs. */
 void mod_comet_h2_resume(conn_rec *c);
 
 /** Whether mod_http2 has given c1 back because it had too little window, and
- * can get more now.  It then has to run again; it gets the window when it
+ * can get more now.  If so, it must run again; it gets the window when it
  * reads. */
 int mod_comet_h2_has_window(conn_rec *c, int can_wait);
 
 /** Decide what happens to c1, which mod_http2 has given back.
  * @param can_wait  whether c1 is in a state in which it may be parked
- * @return whether c1 has ghosts and has to be parked in the MPM */
+ * @return whether c1 has ghosts, and must be parked in the MPM */
 int mod_comet_h2_is_waiting(conn_rec *c, int can_wait);
 
 /** The MPM is about to own c1, which was found to be waiting

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The filters between mod_http2 and mod_ssl or the socket: buckets to bytes and
- * back. */
+/* The filters between mod_http2 and mod_ssl or the socket: they turn buckets
+ * into bytes for the session, and bytes into buckets. */
 #include "wait/h2_priv.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "output/filters.h"
 #include "output/outbox.h"
 
-/* Append bytes to a brigade as a bucket, which takes them over.
+/* Append bytes to a brigade, as a bucket that then owns them.
  * @return APR_SUCCESS or APR_ENOMEM */
 static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
                                comet_buffer_t *bytes)
@@ -97,8 +97,8 @@ static void drop_next(mod_comet_h2_t *h2, written_t *written, apr_size_t length)
     apr_bucket_delete(dropped);
 }
 
-/* Pass on or drop payload without reading it.  @return how many bytes of
- * payload there were */
+/* Pass on or drop payload without reading it.
+ * @return how many bytes of payload there were */
 static apr_size_t take_payload(mod_comet_h2_t *h2, written_t *written,
                                apr_size_t length)
 {
@@ -146,7 +146,8 @@ static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
     return add_bucket(h2->c, h2->out_bb, &whole);
 }
 
-/* Pass on a bucket whose length, but not necessarily whose data, is known. */
+/* Pass on a bucket whose length is known.  Its data need not be in memory
+ * yet. */
 static apr_status_t pass_data(mod_comet_h2_t *h2, apr_bucket *bucket)
 {
     written_t written = { .bucket = bucket };
@@ -198,8 +199,7 @@ static apr_status_t pass_bucket(mod_comet_h2_t *h2, apr_bucket *bucket)
     return status == APR_SUCCESS ? pass_data(h2, bucket) : status;
 }
 
-/* Let mod_http2 read if it can get more window.  It may be waiting for that by
- * now. */
+/* Let mod_http2 read if it can get more window: it may be waiting for that. */
 static void wake_for_window(mod_comet_h2_t *h2)
 {
     pthread_mutex_lock(&h2->lock);

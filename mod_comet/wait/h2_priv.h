@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/h2_priv.h
- * What the files about HTTP/2 streams without a thread share.
+ * Shared by the files about HTTP/2 streams that wait without a thread.
  */
 #ifndef MOD_COMET_H2_PRIV_H
 #define MOD_COMET_H2_PRIV_H
@@ -46,7 +46,7 @@ struct mod_comet_h2_t {
     mod_comet_ack_t ack;
     comet_pulse_t pulse;
     apr_interval_time_t heartbeat, keep_alive;
-    apr_time_t born; /* its heartbeats come whole periods after that */
+    apr_time_t born; /* heartbeats are sent whole periods after this time */
     int trimmed; /* the spare memory of `c` was returned to the system */
     apr_time_t stops_at; /* the limit for sending the rest when the child ends;
                           * 0: it does not end */
@@ -76,9 +76,9 @@ void mod_comet_h2_wake_locked(mod_comet_h2_t *h2);
 apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
                                   apr_interval_time_t every);
 
-/** Keep what the kernel cannot send yet short, since messages wait behind it.
- * mod_http2 waits then until the kernel takes more, as it does if the client
- * reads slowly. Any thread. */
+/** Limit the bytes that the kernel takes but cannot send yet, since messages
+ * wait behind them.  mod_http2 then waits until the kernel takes more, as it
+ * does if the client reads slowly.  Any thread. */
 void mod_comet_h2_keep_short(const mod_comet_h2_t *h2);
 
 /** Make mod_http2 return the memory of a request to the system when the request

@@ -50,8 +50,8 @@ static apr_status_t read_piece(const mod_comet_child_t *child, conn_rec *c,
     return status;
 }
 
-/* At the end of the input, core's first answer is "0 bytes"; only the second is
- * EOF, so there are two tries. */
+/* At the end of the input, httpd's core filter first returns no bytes, and EOF
+ * only at the second call.  So this tries twice. */
 mod_comet_hear_e mod_comet_hear_filters(const mod_comet_child_t *child,
                                         conn_rec *c,
                                         apr_bucket_brigade *brigade,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What other modules keep for a request for as long as it waits. */
+/* Warn of what other modules keep for a request while it waits. */
 #include "wait/held.h"
 
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/held.h
- * What other modules keep for a request for as long as it waits.
+ * Warn of what other modules keep for a request while it waits.
  */
 #ifndef MOD_COMET_HELD_H
 #define MOD_COMET_HELD_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How many bytes a child keeps of WebSocket messages that are not complete. */
+/* Limit how many bytes a child keeps of incomplete WebSocket messages. */
 #include "wait/incoming.h"
 
 #include "shared/metrics.h"
@@ -8,8 +8,8 @@
 
 /* How many bytes may be reserved in a child. */
 #define BYTES_MOST (16 * 1024 * 1024)
-/* How long a client waits for room.  Until then the child keeps one piece that
- * was read from it. */
+/* How long a client waits for room.  Meanwhile the child keeps one piece that
+ * it has read from the client. */
 #define PATIENCE apr_time_from_sec(5)
 /* How many clients may wait. */
 #define WAITING_MOST 64
@@ -18,7 +18,7 @@
 
 struct mod_comet_incoming_t {
     pthread_mutex_t lock; /* a leaf */
-    TAILQ_HEAD(, mod_comet_talk_t) holders; /* [lock] the oldest is the first */
+    TAILQ_HEAD(, mod_comet_talk_t) holders; /* [lock] the oldest first */
     apr_size_t bytes; /* [lock] */
     int waiting; /* [lock] */
 };

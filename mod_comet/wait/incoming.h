@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/incoming.h
- * How many bytes a child keeps of WebSocket messages that are not complete yet.
- * A short message needs no permission.  A longer one reserves the bytes that it
- * may have; while there is no room for them, its client is not read.  A client
- * that does not complete its message in time is closed when others wait.
+ * Limit how many bytes a child keeps of incomplete WebSocket messages.  A short
+ * message needs no permission.  A longer one reserves as many bytes as it may
+ * have; while there is no room for them, its client is not read.  A client that
+ * does not complete its message in time is closed if others wait.
  */
 #ifndef MOD_COMET_INCOMING_H
 #define MOD_COMET_INCOMING_H
@@ -14,7 +14,7 @@
 /** What all clients of a child have reserved. */
 typedef struct mod_comet_incoming_t mod_comet_incoming_t;
 
-/** Made when the child starts. */
+/** Create the record.  Called when the child starts. */
 mod_comet_incoming_t *mod_comet_incoming_create(apr_pool_t *pool);
 
 /**
@@ -28,12 +28,12 @@ int mod_comet_incoming_reserve(mod_comet_talk_t *talk, apr_size_t bytes);
  * nobody uses it any more. */
 void mod_comet_incoming_release(mod_comet_talk_t *talk);
 
-/** Whether a talk that waits for room has to be closed: it has waited for too
- * long, or too many wait.  Called by the talk's owner. */
+/** Whether a talk that waits for room must be closed, because it has waited for
+ * too long or too many wait.  Called by the talk's owner. */
 int mod_comet_incoming_is_hopeless(const mod_comet_talk_t *talk);
 
-/** Find a talk that has held its room for too long while others wait; the caller
- * closes it.
+/** Find a talk that has held its room for too long while others wait; the
+ * caller closes it.
  * @return a reference, once for each talk; NULL: there is none.  Any thread. */
 mod_comet_talk_t *mod_comet_incoming_find_late(void);
 

@@ -25,7 +25,7 @@ void mod_comet_lend_wake(int fd);
 
 /**
  * Put the socket back.  Called by the thread that owns the connection.
- * @param real  of mod_comet_lend(); closed
+ * @param real  from mod_comet_lend(); is closed
  * @return whether it is back; if not, the connection has no socket
  */
 int mod_comet_lend_end(mod_comet_waiting_t *waiting, int fd, int real);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The channels of a WebSocket whose client changes them while it is open. */
+/* Change the channels of an open WebSocket, when its client asks for it. */
 #include "wait/live.h"
 
 #include <apr_strings.h>
@@ -17,24 +17,24 @@
  * before it asks for more. */
 #define CHANGES_MOST 16
 
-/* A change that was judged.  All memory that it needs is there. */
+/* A change that was judged.  It has all memory that it needs. */
 typedef struct change_t change_t;
 struct change_t {
     change_t *next;
-    comet_selection_t *fresh; /* channels that are read only from now on; NULL:
-                               * there are none */
+    comet_selection_t *fresh; /* channels that are read only after the change;
+                               * NULL: there are none */
     comet_selection_t *target; /* what is read after the change */
-    comet_timestamp_t since; /* the cursor of the fresh ones */
+    comet_timestamp_t since; /* the cursor of the fresh channels */
     comet_timestamp_t pruned; /* as in mod_comet_ask_t */
-    comet_buffer_t gap; /* ,"gap": … of the answer; or empty */
-    const char *verb; /* of the answer */
+    comet_buffer_t gap; /* the answer's ,"gap": …; or empty */
+    const char *verb; /* the answer's verb */
     char *ref; /* in the same block; NULL: none */
 };
 
 struct mod_comet_live_t {
     request_rec *r;
     mod_comet_ask_t *ask;
-    /* after all changes that wait: */
+    /* the state after all changes that wait: */
     comet_selection_t *asked; /* channels and wildcards, as the client names
                                * them */
     comet_selection_t *reads; /* the channels that they stand for */
@@ -43,7 +43,7 @@ struct mod_comet_live_t {
     const apr_array_header_t *rooms; /* comet_room_t each, in its own pool or
                                       * the request's; NULL: none */
     apr_pool_t *rooms_pool; /* or NULL */
-    /* now: */
+    /* the state now: */
     comet_selection_t *current; /* what the subscriber reads */
     comet_timestamp_t until; /* ->until of the subscriber; 0: no change has
                               * begun */
@@ -80,7 +80,7 @@ static change_t *make_change(const comet_command_t *command)
     return change;
 }
 
-/* Put a selection in the place of another one. */
+/* Replace a selection by another one, whose reference this takes over. */
 static void replace(comet_selection_t **place, comet_selection_t *selection)
 {
     comet_selection_unref(*place);
@@ -148,7 +148,7 @@ static void tell(live_t *live, change_t *change, comet_timestamp_t cursor)
     comet_buffer_free(&words);
 }
 
-/* Finish the first change: all channels have the same cursor. */
+/* Finish the first change, when all channels have the same cursor. */
 static void finish(live_t *live, comet_subscriber_t *subscriber)
 {
     change_t *change = live->first;
@@ -272,8 +272,10 @@ static void change_rooms(live_t *live, const apr_array_header_t *more)
     live->rooms_pool = pool;
 }
 
-/* Let the client publish to the channels of its URL, and to those that it names
- * and has asked for.  @return 0: there is no memory */
+/* Let the client publish to the channels of its URL, and to those that it was
+ * granted and still asks for.
+ * @param more  more channels that it was granted; NULL: none
+ * @return 0: there is no memory */
 static int change_writes(live_t *live, const comet_selection_t *more)
 {
     comet_selection_t *all =
@@ -297,7 +299,8 @@ static int change_writes(live_t *live, const comet_selection_t *more)
     return 1;
 }
 
-/* Write what the client is told of a gap before the channels that are added. */
+/* Write what the client is told of messages that it has missed of the channels
+ * that are added. */
 static void add_gap(change_t *change, const mod_comet_ask_t *more)
 {
     const comet_answer_t answer = { .cursor = more->cursor,
@@ -311,8 +314,8 @@ static void add_gap(change_t *change, const mod_comet_ask_t *more)
     }
 }
 
-/* Find the channels that the client will have asked for, and those that it will
- * read, after a change.
+/* Find the channels that the client will have asked for after a change, and
+ * those that it will read.
  * @param asked, reads  OUT; NULL: there is no memory */
 static void find_target(const live_t *live, const mod_comet_ask_t *more,
                         int adds, comet_selection_t **asked,
@@ -325,7 +328,7 @@ static void find_target(const live_t *live, const mod_comet_ask_t *more,
                       : NULL;
 }
 
-/* The channels that are read only from now on.
+/* Find the channels that are read only after the change.
  * @return whether there was memory for them */
 static int find_fresh(const live_t *live, const mod_comet_ask_t *more,
                       change_t *change)
@@ -373,7 +376,8 @@ static int queue(live_t *live, change_t *change, const mod_comet_ask_t *more,
     return change_writes(live, adds ? more->writes : NULL);
 }
 
-/* Why a change cannot be queued; NULL: it can. */
+/* Find out why a change cannot be queued.
+ * @return NULL: it can be */
 static const char *find_obstacle(const live_t *live,
                                  const mod_comet_ask_t *more, int adds,
                                  int *status)
@@ -383,7 +387,7 @@ static const char *find_obstacle(const live_t *live,
 
     *status = HTTP_TOO_MANY_REQUESTS;
     if (adds) {
-        /* channels that appear until the change is made would be missed */
+        /* channels that appear before the change is made would be missed */
         return more->asked->prefix_count && live->first
                    ? "a wildcard cannot be added while another change waits: "
                      "wait for its answer"
@@ -431,8 +435,8 @@ static void judge(live_t *live, const comet_command_t *command,
     comet_selection_unref(more.writes);
 }
 
-/* Handle one text of the client. Its bytes do not count against the talk's
- * limit any more, because only few changes may wait. */
+/* Handle one text of the client.  Its bytes no longer count against the talk's
+ * limit, because only few changes may wait. */
 static void hear(live_t *live, const mod_comet_said_t *said, apr_pool_t *pool,
                  apr_time_t *ends_at)
 {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/live.h
- * The channels of a WebSocket whose client changes them while it is open.
+ * Change the channels of an open WebSocket, when its client asks for it.
  *
- * A stream has one cursor for all its channels.  When a channel is added after
- * the cursor `since`, and the stream's cursor is another one, then one of them
- * is behind.  The hub first lets the stream read only what is behind, up to the
- * other cursor (subscriber->until); then the two continue as one selection.  The
- * client is answered in between, with the cursor at which they have met.  So no
- * message is lost, none comes twice, and after the answer all are in order.
+ * A stream has one cursor for all its channels.  If a channel is added with a
+ * cursor `since` that differs from the stream's cursor, one of the two is
+ * behind.  The hub first lets the stream read only the channels that are
+ * behind, up to the other cursor (subscriber->until).  Then the client gets the
+ * answer, with the cursor at which the two have met, and all channels continue
+ * as one selection.  So no message is lost, none comes twice, and after the
+ * answer all are in order.
  *
- * Several changes are made one after the other.  A change is judged as soon as
- * it is heard, by the thread that owns the request.  It is made by the thread
- * that owns the subscriber: the same one, or the hub's.
+ * Several changes are made one after the other.  The thread that owns the
+ * request judges a change as soon as it is heard.  The thread that owns the
+ * subscriber makes the change: it is the same thread, or the hub's.
  */
 #ifndef MOD_COMET_LIVE_H
 #define MOD_COMET_LIVE_H
@@ -35,8 +36,8 @@ int mod_comet_live_begin(request_rec *r, mod_comet_ask_t *ask);
  * not change.  Called by the subscriber's owner. */
 comet_selection_t *mod_comet_live_selection(const mod_comet_ask_t *ask);
 
-/** Prepare a subscriber to join the hub, where it has left off.  Called by the
- * subscriber's owner. */
+/** Prepare a subscriber to join the hub again, in the middle of a change or
+ * between changes.  Called by the subscriber's owner. */
 void mod_comet_live_prepare(const mod_comet_ask_t *ask,
                             comet_subscriber_t *subscriber);
 
@@ -61,8 +62,8 @@ void mod_comet_live_listen(const mod_comet_ask_t *ask,
 int mod_comet_live_go_on(const mod_comet_ask_t *ask,
                          comet_subscriber_t *subscriber, unsigned reasons);
 
-/** As mod_comet_live_go_on(), but called within the subscriber's serve(): the
- * hub moves the subscriber to the selection that it reads now. */
+/** Do the same as mod_comet_live_go_on(), but within the subscriber's serve().
+ * The hub moves the subscriber to the selection that it reads now. */
 void mod_comet_live_serve(const mod_comet_ask_t *ask,
                           comet_subscriber_t *subscriber, unsigned reasons);
 

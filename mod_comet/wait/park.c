@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parking a request in the event MPM. */
+/* Park a request in the event MPM. */
 #include "wait/park.h"
 
 #include "shared/metrics.h"
@@ -32,7 +32,8 @@ static mod_comet_parked_t *make_park(conn_rec *c)
     return park;
 }
 
-/* @param gauge  counts the request while it waits or its answer is sent */
+/* Prepare a request for its wait.
+ * @param gauge  counts the request while it waits or its answer is sent */
 static void prepare(mod_comet_parked_t *park, request_rec *r,
                     const mod_comet_ask_t *ask, comet_metric_e gauge)
 {
@@ -74,15 +75,15 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->subscriber.revoked =
         comet_presence_revoked(mod_comet_request(r)->place.seat);
     mod_comet_place_count(&mod_comet_request(r)->place, gauge);
-    /* the access log may need the name: it is looked up now, because the hub
-     * must not wait for a name server */
+    /* look up the client's host name now, since the access log may need it and
+     * the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
     apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
                               apr_pool_cleanup_null);
     park->state = MOD_COMET_PARKED_PREPARED;
 }
 
-/* Set the headers; send those of a stream with its opening. */
+/* Set the headers.  Those of a stream are sent, together with its opening. */
 static apr_status_t open_answer(mod_comet_parked_t *park)
 {
     comet_buffer_t bytes = { .data = NULL };

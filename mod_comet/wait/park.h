@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/park.h
- * Parking a request: its connection waits in the MPM, without a thread.
+ * Park a request: its connection waits in the MPM, without a thread.
  *
  * Event MPM, HTTP/1.1: the connection is parked in the MPM
  * (CONN_STATE_ASYNC_WAITIO; before httpd 2.4.63 CONN_STATE_WRITE_COMPLETION).
@@ -11,7 +11,7 @@
  *
  *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
  *                     ^                                               |
- *                     |  nothing for us: wait on                      v
+ *                     |  nothing to do: wait again                    v
  *                     +--------------------------------------- RESUMED (or
  *                                                        EMPTY when answered)
  *
@@ -34,9 +34,9 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 
 /**
  * Send the answer of a poll that need not wait, and let its connection rest in
- * the MPM like one that has waited.  Without this, when threads are scarce, the
- * MPM would close the connection of a client between two requests while it
- * catches up.
+ * the MPM like one that has waited.  Without this, the MPM would close the
+ * connection between two requests of a client that catches up, when threads are
+ * scarce.
  * @param body  at most MOD_COMET_PIECE_BYTES long; empty afterwards, unless
  *              declined
  * @return SUSPENDED, or DECLINED: the caller sends the answer itself
@@ -57,9 +57,9 @@ int mod_comet_park_can_hold(const conn_rec *c);
 int mod_comet_park_can_suspend(const request_rec *r);
 
 /**
- * Park a request that has a place; a stream's headers and opening are sent at
+ * Park a request that has a place.  A stream's headers and opening are sent at
  * once.  A stream that the hub can adopt is given to the hub.
- * @param adopting  of mod_comet_adopt_begin()
+ * @param adopting  from mod_comet_adopt_begin()
  * @return SUSPENDED; DONE: the hub has adopted it; OK: its client is lost
  */
 int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,

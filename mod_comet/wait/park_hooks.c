@@ -22,11 +22,11 @@
 #include "output/peek.h"
 
 /*
- * How the event MPM is told to wait for input.  Since httpd 2.4.63 it has a
- * state of its own for that.  Before 2.4.63 this file does as mod_http2 does: a
+ * The state in which the event MPM waits for input.  Since httpd 2.4.63 it has
+ * a state for this.  Before 2.4.63 this file does the same as mod_http2: a
  * connection in the state WRITE_COMPLETION with CONN_SENSE_WANT_READ waits for
- * input with Timeout.  If the input filters "clog", the MPM then calls
- * process_connection and not its keep-alive code.
+ * input with Timeout.  If its input filters "clog", the MPM then calls
+ * process_connection, and not its keep-alive code.
  */
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
 #define WAITIO CONN_STATE_ASYNC_WAITIO
@@ -40,7 +40,7 @@ static conn_state_e parked_state(void)
                                                 : CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Undo what parked_state() needs besides the state. */
+/* Undo what park_in_mpm() has set together with parked_state(). */
 static void unclog(conn_rec *c)
 {
     if (!mod_comet_mpm_capacity()->has_waitio) {
@@ -162,16 +162,15 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     }
 }
 
-/* Whether the MPM has to wait for input only.  The hub sends what the filters
- * hold.  But while they hold anything, the client of a WebSocket is not
- * read. */
+/* Whether the MPM needs to wait only for input: the hub sends what the filters
+ * hold.  But the client of a WebSocket is not read while they hold anything. */
 static int is_sent(const mod_comet_parked_t *park)
 {
     return mod_comet_outbox_is_empty(&park->outbox)
            && !(park->r && park->ask->talk && park->c->data_in_output_filters);
 }
 
-/* Have the MPM wait for input, with Timeout. */
+/* Let the MPM wait for input, with Timeout. */
 static void await_input(conn_rec *c)
 {
     c->cs->state = parked_state();
@@ -179,7 +178,7 @@ static void await_input(conn_rec *c)
     c->clogging_input_filters |= !mod_comet_mpm_capacity()->has_waitio;
 }
 
-/* Whether mod_http2 has left a connection to the MPM to wait for its client.
+/* Whether mod_http2 has given @a c back to the MPM, to wait for its client.
  * @param rv  of process_connection */
 static int may_wait(const conn_rec *c, int rv)
 {
@@ -189,8 +188,8 @@ static int may_wait(const conn_rec *c, int rv)
                || c->cs->state == WAITIO);
 }
 
-/* Whether the MPM can wait for the socket to become writable.  Before httpd 2.4.63
- * it closes the connection after that, unless it is kept alive. */
+/* Whether the MPM can wait for the socket to become writable.  Before httpd
+ * 2.4.63 it closes the connection after that, unless it is kept alive. */
 static int can_await_output(const conn_rec *c)
 {
     return mod_comet_mpm_capacity()->has_waitio
@@ -200,7 +199,7 @@ static int can_await_output(const conn_rec *c)
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
  * being sent, for the socket to become writable; each event restarts its
  * Timeout.  Before httpd 2.4.63 the hub sends the answer, and ACKs restart the
- * Timeout; the MPM waits for input unless that is there already. */
+ * Timeout; the MPM waits for input, unless there is some already. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -214,8 +213,9 @@ static void park_in_mpm(mod_comet_parked_t *park)
     c->clogging_input_filters |= !waitio;
 }
 
-/* The client has sent its next request before it has taken all of an answer.  If
- * the MPM can wait for nothing but that, this thread sends the rest and blocks.
+/* Send the rest of an answer to a client that has already sent its next
+ * request.  If the MPM could wait only for that request, this thread sends the
+ * rest and may block.
  * @return whether the filters have all of the answer now, or the client is
  *         lost */
 static int send_rest(mod_comet_parked_t *park)
@@ -282,8 +282,8 @@ static int send_on(mod_comet_parked_t *park, int data)
     return 0;
 }
 
-/* Have the MPM send what the filters hold, and only then read the client's next
- * request, wait for it, or close.  Reading first would hold a thread, perhaps
+/* Let the MPM send what the filters hold.  Only then it reads the client's next
+ * request, waits for it, or closes.  Reading first would hold a thread, perhaps
  * for a client that still waits for the rest of its answer. */
 static void hand_on(conn_rec *c, mod_comet_peek_e found)
 {
@@ -405,8 +405,8 @@ static int go_on_waiting(mod_comet_parked_t *park)
     return 0;
 }
 
-/* The client has already sent its next request: answer the poll, and let the
- * MPM read that request; a stream ends. */
+/* The client has already sent its next request.  Answer the poll, or end the
+ * stream, and let the MPM read that request. */
 static void answer_pipelined(mod_comet_parked_t *park)
 {
     if (!dismiss(park, 0)) {

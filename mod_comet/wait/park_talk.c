@@ -43,7 +43,8 @@ static apr_status_t say(mod_comet_parked_t *park)
 }
 
 /* Wait until there is room for more input, or an answer for the client.
- * @return 0: neither came in time, and the client takes nothing: it is lost */
+ * @return 0: neither came in time, and the client does not take its earlier
+ *         answers, so it is lost */
 static int await_room(mod_comet_parked_t *park)
 {
     mod_comet_talk_t *talk = park->ask->talk;
@@ -59,12 +60,12 @@ static int await_room(mod_comet_parked_t *park)
             talk, COMET_WEBSOCKET_TRY_AGAIN,
             mod_comet_talk_is_starved(talk)
                 ? MOD_COMET_TALK_STARVED
-                : "retry=1000 the messages cannot be stored so fast");
+                : "retry=1000 messages arrive faster than they are stored");
     }
     return waited || is_sent(park);
 }
 
-/* Give the client up: it has left, or it is dropped.
+/* Give up a client that has left, or that is dropped.
  * @return 0 */
 static int lose(mod_comet_parked_t *park, comet_metric_e counter)
 {
@@ -73,7 +74,7 @@ static int lose(mod_comet_parked_t *park, comet_metric_e counter)
     return 0;
 }
 
-/* Lend the connection to the hub for a moment, so that a client which sends
+/* Lend the connection to the hub for a moment, so that a client that sends
  * without pause gets its news, too.
  * @return 0: the WebSocket has ended meanwhile */
 static int visit_hub(mod_comet_parked_t *park)

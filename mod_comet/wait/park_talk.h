@@ -13,7 +13,7 @@
  * client says more than there is room for, this waits for the speaker, because
  * the MPM cannot ignore the client's input.  Called by the thread to which the
  * MPM has given the connection.
- * @return whether the WebSocket goes on; if not, the caller has to end the
+ * @return whether the WebSocket goes on; if not, the caller must end the
  *         request
  */
 int mod_comet_park_talk_go_on(mod_comet_parked_t *park);

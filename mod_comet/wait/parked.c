@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A parked client: what it gets, and how its waiting ends. */
+/* Serve a parked client, and end its wait. */
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -123,7 +123,7 @@ void mod_comet_parked_take_back(mod_comet_parked_t *park)
     park->subscriber.listens = 0;
 }
 
-/* What the hub has for the client: nothing once the client's time is over. */
+/* The messages for the client: none once the client's time is over. */
 static const comet_batch_t *news_for(const mod_comet_parked_t *park,
                                      const comet_delivery_t *delivery)
 {
@@ -277,8 +277,8 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* The time by which the client must have taken the rest when the child ends. A
- * client that takes a little now and then does not extend it. */
+/* The time by which the client must have taken the rest when the child ends.  A
+ * client that takes a little now and then does not extend this time. */
 static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
@@ -293,9 +293,9 @@ static int is_late(const mod_comet_parked_t *park)
 }
 
 /*
- * The client has its answer.  It rests until it sends its next request, which
- * the MPM sees, or until its keep-alive time is over.  While it still takes the
- * answer the limit is the MPM's Timeout or, when the child ends, closing().
+ * The client has its answer.  It rests until the MPM sees its next request, or
+ * until its keep-alive time is over.  While the client still takes the answer,
+ * the limit is the MPM's Timeout; when the child ends, closing().
  */
 static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
@@ -342,8 +342,8 @@ static apr_status_t end_stream(mod_comet_parked_t *park)
     return mod_comet_filters_finish(park->r, park->brigade);
 }
 
-/* Go on after a stream's client has taken all bytes: it waits again, or the
- * stream ends. */
+/* Continue after a stream's client has taken all bytes: the client waits again,
+ * or the stream ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
                                        unsigned reasons)
 {
@@ -359,8 +359,9 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
     return rest(park, reasons);
 }
 
-/* Go on while the client has not taken all of its answer.  The limit is the
- * MPM's Timeout, for a stream its pulse and, when the child ends, closing(). */
+/* Continue while the client has not taken all of its answer.  The limit is the
+ * MPM's Timeout; for a stream, its pulse; and when the child ends,
+ * closing(). */
 static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
@@ -401,9 +402,10 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
     return COMET_WAIT;
 }
 
-/* Whether the stream ends now, and within how many milliseconds its client
- * comes back.  A WebSocket does not end while its client waits for an answer
- * that may come in time. */
+/* Find out whether the stream ends now.  A WebSocket does not end while its
+ * client waits for an answer that may come in time.
+ * @return within how many milliseconds its client comes back; 0: the stream
+ *         does not end */
 static int find_end(mod_comet_parked_t *park, unsigned reasons)
 {
     mod_comet_talk_t *talk = park->ask->talk;
@@ -429,8 +431,8 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
     unsigned reasons = delivery->reasons;
 
     park->retry_msec = find_end(park, reasons);
-    /* if no messages were looked for, an empty batch does not mean that the
-     * rest of a long message was erased */
+    /* if the hub has not looked for messages, an empty batch does not mean that
+     * the rest of a long message was erased */
     if (!(park->slice.of && !park->retry_msec
           && ((delivery->is_unread && !delivery->batch->count)
               || park->subscriber.blocked_fd >= 0))
@@ -485,8 +487,8 @@ static int may_keep_verdicts(const comet_delivery_t *delivery)
            && !(delivery->reasons & COMET_REVOKED);
 }
 
-/* Keep the verdicts for when the client comes back, until the time at which its
- * stream or poll would have ended. */
+/* Keep the verdicts for a client that will come back, until its stream or poll
+ * would have ended. */
 static void keep_verdicts(const mod_comet_parked_t *park)
 {
     const mod_comet_ask_t *ask = park->ask;

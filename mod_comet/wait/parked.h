@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/parked.h
- * A parked client: what it gets, and how its waiting ends.  Only the owner of
- * the connection calls these functions: the hub's thread while the subscriber
- * is pinned, else the thread to which the MPM has given it.
+ * Serve a parked client, and end its wait.  Only the owner of the connection
+ * calls these functions: the hub's thread while the subscriber is pinned,
+ * otherwise the thread to which the MPM has given the connection.
  */
 #ifndef MOD_COMET_PARKED_H
 #define MOD_COMET_PARKED_H
@@ -20,7 +20,7 @@
 typedef enum {
     MOD_COMET_PARKED_EMPTY, /* no request waits; the next one reuses the
                              * record */
-    MOD_COMET_PARKED_PREPARED, /* suspended; the hub does not know it yet */
+    MOD_COMET_PARKED_PREPARED, /* suspended; the hub does not know of it yet */
     MOD_COMET_PARKED_JOINED, /* the hub may serve it, the MPM may resume it */
     MOD_COMET_PARKED_RESUMED /* the MPM has given it to a worker */
 } mod_comet_parked_state_e;
@@ -41,7 +41,7 @@ typedef struct mod_comet_parked_t {
     int real; /* the socket's descriptor while it is lent (wait/lend.h); -1: it
                * is not lent */
     int said_all; /* a WebSocket's Close was written: nothing follows */
-    int over; /* the end of the stream is written; a worker has to end the
+    int over; /* the end of the stream is written; a worker must end the
                * request */
     comet_selection_t *rests_on; /* a reference: the selection with which the
                                   * client joins the hub after its request was

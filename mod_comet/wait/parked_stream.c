@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes that a parked stream's client gets. */
+/* Encode the bytes for a parked stream's client. */
 #include "wait/parked_stream.h"
 
 #include "server/child.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/parked_stream.h
- * The bytes that a parked stream's client gets.  Called by the hub's thread
- * while the stream is pinned, else by the thread that owns the connection.
+ * Encode the bytes for a parked stream's client.  Called by the hub's thread
+ * while the stream is pinned, otherwise by the thread that owns the connection.
  */
 #ifndef MOD_COMET_PARKED_STREAM_H
 #define MOD_COMET_PARKED_STREAM_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether one more client may wait. */
+/* Find out whether one more client may wait. */
 #include "wait/places.h"
 
 #include "shared/metrics.h"

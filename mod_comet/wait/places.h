@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/places.h
- * Whether one more client may wait.
+ * Find out whether one more client may wait.
  */
 #ifndef MOD_COMET_PLACES_H
 #define MOD_COMET_PLACES_H
@@ -21,9 +21,8 @@ typedef struct mod_comet_refusal_t {
 int mod_comet_places_are_full(int adopted);
 
 /**
- * Find a place in this child.  If all are taken, ask a client that has its
- * answer, and only keeps its connection open, to give its place up.  Any
- * thread.
+ * Find a place in this child.  If all are taken, make a client give up its
+ * place that has its answer and only keeps its connection open.  Any thread.
  * @param adopted  as for mod_comet_places_are_full()
  * @return whether there is one
  */

@@ -63,8 +63,9 @@ static void refuse(utterance_t *said, int status, const char *error)
     said->error = error;
 }
 
-/* Find the channel, by its name in the store, and judge it.
- * @return 0: it was refused */
+/* Find the channel's name in the store, and check that the client may publish
+ * to the channel.
+ * @return 0: it may not */
 static int find_channel(utterance_t *said, comet_text_t *channel,
                         apr_pool_t *pool)
 {
@@ -81,20 +82,22 @@ static int find_channel(utterance_t *said, comet_text_t *channel,
     }
     else if (!channel->data) {
         refuse(said, HTTP_BAD_REQUEST,
-               "channel: this WebSocket has no channel of its own: name one");
+               "channel: the URL of this WebSocket does not name a single "
+               "channel: name one");
     }
     else if (!mod_comet_talk_may_write(said->talk, *channel)) {
         refuse(said, HTTP_FORBIDDEN,
-               "channel: it may not be published to here: a WebSocket "
-               "publishes to the channels that its URL names or that it has "
-               "subscribed to by name, where a POST to each of them would be "
+               "channel: publishing to it is not allowed here: a WebSocket may "
+               "publish to a channel that its URL names, or that it has "
+               "subscribed to by name, if a POST to this channel would be "
                "allowed");
     }
     return !said->status;
 }
 
-/* Refuse to change the channels of a WebSocket.  Where they can be changed, the
- * speaker hears of it only if the client has spelt the word with escapes. */
+/* Refuse to change the channels of a WebSocket.  If they can be changed, such a
+ * command reaches the speaker only if the client has written its verb with
+ * escapes. */
 static void refuse_change(utterance_t *said)
 {
     if (!said->talk->is_multi) {
@@ -302,7 +305,7 @@ static void take_talks(speaker_t *speaker, talks_t *talks)
     flush(speaker);
 }
 
-/* Take the talks out of the list.  A talk cannot be queued again before that; if
+/* Take the talks out of the list.  Until then a talk cannot be queued again; if
  * its client has said more meanwhile, this queues it again. */
 static void release_talks(speaker_t *speaker, talks_t *talks)
 {
@@ -356,8 +359,9 @@ static void *work(void *baton)
     return NULL;
 }
 
-/* Start the thread.  mod_comet_speaker_stop() takes no lock, so `running` is
- * set before `stopping` is looked at: one of the two sees the other.
+/* Start the thread.  mod_comet_speaker_stop() takes no lock.  So this sets
+ * `running` before it reads `stopping`: then at least one of the two functions
+ * sees what the other has set.
  * @return whether the thread runs */
 static int begin_locked(speaker_t *speaker)
 {
@@ -394,7 +398,7 @@ void mod_comet_speaker_submit(const mod_comet_child_t *child,
     pthread_mutex_unlock(&speaker->lock);
     if (!begun) {
         mod_comet_talk_close(talk, COMET_WEBSOCKET_TRY_AGAIN,
-                             "retry=1000 the server ends, or has no memory");
+                             "retry=1000 the server stops, or has no memory");
     }
 }
 
@@ -417,7 +421,7 @@ void mod_comet_speaker_prepare(mod_comet_child_t *child)
         speaker->writer = child->stores[i].writer;
         speaker->pool = mod_comet_pool_create(child->pool, "comet_speaker");
         if (!speaker->pool) {
-            abort(); /* as APR does */
+            abort(); /* as APR does if there is no memory */
         }
     }
     child->waiting->speakers = speakers;

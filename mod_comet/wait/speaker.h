@@ -3,8 +3,8 @@
  * @file wait/speaker.h
  * The thread that publishes what the clients of WebSockets send.  There is one
  * for each store of a child; it is started when the first client sends
- * something.  It publishes the messages of all clients that have come meanwhile
- * in one commit, and answers each client.
+ * something.  In one commit it publishes all messages that have arrived from
+ * any client meanwhile; then it answers each client.
  */
 #ifndef MOD_COMET_SPEAKER_H
 #define MOD_COMET_SPEAKER_H
@@ -19,14 +19,14 @@ typedef struct mod_comet_speakers_t mod_comet_speakers_t;
  * yet. */
 void mod_comet_speaker_prepare(mod_comet_child_t *child);
 
-/** Queue a talk whose client has said something.  Any thread but the
+/** Queue a talk whose client has said something.  Any thread except the
  * speaker's. */
 void mod_comet_speaker_submit(const mod_comet_child_t *child,
                               mod_comet_talk_t *talk);
 
 /**
- * Limit how many threads wait for a speaker's answers at a time, so that a
- * store that hangs does not hold all threads.
+ * Ask to wait for a speaker's answers.  Only a limited number of threads may do
+ * so, so that a store that hangs does not hold all threads.
  * @return 0: this thread may not wait; otherwise it calls
  *         mod_comet_speaker_leave() afterwards
  */
@@ -34,7 +34,7 @@ int mod_comet_speaker_enter(mod_comet_child_t *child);
 void mod_comet_speaker_leave(mod_comet_child_t *child);
 
 /**
- * End the threads; no lock is taken, since prefork may call it in a signal
+ * End the threads.  This takes no lock, since on prefork it may run in a signal
  * handler.  Called before the writers are stopped.
  * @param limit  how long to wait
  * @return whether they have ended

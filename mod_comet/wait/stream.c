@@ -20,7 +20,7 @@
 
 typedef mod_comet_stream_t stream_t;
 
-/* What is added for a feature costs each of ten thousand streams memory, even if
+/* A field for a feature costs memory in each of ten thousand streams, even if
  * the feature is off. */
 _Static_assert(sizeof(stream_t) <= 384, "keep elsewhere what few streams need");
 
@@ -119,8 +119,8 @@ static apr_size_t find_share(const stream_t *stream)
                : share * stream->subscriber.piece / MOD_COMET_STREAM_BYTES;
 }
 
-/* Choose how large the client's next piece of history is: larger if the client
- * has taken all of this batch at once. */
+/* Choose how large the client's next piece of history may be: twice as large if
+ * the client has taken all of this full batch at once. */
 static void choose_piece(stream_t *stream, const comet_batch_t *batch)
 {
     apr_uint32_t piece = 2 * stream->subscriber.piece;
@@ -244,8 +244,9 @@ static comet_outcome_e lose(stream_t *stream)
     return COMET_LEAVE;
 }
 
-/* Whether the client has left, or has sent another request behind a stream that
- * never ends.  @return 0: neither */
+/* Whether the client has left, or has sent another request while its stream is
+ * open.
+ * @return 0: neither */
 static int is_done_listening(stream_t *stream)
 {
     char byte;
@@ -373,23 +374,24 @@ static comet_outcome_e go_on(stream_t *stream)
     return COMET_WAIT;
 }
 
-/* A WebSocket does not end while its client waits for an answer that may come
- * in time. */
+/* Whether the end of a WebSocket is put off, because its client waits for an
+ * answer that may come in time. */
 static int is_put_off(const stream_t *stream)
 {
     return stream->talk && mod_comet_talk_is_unanswered(stream->talk)
            && comet_monotonic() < stream->stops_at;
 }
 
-/* As mod_comet_news_retry(). */
+/* Call mod_comet_news_retry() for a stream. */
 static int find_retry(stream_t *stream, unsigned reasons, apr_time_t ends_at)
 {
     return mod_comet_news_retry(&stream->story, reasons, ends_at,
                                 stream->judged ? stream->judged->took : 0);
 }
 
-/* Whether the stream ends now, and within how many milliseconds its client
- * comes back. */
+/* Find out whether the stream ends now.
+ * @return within how many milliseconds its client comes back; 0: the stream
+ *         does not end */
 static int find_end(stream_t *stream, unsigned reasons)
 {
     mod_comet_talk_t *talk = stream->talk;

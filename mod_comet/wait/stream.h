@@ -17,10 +17,10 @@
 #include "output/slice.h"
 #include "wait/talk.h"
 
-/** An adopted stream.  The request's thread makes it; the hub owns it from join
- * on.  Thousands of them wait, so flags are bytes, and what only WebSockets need
- * is in their talk.  The fields for sending a message are together, after those
- * that the hub needs for it. */
+/** An adopted stream.  The request's thread makes it; the hub owns it once it
+ * has joined.  Thousands of them wait, so flags are bytes, and fields that only
+ * WebSockets need are in the talk.  The fields for sending a message are next
+ * to each other, and follow those that the hub needs for it. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -34,7 +34,7 @@ typedef struct mod_comet_stream_t {
     apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t aborted; /* the client is gone */
     apr_byte_t authenticated; /* as in mod_comet_ask_t */
-    const mod_comet_judged_t *judged; /* in the same block; NULL: it would be
+    const mod_comet_judged_t *judged; /* in the same block; NULL: all would be
                                        * zeros */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     mod_comet_outlet_t outlet; /* the way to its client */

@@ -20,7 +20,7 @@
 /* Room for the other members of a command. */
 #define ENVELOPE_BYTES 4096
 
-/* How often a client that waits for room is looked after. */
+/* How often to check whether there is room for a client that waits for it. */
 #define STARVED_EVERY apr_time_from_msec(250)
 
 /* --- making ---------------------------------------------------------------- */
@@ -361,8 +361,8 @@ static int is_settled_locked(const mod_comet_talk_t *talk)
     return !talk->said_count;
 }
 
-/* Wait until a condition holds, or until a time.  Only threads that own a
- * connection wait like this, so a talk need not have the means all the time. */
+/* Wait until a condition holds, or until a time.  Few talks are ever waited
+ * for, so a talk has a condition variable only during the wait. */
 static void wait_for(mod_comet_talk_t *talk,
                      int (*holds_locked)(const mod_comet_talk_t *talk),
                      apr_time_t until)

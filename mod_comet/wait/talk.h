@@ -41,7 +41,7 @@ typedef struct mod_comet_talk_t {
                          * channels (wait/live.h) */
     apr_byte_t is_multi; /* CometMulti */
     apr_uint32_t store;
-    const server_rec *server; /* whose log has what is refused */
+    const server_rec *server; /* refusals are written to its log */
     const char *address; /* the client's */
     const char *mute; /* why the client may not publish; NULL: it may */
     comet_text_t author; /* data NULL: nobody */
@@ -58,15 +58,15 @@ typedef struct mod_comet_talk_t {
     apr_size_t reserved; /* [owner thread, with incoming->lock] how many bytes
                           * are reserved for it */
     apr_time_t reserved_at; /* [incoming->lock] */
-    apr_time_t
-        starved_since; /* [owner thread, with incoming->lock] since when the
-                        * talk has waited for room; 0: it does not wait */
+    apr_time_t starved_since; /* [owner thread, with incoming->lock] since when
+                               * the talk has waited for room; 0: it does not
+                               * wait */
     /* of an adopted WebSocket (wait/stream.h): */
     apr_time_t lingers_until; /* [owner thread] the end of the WebSocket is
                                * sent, and its client has until then to close;
                                * 0: the end is not sent */
-    int retry_msec; /* [owner thread] it ends, and its client comes back within
-                     * this time; 0: it does not end */
+    int retry_msec; /* [owner thread] the WebSocket ends, and its client comes
+                     * back within this time; 0: it does not end */
     apr_byte_t readable; /* [owner thread] there may be input */
     mod_comet_said_t *wishes, *last_wish; /* [owner thread] texts of the client
                                            * that may ask to change its
@@ -75,8 +75,8 @@ typedef struct mod_comet_talk_t {
     pthread_cond_t *waiter; /* [lock] with lock: of the owner's thread, while it
                              * waits in a call; NULL: it does not */
     comet_hub_t *hub; /* [lock] */
-    comet_subscriber_t *subscriber; /* [lock] to be called when there are words;
-                                     * or NULL */
+    comet_subscriber_t *subscriber; /* [lock] the hub calls it when there are
+                                     * words; or NULL */
     comet_selection_t *writes; /* [lock] the channels it may publish to; NULL:
                                 * none */
     mod_comet_said_t *first, *last; /* [lock] what the client has said, for the
@@ -113,11 +113,12 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk);
  * owner's thread. */
 int mod_comet_talk_room(mod_comet_talk_t *talk);
 
-/** The reason of a Close for a client that has found no room for its message. */
+/** The reason of a Close for a client that has found no room for its
+ * message. */
 #define MOD_COMET_TALK_STARVED "retry=1000 too many long messages arrive"
 
-/** Whether the client is not read because there is no room for its message.  Then
- * mod_comet_talk_room() has to be called again soon.  Called by the owner's
+/** Whether the client is not read because there is no room for its message.  If
+ * so, mod_comet_talk_room() must be called again soon.  Called by the owner's
  * thread. */
 int mod_comet_talk_is_starved(const mod_comet_talk_t *talk);
 
@@ -136,8 +137,8 @@ int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
                           const char *reason);
 
-/** The client was sent a Close: what it says from now on is dropped, and it is
- * not answered any more.  Called by the owner's thread. */
+/** Call this when the client was sent a Close: what it says from now on is
+ * dropped, and it is not answered any more.  Called by the owner's thread. */
 void mod_comet_talk_end(mod_comet_talk_t *talk);
 
 /** Whether a Close frame is the last of the words, or was sent.  Any thread. */
@@ -152,7 +153,7 @@ int mod_comet_talk_is_unanswered(mod_comet_talk_t *talk);
  * @return whether nothing follows them: they end with a Close frame */
 int mod_comet_talk_take(mod_comet_talk_t *talk, comet_buffer_t *out);
 
-/** Whether there are words for the client, or nothing follows any more. */
+/** Whether there are words for the client, or a Close was the last of them. */
 int mod_comet_talk_has_words(mod_comet_talk_t *talk);
 
 /** Wait until there is room for more input, or words for the client.
@@ -165,9 +166,9 @@ int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
  * @param limit  how long */
 void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit);
 
-/** Take the next text that changes the client's channels.  It is answered by
+/** Take the next text that may change the client's channels.  Answer it by
  * mod_comet_talk_answer().  Called by the owner's thread.
- * @return to be freed by the caller; NULL: there is none */
+ * @return the text, which the caller frees; NULL: there is none */
 mod_comet_said_t *mod_comet_talk_take_wish(mod_comet_talk_t *talk);
 
 /** Change the channels that the client may publish to.  Called by the owner's

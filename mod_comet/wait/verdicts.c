@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verdicts that are kept for clients that come back. */
+/* Keep verdicts for clients that come back. */
 #include "wait/verdicts.h"
 
 #include <apr_general.h>
@@ -10,7 +10,7 @@
 #include <pthread.h>
 
 #define PLACES 1024
-/* A verdict may lie in any of this many places. */
+/* In how many places a verdict may be. */
 #define WAYS 4
 /* How many places are searched for old verdicts when a verdict is added. */
 #define TIDIED 8
@@ -76,8 +76,8 @@ void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts)
 
 /* --- who asks ------------------------------------------------------------ */
 
-/* Each text ends with a zero byte, so that different lists give different
- * bytes. */
+/* Add a text, which ends with a zero byte so that different lists give
+ * different bytes. */
 static void add(comet_buffer_t *text, const char *string)
 {
     comet_buffer_add(text, string ? "+" : "-", 1);
@@ -176,8 +176,8 @@ static int is_of(const verdict_t *verdict, const apr_uint64_t identity[2])
            && verdict->identity[1] == identity[1];
 }
 
-/* The place that the client has already; otherwise one that is free, or the one
- * that expires first. */
+/* Choose a place: the one that the client already has; otherwise a free one, or
+ * the one that expires first. */
 static verdict_t *choose_locked(mod_comet_verdicts_t *verdicts,
                                 const apr_uint64_t identity[2])
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/verdicts.h
- * Which channels a client was allowed a moment ago.  When a channel appears
- * under a client's wildcard, the client comes back to be authorised for it.
- * Its other channels are not judged again: had the new one not appeared, it
- * would still be reading them.  So a verdict that is kept lasts no longer than
- * that wait would have lasted, and 30 s at most until the client is back.
+ * Keep the verdicts on which channels a client may read.  When a channel
+ * appears under a client's wildcard, the client comes back to be authorised for
+ * it.  Its other channels are not judged again: had the new channel not
+ * appeared, it would still be reading them.  So a verdict lasts no longer than
+ * that wait would have lasted, and is kept for at most 30 s until the client is
+ * back.
  */
 #ifndef MOD_COMET_VERDICTS_H
 #define MOD_COMET_VERDICTS_H
@@ -24,7 +25,7 @@ void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 
 /**
- * Set ask->judged.identity to a hash of everything that may make a difference when a
+ * Set ask->judged.identity to a hash of everything that may affect how a
  * request is judged: its server, URL, parameters, headers, addresses, user and
  * certificate, without the cursor.  Called by the request's thread, after its
  * authentication.
@@ -32,8 +33,8 @@ void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask);
 
 /**
- * Keep the verdicts of a client that has to come back.  Any thread.
- * @param identity  of mod_comet_verdicts_identify(); zeros: nothing is kept
+ * Keep the verdicts of a client that must come back.  Any thread.
+ * @param identity  from mod_comet_verdicts_identify(); zeros: nothing is kept
  * @param selection  the channels it may read; the call takes a reference
  * @param authenticated  as in mod_comet_ask_t
  * @param ends_at  when its wait would have ended; 0: never

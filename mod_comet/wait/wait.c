@@ -28,8 +28,9 @@
  * for 5 s. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 
-/* Lending may use half of the descriptors that the process may have: it takes a
- * second one for each connection, and new clients need some. */
+/* Sockets are lent only while half of the process's descriptors are free:
+ * lending takes a second one for each connection, and new clients need some,
+ * too. */
 static int find_descriptors_max(void)
 {
     struct rlimit limit;

@@ -13,8 +13,7 @@
 
 /**
  * Let a request wait until a message comes, its time is up, or its client is
- * gone.
- * A stream's headers and opening are sent at once.
+ * gone.  A stream's headers and opening are sent at once.
  * @param ask  what the client asks for; in the request's pool
  * @param refusal  OUT: why the client may not wait, when DECLINED
  * @return what the handler returns: SUSPENDED; OK: the request is over; DONE:
@@ -25,8 +24,8 @@
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
                    mod_comet_refusal_t *refusal);
 
-/** Make what the waiting clients of a child share (->waiting).  Called when
- * the child starts, before its hub. */
+/** Create the data that the waiting clients of a child share (->waiting).
+ * Called when the child starts, before its hub. */
 void mod_comet_wait_start(mod_comet_child_t *child);
 
 /** Free what mod_comet_wait_start() made, once the hub's thread has ended. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/wait_priv.h
- * What the waiting clients of a child share, for the files of this folder.
+ * The data that the waiting clients of a child share, for the files of this
+ * folder.
  */
 #ifndef MOD_COMET_WAIT_PRIV_H
 #define MOD_COMET_WAIT_PRIV_H
@@ -29,19 +30,19 @@ struct mod_comet_blocked_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
     int has_place; /* [owner thread] */
-    int is_over; /* [owner thread] the client waits no more */
+    int is_over; /* [owner thread] the client no longer waits */
     int woken; /* [lock] the thread must check at once whether to go on */
     comet_batch_t batch; /* the messages; owned by the hub's thread while
                           * joined, then by the thread that waits */
     int fd; /* the client's socket */
     struct mod_comet_talk_t *talk; /* of a WebSocket; or NULL */
-    int hears; /* input ends the wait: the talk has room for it */
+    int hears; /* input ends the wait, since the talk has room for it */
     comet_pulse_t pulse; /* [owner thread] a stream's */
 };
 
 APR_RING_HEAD(mod_comet_blocked_ring_t, mod_comet_blocked_t);
 
-/** Made when the child starts, in the child's pool. */
+/** The shared data.  It is made when the child starts, in the child's pool. */
 struct mod_comet_waiting_t {
     comet_encoder_t streams; /* [hub thread] encodes for adopted streams */
     comet_encoder_t polls; /* [hub thread] encodes for lent sockets */
