@@ -24,11 +24,11 @@
 #include "dialect/reading.h"
 
 /*
- * Find where the client stands. A client without a cursor starts CometReplay
- * messages back. So does a client whose cursor is ahead of the store, because
- * the database that gave it the cursor was lost. Only a fresh view of the store
- * shows that.  This child's memory does not: another child may just have
- * committed.
+ * Find where the client begins to read.  A client without a cursor starts
+ * CometReplay messages back.  So does a client whose cursor is ahead of the
+ * store, because the database that gave it the cursor was lost.  Only a fresh
+ * view of the store shows this.  This child's memory does not: another child
+ * may just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,
@@ -63,8 +63,8 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
     return status;
 }
 
-/* Read what is after the client's cursor: from memory if memory is in step with
- * the store, else from the file. */
+/* Read the messages after the client's cursor: from memory if memory has all of
+ * them, otherwise from the store. */
 static apr_status_t read_news(const request_rec *r, comet_store_t *store,
                               const comet_store_state_t *state,
                               mod_comet_ask_t *ask, comet_reading_t *reading)
@@ -88,8 +88,8 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     return status;
 }
 
-/* A client that is not authorised for a new channel yet does not wait: it comes
- * back and is judged. */
+/* A client that is not yet authorised for a new channel must not wait: it comes
+ * back, and is judged for the channel. */
 static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
 {
     if (reading->recheck) {
@@ -97,7 +97,7 @@ static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
     }
 }
 
-/* Whether a client asks for nothing but the messages after its cursor. */
+/* Whether a client asks only for the messages after its cursor. */
 static int is_simple(const mod_comet_ask_t *ask)
 {
     return !ask->transport->streams && !ask->is_unknown && ask->cursor >= 0
@@ -117,9 +117,10 @@ static void note_recalled(mod_comet_ask_t *ask, comet_timestamp_t last,
 }
 
 /*
- * Answer from memory after a look at a remote store, which all who ask now
- * share: each question to the database costs it a tenth of a millisecond.
- * @return 0: it was not answered
+ * Answer from memory after a look at a remote store.  All clients that ask now
+ * share the look, since each question costs the database a tenth of a
+ * millisecond.
+ * @return 0: memory cannot answer
  */
 static int recall_remote(const request_rec *r, mod_comet_ask_t *ask,
                          comet_batch_t *missed)
@@ -139,9 +140,9 @@ static int recall_remote(const request_rec *r, mod_comet_ask_t *ask,
 }
 
 /*
- * Answer from memory without a view of the store, if nothing was committed since
- * the connection's last view.
- * @return 0: it was not answered
+ * Answer from memory without a view of the store, if nothing was committed
+ * since the connection's last view.
+ * @return 0: memory cannot answer
  */
 static int recall(const request_rec *r, comet_store_t *store,
                   mod_comet_ask_t *ask, comet_batch_t *missed)
@@ -241,7 +242,9 @@ apr_status_t mod_comet_catch_up_find(request_rec *r, mod_comet_ask_t *ask)
     return look_up(r, ask, &nothing);
 }
 
-/* A client may keep a page of history and ask whether it has changed (ETag). */
+/* Set the headers of a page of history.  A client may keep the page, and ask
+ * later whether it has changed (ETag).
+ * @return OK: send the page; otherwise what the handler returns */
 static int answer_history(request_rec *r, const comet_buffer_t *body)
 {
     unsigned char digest[APR_MD5_DIGESTSIZE];
@@ -257,8 +260,8 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
     return ap_meets_conditions(r);
 }
 
-/* Send an answer through the park if it is long, or if its client will poll
- * again at once.
+/* Send an answer by parking its request, if the answer is long or its client
+ * will poll again at once.
  * @return DECLINED: the caller sends it */
 static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                        comet_buffer_t *body)
@@ -273,8 +276,8 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
 
 /* Count the client of a long answer as waiting while the answer is sent,
  * because the client may read slowly.
- * @return DECLINED: send the answer; else it was freed, and the client got an
- *         error */
+ * @return DECLINED: send the answer; otherwise it was freed, and the client got
+ *         an error */
 static int count_long(request_rec *r, comet_buffer_t *body)
 {
     const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
@@ -297,8 +300,8 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     int rv = DECLINED;
 
     if (!ask->history) {
-        mod_comet_presence_enter(r, ask); /* the client counts as here, as if it
-                                           * had waited */
+        mod_comet_presence_enter(r, ask); /* the client counts as online, as if
+                                           * it had waited */
     }
     mod_comet_news_encode(ask, missed, &body);
     if (ask->history && !body.failed) {
@@ -323,9 +326,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     return rv;
 }
 
-/* Read what a stream has missed, which the hub sends in all other cases.  This
- * is a second view of the store: messages that were pruned since the first view
- * are a gap, too. */
+/* Read the messages that a stream has missed; usually the hub sends them.  This
+ * is a second view of the store, so messages that were pruned since the first
+ * view also count as a gap. */
 static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
                                      comet_batch_t *missed)
 {
@@ -361,8 +364,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     int is_open = r->sent_bodyct != 0;
     apr_status_t status = read_for_landing(r, ask, &missed);
 
-    /* an opening that was sent already has not told the client of a gap that
-     * came later */
+    /* if the opening was sent already, the client has not been told of a gap
+     * that appeared later */
     if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);
@@ -399,9 +402,9 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 }
 
 /*
- * In a child that is ending no client may begin to wait: it comes back on a new
- * connection, to another child. Only the header says so; if keep-alive were
- * turned off on the connection itself, httpd would not mark the end of a
+ * In a child that is ending, no client may begin to wait: it comes back on a
+ * new connection, to another child.  Only the header says so.  If keep-alive
+ * were turned off on the connection itself, httpd would not mark the end of a
  * stream's body.
  */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)

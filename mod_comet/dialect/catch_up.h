@@ -24,9 +24,10 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask);
 int mod_comet_catch_up_head(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
- * Find where a stream begins to read, from ask->cursor: ->seen, ->floor, ->pruned
- * and ->is_unknown are set.
- * @return of the store; the request's thread
+ * Find where a stream begins to read, by ask->cursor.  Called by the request's
+ * thread.
+ * @param ask  ->seen, ->floor, ->pruned and ->is_unknown are set
+ * @return APR_SUCCESS, or why the store cannot be read
  */
 apr_status_t mod_comet_catch_up_find(request_rec *r, mod_comet_ask_t *ask);
 

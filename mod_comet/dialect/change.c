@@ -26,7 +26,8 @@ static asked_t begin_asked(apr_pool_t *pool)
                       apr_array_make(pool, 1, sizeof(comet_text_t)) };
 }
 
-/* @param name  checked, without the endpoint's prefix */
+/* Add a channel or wildcard to what the client asks for.
+ * @param name  checked, without the endpoint's prefix */
 static void add_asked(const gathering_t *gathering, asked_t *asked,
                       comet_text_t name)
 {
@@ -103,7 +104,8 @@ int mod_comet_change_begin(request_rec *r, const mod_comet_request_t *request,
 
 /* --- judging --------------------------------------------------------------- */
 
-/* Find out what the client may read.  @return DECLINED: go on */
+/* Find out what the client may read.
+ * @return DECLINED: go on */
 static int judge_reading(gathering_t *gathering, const comet_command_t *command,
                          const comet_selection_t *held)
 {
@@ -139,7 +141,7 @@ static int judge_writing(gathering_t *gathering, const comet_command_t *command)
     int rv = DECLINED;
     apr_size_t i;
 
-    writes.names->nelts = 0; /* the URL's own channel */
+    writes.names->nelts = 0; /* without the URL's own channel */
     for (i = 0; i < command->channel_count && rv == DECLINED && !more->mute;
          i++) {
         if (!mod_comet_gather_is_wildcard(command->channels[i])) {
@@ -154,7 +156,8 @@ static int judge_writing(gathering_t *gathering, const comet_command_t *command)
     return DECLINED;
 }
 
-/* Find where reading begins.  @return DECLINED: go on */
+/* Find where reading begins.
+ * @return DECLINED: go on */
 static int find_place(gathering_t *gathering, const comet_command_t *command)
 {
     mod_comet_ask_t *more = gathering->ask;
@@ -164,7 +167,7 @@ static int find_place(gathering_t *gathering, const comet_command_t *command)
     more->cursor = command->since;
     more->is_unknown = 0;
     more->floor = more->pruned = 0;
-    more->reading.time = 0; /* its own budget */
+    more->reading.time = 0; /* this change gets its own budget */
     status = mod_comet_catch_up_find(gathering->r, more);
     if (status == COMET_ECOSTLY || status == COMET_EGONE) {
         return mod_comet_gather_refuse(
@@ -207,7 +210,7 @@ const char *mod_comet_change_judge(request_rec *r, mod_comet_ask_t *more,
     gathering_t gathering =
         mod_comet_gather_begin(r, mod_comet_request(r), more, pool);
 
-    gathering.names->nelts = 0; /* the URL's own channel */
+    gathering.names->nelts = 0; /* without the URL's own channel */
     more->selection = more->writes = more->asked = NULL;
     more->rooms = NULL;
     more->rooms_pool = pool;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which channels there are. */
+/* List the channels that exist. */
 #include "dialect/channels.h"
 
 #include <apr_strings.h>
@@ -13,7 +13,7 @@
 #include "dialect/select.h"
 
 /* Find a channel's newest message without a `keep`.
- * @param last  0: there is none */
+ * @param last  OUT: its timestamp; 0: there is none */
 static apr_status_t find_last(comet_store_t *store, comet_text_t channel,
                               comet_timestamp_t *last)
 {
@@ -92,7 +92,8 @@ static apr_status_t list(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
-/* Select what the wildcard stands for, as a request to read it would.
+/* Select the channels that the wildcard stands for, as a request to read them
+ * would.
  * @return DECLINED; or what the handler returns: the request was answered */
 static int choose(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
@@ -110,7 +111,7 @@ static int choose(request_rec *r, const mod_comet_request_t *request,
     reading.query = (comet_params_t){ .list = &parameter, .count = 1 };
     ask->transport = &comet_transport_poll;
     ask->format.hidden_bytes = (apr_uint32_t)strlen(request->mapping->channel);
-    ask->history = 1; /* nothing is waited for */
+    ask->history = 1; /* the request does not wait */
     return mod_comet_select_find(r, &reading, ask);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/channels.h
- * GET …?channels=PREFIX*: which channels there are.
+ * GET …?channels=PREFIX*: list the channels that exist.
  */
 #ifndef MOD_COMET_CHANNELS_H
 #define MOD_COMET_CHANNELS_H

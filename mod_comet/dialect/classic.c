@@ -9,7 +9,8 @@
 #include "dialect/publish.h"
 #include "dialect/select.h"
 
-/* 0 is what the original page starts with; it means "not given". */
+/* Read what a poll asks for.  The original page starts with the timestamp 0,
+ * which counts as none. */
 static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask)
 {
@@ -70,7 +71,7 @@ static const char *find_channel(const request_rec *r,
     return NULL;
 }
 
-/* Whatever the method says, a request with a message publishes. */
+/* A request with a message publishes, whatever its method is. */
 static int publishes(const request_rec *r, const mod_comet_request_t *request)
 {
     comet_text_t text;

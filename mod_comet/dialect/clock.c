@@ -5,7 +5,8 @@
 #include "output/cookies.h"
 #include "dialect/catch_up.h"
 
-/* A clock stream younger than this skips the next tick: it has just had one. */
+/* A clock stream that is younger than this skips the next tick, since it has
+ * just got one. */
 #define YOUNG_USEC apr_time_from_msec(500)
 
 static const char *map(mod_comet_mapping_t *mapping, const char *argument,

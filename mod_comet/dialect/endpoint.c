@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Today's endpoint: polls, streams and history below it, POST to publish. */
+/* The endpoint for today's pages: its URLs serve polls, streams and history,
+ * and a POST publishes. */
 #include "dialect/dialects.h"
 
 #include <apr_strings.h>
@@ -43,8 +44,8 @@ static const comet_transport_t *find_transport(
                : &comet_transport_poll;
 }
 
-/* The header that EventSource sends is used first.  Next come the parameters
- * that replace this header, then our own. */
+/* Read the cursor: from the header that EventSource sends; otherwise from a
+ * parameter that replaces this header, or from mod_comet's own parameters. */
 static const char *read_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
@@ -66,10 +67,11 @@ static const char *read_cursor(const request_rec *r,
 }
 
 /*
- * An EventSource that was connected to another system sends the last id of that
- * system, and 400 would make it give up for good.  So a stream treats such a
- * cursor as unknown, and the client is told of a gap.  A WebSocket does the
- * same, because browsers do not tell pages why a handshake was refused.
+ * Find the cursor.  An EventSource that was connected to another system sends
+ * the last id of that system, and a 400 would make it give up for good.  So for
+ * a stream such a cursor counts as unknown, and the client is told of a gap.
+ * The same holds for a WebSocket, because browsers do not tell pages why a
+ * handshake was refused.
  */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
@@ -112,7 +114,7 @@ static const char *parse_words(const request_rec *r,
         return "q: searching is off here (CometSearch)";
     }
     if (ask->transport->streams) {
-        return "q: only a poll can look for words (transport=poll)";
+        return "q: only a poll can search for words (transport=poll)";
     }
     return !comet_encode_is_utf8(ask->words)
                    || memchr(ask->words.data, '\0', ask->words.length)
@@ -120,8 +122,8 @@ static const char *parse_words(const request_rec *r,
                : NULL;
 }
 
-/* A request that pages backwards, searches, or does not wait asks for
- * history. */
+/* Read how much the request asks for.  A request that pages backwards,
+ * searches, or does not wait asks for history. */
 static const char *parse_extent(const request_rec *r,
                                 const mod_comet_request_t *request,
                                 mod_comet_ask_t *ask)
@@ -156,9 +158,9 @@ static const char *parse_extent(const request_rec *r,
     return wrong;
 }
 
-/* The channels of a WebSocket can be changed while its request exists.  That
- * costs nothing special where the MPM can park it; elsewhere it holds a thread,
- * so its client has to ask for it. */
+/* Find out whether the channels of a WebSocket can be changed.  They can while
+ * its request exists.  If the MPM can park the request, it costs little.
+ * Otherwise it holds a thread, so the client must ask for this. */
 static const char *parse_live(const request_rec *r,
                               const mod_comet_request_t *request,
                               mod_comet_ask_t *ask)
@@ -205,8 +207,8 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
                        || argument[length - 1] != '/'
                        || comet_params_check_channel(
                            (comet_text_t){ argument, length - 1 }))
-               ? "a prefix of channels that ends in a slash and begins with "
-                 "none, such as shared/"
+               ? "a prefix of channels that ends with a slash and does not "
+                 "begin with one, such as shared/"
                : NULL;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gathering channels that a client names, each authorised as its own URL would
- * be. */
+/* Gather the channels that a client names.  Each is authorised as its own URL
+ * would be. */
 #include "dialect/gather.h"
 
 #include <apr_strings.h>
@@ -60,7 +60,6 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
     return gathering;
 }
 
-/* @param name  without the endpoint's prefix */
 comet_text_t mod_comet_gather_stored_name(const gathering_t *gathering,
                                           comet_text_t name)
 {
@@ -74,7 +73,8 @@ comet_text_t mod_comet_gather_stored_name(const gathering_t *gathering,
     return (comet_text_t){ stored, length };
 }
 
-/* @param name  with the endpoint's prefix */
+/* Whether the client was allowed to read a channel a moment ago.
+ * @param name  with the endpoint's prefix */
 static int is_known(const gathering_t *gathering, comet_text_t name)
 {
     return gathering->known
@@ -86,8 +86,7 @@ static int is_known(const gathering_t *gathering, comet_text_t name)
 /*
  * Authorise a name or a prefix, and add it to a list.
  * @param shown  the name that a refusal shows.  For the channels of a wildcard
- *               this is the wildcard, since the client must not learn their
- *               names
+ *               it is the wildcard, since the client must not learn their names
  * @return DECLINED: go on
  */
 static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
@@ -111,7 +110,6 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
     return DECLINED;
 }
 
-/* Every channel costs a sub-request and an entry in the hub. */
 int mod_comet_gather_check_count(gathering_t *gathering, apr_size_t more)
 {
     const char *limit = mod_comet_limits_channels(
@@ -188,21 +186,17 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
     return rv;
 }
 
-/* Whether a name is "room/" and a star, or a star alone. */
 int mod_comet_gather_is_wildcard(comet_text_t name)
 {
     return name.length && name.data[name.length - 1] == '*'
            && (name.length == 1 || name.data[name.length - 2] == '/');
 }
 
-/* @param wildcard  whether the name is a wildcard; then the part before its
- *                  last slash must be the name of a channel
- * @return NULL, or what is wrong */
 const char *mod_comet_gather_check_root(const mod_comet_mapping_t *mapping,
                                         comet_text_t name)
 {
     return *mapping->channel && name.length && name.data[0] == '@'
-               ? "a name that begins with @ would tell of a channel outside of "
+               ? "a name that begins with @ would belong to a channel outside "
                  "this endpoint"
                : NULL;
 }
@@ -249,8 +243,6 @@ int mod_comet_gather_add(gathering_t *gathering, comet_text_t name)
 
 /* --- where the client may publish ------------------------------------------- */
 
-/* @param name  without the endpoint's prefix
- * @return DECLINED: go on */
 int mod_comet_gather_add_writable(gathering_t *gathering, comet_text_t name)
 {
     int status = mod_comet_judge_writing(
@@ -258,8 +250,9 @@ int mod_comet_gather_add_writable(gathering_t *gathering, comet_text_t name)
 
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         return mod_comet_gather_refuse(gathering, status,
-                                       "it cannot be found out where this "
-                                       "client may publish; try again later");
+                                       "the server cannot find out now where "
+                                       "this client may publish; try again "
+                                       "later");
     }
     if (status == OK) {
         *(comet_text_t *)apr_array_push(gathering->names) =

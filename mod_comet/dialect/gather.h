@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/gather.h
- * Gather channels that a client names, each authorised as its own URL would be.
- * All calls belong to the thread that owns the request.  Those that return an
- * int return DECLINED, or the status of a refusal, whose reason the gathering
- * has then.
+ * Gather the channels that a client names.  Each is authorised as its own URL
+ * would be.  The thread that owns the request makes all calls.  A function that
+ * gathers or checks returns DECLINED, or the status of a refusal; then the
+ * gathering has the reason.
  */
 #ifndef MOD_COMET_GATHER_H
 #define MOD_COMET_GATHER_H
@@ -15,31 +15,32 @@
 
 typedef struct mod_comet_gathering_t {
     request_rec *r;
-    apr_pool_t *pool; /* gone before the request begins to wait */
+    apr_pool_t *pool; /* destroyed before the request begins to wait */
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
                                 * prefix */
     apr_array_header_t *prefixes; /* the same */
     apr_hash_t *named; /* the values of the parameters so far */
-    int status; /* why it was refused, as in HTTP; 0: it was not */
-    const char *reason; /* what the client is told then; in the pool */
+    int status; /* the HTTP status of the refusal; 0: there is none */
+    const char *reason; /* the reason of the refusal; in the pool */
     comet_selection_t *known; /* channels that the client was allowed to read a
                                * moment ago (wait/verdicts.h); NULL: none are
                                * known */
 } mod_comet_gathering_t;
 
 /**
- * Begin with the channel of the URL, if it names one.
- * @param ask  of a reader; ->authenticated, ->lifetime and ->until become those
- *             of the strictest channel
+ * Begin a gathering, with the URL's channel if it names one.
+ * @param ask  the reader's; ->authenticated, ->lifetime and ->until become
+ *             those of the strictest channel
  */
 mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
                                              const mod_comet_request_t *request,
                                              mod_comet_ask_t *ask,
                                              apr_pool_t *pool);
 
-/** Refuse.  @return @a status */
+/** Set the status and the reason of a refusal.
+ * @return @a status */
 int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
                             const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -53,8 +54,8 @@ comet_text_t mod_comet_gather_stored_name(
     const mod_comet_gathering_t *gathering, comet_text_t name);
 
 /**
- * Check that a name stays below its endpoint. Below an endpoint with the prefix
- * room/, the name @online would be a sibling of the channel room.
+ * Check that a name stays below its endpoint.  Below an endpoint with the
+ * prefix room/, the name @online would be a sibling of the channel room.
  * @param name  without the endpoint's prefix
  * @return NULL, or what is wrong
  */
@@ -79,9 +80,9 @@ int mod_comet_gather_add(mod_comet_gathering_t *gathering, comet_text_t name);
 int mod_comet_gather_add_writable(mod_comet_gathering_t *gathering,
                                   comet_text_t name);
 
-/** Check how many channels there are (CometLimitChannels); each costs a
+/** Check the number of channels (CometLimitChannels), since each costs a
  * sub-request and an entry in the hub.
- * @param more  how many there are besides those gathered */
+ * @param more  how many there are in addition to those gathered */
 int mod_comet_gather_check_count(mod_comet_gathering_t *gathering,
                                  apr_size_t more);
 

@@ -24,9 +24,10 @@ static int is_allowed(const request_rec *sub,
            && (use != USE_MODERATE || mod_comet_config_moderate(sub));
 }
 
-/* Find why this request may not use a channel although the channel's own URL
- * allows it.  The request is counted, logged and attributed under another URL.
- * @return NULL: it can */
+/* Find out why this request may not use a channel although the channel's own
+ * URL allows it.  The request is counted, logged and attributed under another
+ * URL.
+ * @return NULL: it may */
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
 {
@@ -81,7 +82,7 @@ static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
     return 1;
 }
 
-/* A client is present in each channel that it names. */
+/* Note a channel that the client names, since it is present there. */
 static void note_room(const request_rec *url, request_rec *r,
                       const mod_comet_mapping_t *mapping, comet_text_t channel,
                       mod_comet_ask_t *ask)
@@ -97,7 +98,8 @@ static void note_room(const request_rec *url, request_rec *r,
     }
 }
 
-/* @param ask  gets the limits of the permission; or NULL */
+/* Judge a channel by a sub-request to the channel's own URL.
+ * @param ask  gets the limits of the permission; or NULL */
 static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
                    comet_text_t channel, mod_comet_ask_t *ask, use_e use,
                    int is_named, const char **objection)
@@ -118,7 +120,7 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
     }
     else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
         status = HTTP_UNAUTHORIZED;
-        if (!r->sent_bodyct) { /* the head of the answer is not sent yet */
+        if (!r->sent_bodyct) { /* the answer's headers are not sent yet */
             apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
         }
     }

@@ -15,14 +15,14 @@
  * own URL below its endpoint.
  * @param channel  without the endpoint's prefix; "room/" stands for all
  *                 channels below it
- * @param ask  of a reader: ->authenticated and ->lifetime become those of the
+ * @param ask  the reader's: ->authenticated and ->lifetime become those of the
  *             strictest channel; NULL: the client publishes
  * @param is_named  whether the client names the channel, and so is present in
  *                  it (CometPresence); 0: a wildcard stands for it
- * @param objection  OUT: why the channel can be used by its own URL only;
- *                   NULL: that is not the reason
- * @return OK, or the HTTP status of the refusal (for a 401 the request has its
- *         WWW-Authenticate)
+ * @param objection  OUT: why only the channel's own URL can be used; NULL: that
+ *                   is not the reason of the refusal
+ * @return OK, or the HTTP status of the refusal (for a 401, WWW-Authenticate is
+ *         set)
  */
 int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask,
@@ -35,16 +35,16 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
  * @param ask  its ->until becomes no later than the end of the permission to
  *             publish
  * @return OK; or HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, or
- *         HTTP_SERVICE_UNAVAILABLE: this cannot be found out now
+ *         HTTP_SERVICE_UNAVAILABLE: the answer is not known now
  */
 int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask);
 
 /**
- * Find out whether a client may moderate a channel: whether it may publish
- * there, and CometModerate is on there.
+ * Find out whether a client may moderate a channel.  It may if it may publish
+ * to the channel, and CometModerate is on there.
  * @param channel  as for mod_comet_judge_channel()
- * @return OK, or the HTTP status of the refusal, as there
+ * @return as mod_comet_judge_channel()
  */
 int mod_comet_judge_moderating(request_rec *r,
                                const mod_comet_mapping_t *mapping,

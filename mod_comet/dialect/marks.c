@@ -11,13 +11,13 @@
 #include "output/answer.h"
 #include "dialect/reading.h"
 
-/* Unread messages are counted up to this number: pages show "99+". */
+/* Unread messages are counted up to this number, so that pages can show
+ * "99+". */
 #define UNREAD_MOST 100
 
-/* Find out why the client of a request can have no read mark in the channel of
- * its URL.
- * @param status  OUT: HTTP's
- * @return NULL: it can have one */
+/* Find out why the client cannot have a read mark in the channel of its URL.
+ * @param status  OUT: the HTTP status
+ * @return NULL: it can */
 static const char *find_objection(const request_rec *r,
                                   const mod_comet_ask_t *ask, int *status)
 {
@@ -31,8 +31,9 @@ static const char *find_objection(const request_rec *r,
     *status = HTTP_BAD_REQUEST;
     return !ask->channel.data || comet_name_is_sibling(ask->channel)
                    || ask->channel.length > COMET_ONLINE_CHANNEL_MAX_BYTES
-               ? "append the name of a channel to the endpoint's path, of at "
-                 "most 247 bytes, and no sibling such as room/@online"
+               ? "append the name of a channel to the endpoint's path; it must "
+                 "have at most 247 bytes, and not be a sibling such as "
+                 "room/@online"
                : NULL;
 }
 
@@ -48,7 +49,7 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
                    comet_strerror(status, buffer, sizeof(buffer)));
 }
 
-/* The newest timestamp of the store. */
+/* Find the newest timestamp of the store. */
 static apr_status_t find_last(request_rec *r, mod_comet_ask_t *ask,
                               comet_store_state_t *state)
 {
@@ -111,7 +112,8 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
     status = find_last(r, ask, &state);
     if (status == APR_SUCCESS && read_at > state.last) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST,
-                                      "read: no message is so new");
+                                      "read: this timestamp is later than the "
+                                      "newest message");
     }
     if (status == APR_SUCCESS) {
         status = mark(r, ask, read_at);
@@ -119,8 +121,8 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
     if (status == COMET_EBUSY) {
         return mod_comet_answer_error(
             r, HTTP_TOO_MANY_REQUESTS,
-            "read: marks in too many channels; wait a "
-            "second");
+            "read: this user has set marks in too many "
+            "channels; wait a second");
     }
     if (status != APR_SUCCESS) {
         return refuse(r, ask, status);

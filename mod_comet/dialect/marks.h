@@ -9,7 +9,8 @@
 
 #include "request/ask.h"
 
-/** Note how far the user has read.  @return what the handler returns */
+/** Note how far the user has read.
+ * @return what the handler returns */
 int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
                         mod_comet_ask_t *ask);
 

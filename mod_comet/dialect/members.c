@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is in a channel now. */
+/* List who is in a channel now. */
 #include "dialect/members.h"
 
 #include "base/buffer.h"
@@ -11,7 +11,7 @@
 #define SUFFIX_BYTES (sizeof(COMET_ONLINE_SUFFIX) - 1)
 #define LIMIT_DEFAULT COMET_LIMIT_MAX
 
-/** An answer being made. */
+/** An answer that is being made. */
 typedef struct members_t {
     comet_buffer_t list; /* the members, in JSON */
     apr_int64_t count; /* how many members the list has */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/mercure.h
- * The Mercure protocol, 0.x and 1.0: what its files share.  All functions run
+ * Shared by the files of the Mercure protocol, 0.x and 1.0.  All functions run
  * in the request's thread.
  */
 #ifndef MOD_COMET_MERCURE_H
@@ -16,22 +16,23 @@ typedef struct mod_comet_mercure_t {
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
     const mod_comet_token_t *token; /* valid; NULL: there is none */
-    int is_v1; /* it speaks 1.0 */
+    int is_v1; /* the client speaks 1.0 */
 } mod_comet_mercure_t;
 
-/** Refuse a request, by a line of plain text. @return what the handler
- * returns */
+/** Refuse a request, by a line of plain text.
+ * @return what the handler returns */
 int mod_comet_mercure_refuse(request_rec *r, int status, const char *text);
 
 /**
- * Set the challenge of RFC 6750, and say where the metadata of 1.0 are (RFC 9728)
- * if a key of this location has the hub's URL for its audience.
+ * Set the challenge of RFC 6750.  If the audience of a key of this location is
+ * the hub's URL, the challenge also says where the metadata of 1.0 is (RFC
+ * 9728).
  * @param error  as for mod_comet_token_challenge()
  */
 void mod_comet_mercure_challenge(request_rec *r, const char *error,
                                  const char *text);
 
-/** 401: there is no token, but one is needed. */
+/** Answer 401: a token is needed, but there is none. */
 int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text);
 
 /**
@@ -46,27 +47,27 @@ const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
 int mod_comet_mercure_is_query(const request_rec *r);
 
 /**
- * Read the form of a QUERY: its parameters are added to those of the URL.
+ * Read the form of a QUERY, and add its parameters to those of the URL.
  * @return DECLINED: go on; or what the handler returns
  */
 int mod_comet_mercure_read_query(mod_comet_mercure_t *mercure);
 
 /**
- * Select what a subscriber asks for: `topic` (0.x), or `match` and the like
- * (1.0).  ask->selection is set, and is_v1.
+ * Select what a subscriber asks for by `topic` (0.x), or by `match` and similar
+ * parameters (1.0).  Sets ask->selection and is_v1.
  * @return DECLINED: go on; or what the handler returns
  */
 int mod_comet_mercure_select(mod_comet_mercure_t *mercure);
 
 /**
- * Find where a subscriber stands, by the id of the last update that it has
- * seen, and tell it in the answer's header whether that id is known.
+ * Find where a subscriber continues, by the id of the last update that it has
+ * seen.  A header of the answer tells the subscriber whether that id is known.
  * @return DECLINED: go on; or what the handler returns
  */
 int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure);
 
-/** Store the update that the request's form has. @return what the handler
- * returns */
+/** Store the update that the request's form has.
+ * @return what the handler returns */
 int mod_comet_mercure_publish(mod_comet_mercure_t *mercure);
 
 #endif /* MOD_COMET_MERCURE_H */

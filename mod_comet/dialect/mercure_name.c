@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The channel of a topic. */
+/* Write a topic as the name of a channel. */
 #include <apr_strings.h>
 
 #include "base/topic.h"

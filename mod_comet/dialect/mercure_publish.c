@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publishing by the Mercure protocol: a form with topics and data. */
+/* Publish by the Mercure protocol: a form has topics and data. */
 #include "dialect/mercure.h"
 
 #include <apr_strings.h>
@@ -10,8 +10,8 @@
 #include "dialect/post.h"
 #include "dialect/publish.h"
 
-/* How many bytes a form may have besides its data.  (When it is encoded, each
- * byte may take three.) */
+/* How many bytes a form may have in addition to its data, before it is encoded.
+ * (Encoded, a byte may take three.) */
 #define REST_BYTES (64 * 1024)
 
 /** An update to publish. */
@@ -30,7 +30,7 @@ static int refuse(const update_t *update, int status, const char *text)
     return mod_comet_mercure_refuse(update->mercure->r, status, text);
 }
 
-/* The token does not grant what the publisher wants. */
+/* Refuse to publish, because the token does not grant it. */
 static int refuse_grant(const update_t *update, const char *text)
 {
     request_rec *r = update->mercure->r;
@@ -193,7 +193,7 @@ static int store(update_t *update)
                : answered;
 }
 
-/* Check a form and store its update.  The order of the checks is that of the
+/* Check a form and store its update.  The checks have the same order as in the
  * Mercure project's own hub, so that a wrong form gets the same status. */
 static int publish_form(update_t *update)
 {
@@ -213,7 +213,7 @@ static int publish_form(update_t *update)
     }
     if (is_reserved(update)) {
         return refuse(update, HTTP_FORBIDDEN,
-                      "topic: /.well-known/mercure is the hub's own");
+                      "topic: /.well-known/mercure is reserved for the hub");
     }
     wrong = read_id(update, &fields->update.event);
     if (!wrong) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* QUERY subscribes as GET does.  A form in its body has parameters that would be
+/* QUERY subscribes like GET.  A form in its body has parameters that would be
  * too long for a URL. */
 #include <apr_strings.h>
 
@@ -22,7 +22,7 @@ static int refuse_body(request_rec *r, int status)
                 FORM_MAX_BYTES) " bytes are allowed");
     case HTTP_UNSUPPORTED_MEDIA_TYPE:
         return mod_comet_mercure_refuse(
-            r, status, "Content-Encoding: send the form as it is");
+            r, status, "Content-Encoding: send the form without an encoding");
     default:
         return mod_comet_mercure_refuse(r, status,
                                         "the request's body could not be read");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a hub of the Mercure protocol refuses: by a line of plain text. */
+/* Refuse requests as a hub of the Mercure protocol does: by a line of plain
+ * text. */
 #include <apr_strings.h>
 
 #include "dialect/mercure.h"
@@ -19,9 +20,10 @@ int mod_comet_mercure_refuse(request_rec *r, int status, const char *text)
     return rv;
 }
 
-/* Where the metadata of a protected resource are (RFC 9728, section 3.1): the
- * well-known path is put between the host and the path of its URL.
- * @return NULL: the name is no such URL */
+/* Find the URL of a protected resource's metadata (RFC 9728, section 3.1): the
+ * well-known path is inserted between the host and the path of the resource's
+ * URL.
+ * @return NULL: the resource is not such a URL */
 static const char *find_metadata(const char *resource, apr_pool_t *pool)
 {
     const char *host = resource ? strstr(resource, "://") : NULL;

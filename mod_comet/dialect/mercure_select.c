@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a subscriber of the Mercure protocol asks for, and where it stands. */
+/* Find what a subscriber of the Mercure protocol asks for, and where it
+ * continues. */
 #include "dialect/mercure.h"
 
 #include <apr_strings.h>
@@ -28,7 +29,7 @@ typedef struct asked_t {
     int has_topic; /* of 0.x */
 } asked_t;
 
-/* The parameters of 1.0, whose drafts spell them in two ways. */
+/* The parameters of 1.0.  Its drafts spell them in two ways. */
 static const struct {
     const char *name;
     comet_pattern_kind_e kind;
@@ -40,7 +41,8 @@ static const struct {
     { "match_urlpattern", COMET_PATTERN_URL },
 };
 
-/* Names that begin like this, in upper or lower case, are reserved. */
+/* Whether the name of a parameter is reserved: it begins with "match", in upper
+ * or lower case. */
 static int is_reserved(comet_text_t name)
 {
     return name.length >= 5 && strncasecmp(name.data, "match", 5) == 0;
@@ -116,14 +118,14 @@ static const char *add_parameters(asked_t *asked)
     return !wrong && !asked->count ? "Missing \"topic\" parameter." : wrong;
 }
 
-/* The patterns of a list, which may be NULL. */
+/* Get the patterns of a list, which may be NULL. */
 static const comet_pattern_t *elements(const apr_array_header_t *list)
 {
     return list ? (const comet_pattern_t *)list->elts : NULL;
 }
 
-/* Begin with no topics, but with the grants that say which of them the client
- * may see. */
+/* Begin a selection by topics: it has no topics yet, but the grants that say
+ * which ones the client may see. */
 static comet_topics_t begin_topics(const mod_comet_mercure_t *mercure)
 {
     const apr_array_header_t *grants =
@@ -171,7 +173,8 @@ int mod_comet_mercure_select(mod_comet_mercure_t *mercure)
 
 /* --- the cursor ------------------------------------------------------------------ */
 
-/* @return data NULL: the client has seen nothing */
+/* Find the id of the last update that the client has seen.
+ * @return data NULL: it has seen none */
 static comet_text_t find_last_id(const mod_comet_mercure_t *mercure)
 {
     comet_text_t id =
@@ -204,8 +207,9 @@ static int look_at(void *baton, comet_message_t *message)
 }
 
 /* Find the update of an id.  An update that the client may not see counts as
- * unknown: the answer would tell that it exists, and when it was published.
- * @param found  OUT: 0: it is unknown */
+ * unknown; otherwise the answer would tell that it exists, and when it was
+ * published.
+ * @param found  OUT: its timestamp; 0: it is unknown */
 static apr_status_t find_event(comet_store_t *store, comet_text_t id,
                                const mod_comet_mercure_t *mercure,
                                comet_timestamp_t *found)
@@ -264,7 +268,7 @@ static void tell(const mod_comet_mercure_t *mercure, comet_text_t id)
     const char *value = apr_pstrmemdup(r->pool, id.data, id.length);
 
     apr_table_setn(r->headers_out, "Last-Event-ID", value);
-    if (mercure->is_v1) { /* some drafts of 1.0 name it so */
+    if (mercure->is_v1) { /* the name in some drafts of 1.0 */
         apr_table_setn(r->headers_out, "Mercure-Last-Event-ID", value);
     }
 }
@@ -301,7 +305,7 @@ int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure)
             "the messages cannot be read: %s",
             comet_strerror(status, buffer, sizeof(buffer)));
     }
-    /* a program outside may have stored an id that no header can have */
+    /* an outside program may have stored an id that no header can have */
     tell(mercure, is_whole && comet_event_id_is_valid(id) ? id : earliest);
     return DECLINED;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What moderators do: delete a message, throw a member out. */
+/* Carry out what moderators ask for: delete a message, or throw a member
+ * out. */
 #include "dialect/moderate.h"
 
 #include "base/name.h"
@@ -9,7 +10,7 @@
 #include "dialect/members.h"
 #include "dialect/publish.h"
 
-/* Read what a request wants to have removed.
+/* Read what a request wants to remove.
  * @return NULL, or what is wrong with it (400) */
 static const char *read_removal(const request_rec *r,
                                 const mod_comet_request_t *request,
@@ -59,8 +60,8 @@ int mod_comet_moderate_change(request_rec *r, const comet_store_group_t *group,
         return mod_comet_answer_error(
             r, mod_comet_reasons_store_code(status),
             status == COMET_EUNSURE
-                ? "it is not known whether that was done: %s"
-                : "that was not done: %s",
+                ? "it is not known whether the change was made: %s"
+                : "the change was not made: %s",
             comet_strerror(status, buffer, sizeof(buffer)));
     }
     mod_comet_answer_headers(r);
@@ -91,6 +92,6 @@ int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
     }
     return mod_comet_moderate_change(r, &group,
                                      group.removal.member.data
-                                         ? "remove: the member is not here"
+                                         ? "remove: the member is not online"
                                          : "delete: there is no such message");
 }

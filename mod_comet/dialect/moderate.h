@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/moderate.h
- * What moderators do (CometModerate): delete a message, throw a member out.
+ * Carry out what moderators ask for (CometModerate): delete a message, or throw
+ * a member out.
  */
 #ifndef MOD_COMET_MODERATE_H
 #define MOD_COMET_MODERATE_H
@@ -20,10 +21,10 @@ int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
                        const mod_comet_ask_t *ask);
 
 /**
- * Commit what a moderator changes, and answer 204, or why it was not done.  The
- * request's thread; it waits for at most CometPublishTimeout.
- * @param group  has no messages
- * @param missing  the text of 404 where there is nothing to change
+ * Commit a moderator's change, and answer 204, or why it was not made.  The
+ * request's thread calls this, and waits for at most CometPublishTimeout.
+ * @param group  has the change, and no messages
+ * @param missing  the text of the 404, if there is nothing to change
  * @return what the handler returns
  */
 int mod_comet_moderate_change(request_rec *r, const comet_store_group_t *group,

@@ -27,7 +27,8 @@ typedef struct post_t {
     comet_store_group_t group;
 } post_t;
 
-/* The channel's name as the client knows it: without the endpoint's prefix. */
+/* Get the channel's name as the client knows it: without the endpoint's
+ * prefix. */
 static comet_text_t shown_name(const post_t *post)
 {
     apr_size_t hidden = strlen(post->request->mapping->channel);
@@ -65,7 +66,7 @@ static int is_text(const char *type)
            || strcmp(type, "application/xml") == 0;
 }
 
-/* Why a body that is declared to be a form has no message. */
+/* Explain why a body that is declared to be a form has no message. */
 static const char *explain_form(comet_text_t body)
 {
     apr_size_t i = 0;
@@ -80,9 +81,9 @@ static const char *explain_form(comet_text_t body)
                  "it alone with Content-Type: text/plain";
 }
 
-/* Read what the query, or the form, says of the message.
- * @param type      data NULL: it does not say
- * @param keep_sec  0: it does not say */
+/* Read what the query or the form says about the message.
+ * @param type      OUT: data NULL: not given
+ * @param keep_sec  OUT: 0: not given */
 static const char *find_options(const post_t *post, const comet_params_t *form,
                                 comet_text_t *type, int *keep_sec)
 {
@@ -104,7 +105,7 @@ static const char *find_options(const post_t *post, const comet_params_t *form,
     return wrong;
 }
 
-/* Take the message out of the body. A form has it in its field msg. */
+/* Find the message in the body.  A form has it in its field msg. */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
 {
@@ -130,8 +131,8 @@ static int publish_one(post_t *post, int form)
     request_rec *r = post->r;
     comet_message_fields_t fields = { .channel = post->channel,
                                       .author = post->author };
-    /* a form is longer than its message: it has %XX for a byte, and field
-     * names */
+    /* a form is longer than its message: a byte may become %XX, and there are
+     * field names */
     apr_size_t limit =
         (apr_size_t)mod_comet_config_max_message_bytes(r->server);
     comet_text_t body;
@@ -168,7 +169,7 @@ static int refuse_line(request_rec *r, int status,
 /*
  * Decide, by the channel's own URL, whether a line may be published to its
  * channel.
- * @param judged    the channels that were allowed already
+ * @param judged    the channels that were allowed so far
  * @param answered  OUT: what the handler returns, unless OK is returned
  * @return OK; or DONE: the request was answered
  */
@@ -216,7 +217,7 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
 }
 
 /* Make the messages of a batch.
- * @param type, keep_sec  of those lines that have none of their own
+ * @param type, keep_sec  for lines that do not have their own
  * @return as judge() */
 static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
                   int keep_sec, int *answered)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/post.h
- * A POST to the endpoint.
+ * Publish by a POST to the endpoint.
  */
 #ifndef MOD_COMET_POST_H
 #define MOD_COMET_POST_H
@@ -16,8 +16,8 @@
     ", " MOD_COMET_POST_LINES
 
 /**
- * Store the request's body: a message, a form, or a batch of lines; once only
- * under an Idempotency-Key.
+ * Store the request's body: a message, a form, or a batch of lines.  Under the
+ * same Idempotency-Key it is stored only once.
  * @return what the handler returns
  */
 int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Storing messages for a request. */
+/* Store the messages of a request. */
 #include "dialect/publish.h"
 
 #include <apr_strings.h>
@@ -46,7 +46,7 @@ const char *mod_comet_publish_objection(const request_rec *r)
                : "publishing is off here (CometPublish)";
 }
 
-/* RFC 9110, 15.5.16: the answer says which codings would do. */
+/* The answer says which codings are accepted (RFC 9110, 15.5.16). */
 static int refuse_encoding(request_rec *r)
 {
     apr_table_setn(r->headers_out, "Accept-Encoding", "identity");
@@ -100,8 +100,8 @@ int mod_comet_publish_make_message(request_rec *r,
     return *message != NULL;
 }
 
-/* Only the server, and programs that use the database, publish to sibling
- * channels. */
+/* Find out why a request may not publish to its channels: only the server, and
+ * programs that use the database, publish to sibling channels. */
 static const char *find_reserved(const comet_store_group_t *group)
 {
     apr_size_t i;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/publish.h
- * Storing messages for a request, and its refusals: what the dialects that
- * publish share.  Called by the thread of the request.
+ * Store the messages of a request, or refuse them.  The dialects that publish
+ * share this.  Called by the thread of the request.
  */
 #ifndef MOD_COMET_PUBLISH_H
 #define MOD_COMET_PUBLISH_H
@@ -10,30 +10,32 @@
 #include "store/store.h"
 #include "request/request.h"
 
-/** Why a request may not publish, by its location and by where it comes from;
- * NULL: it may. */
+/** Find out why a request may not publish, because of its location's
+ * configuration or of the site that it comes from.
+ * @return NULL: it may */
 const char *mod_comet_publish_objection(const request_rec *r);
 
 /**
- * The author: the user whom httpd has authenticated, never one that the client
- * names.
+ * Find the author: the user whom httpd has authenticated, never one that the
+ * client names.
  * @param author  OUT: data NULL: nobody
  * @return NULL, or why the name cannot be stored (400)
  */
 const char *mod_comet_publish_find_author(const request_rec *r,
                                           comet_text_t *author);
 
-/** Refuse to publish, with a reason; counted. @return what the handler
- * returns */
+/** Refuse to publish, with a reason, and count it.
+ * @return what the handler returns */
 int mod_comet_publish_refuse(request_rec *r, int status, const char *reason);
 
-/** 413: the message is longer than CometMaxMessageSize. */
+/** Answer 413: the message is longer than CometMaxMessageSize. */
 int mod_comet_publish_refuse_length(request_rec *r);
 
-/** Answer for a store that has stored nothing, or may have stored something. */
+/** Answer why the store has not stored the messages, or that it may have. */
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
 
-/** @param status  of mod_comet_body_read(), not OK */
+/** Answer why the body cannot be read.
+ * @param status  from mod_comet_body_read(), not OK */
 int mod_comet_publish_refuse_body(request_rec *r, int status);
 
 /**
@@ -45,18 +47,18 @@ int mod_comet_publish_make_message(request_rec *r,
                                    comet_message_t **message);
 
 /**
- * Store messages, all or none.
+ * Store all messages of a group, or none.
  * @param again  OUT: whether they were stored before, under the same key
- * @param answered  OUT: what the handler returns, if it is not OK
- * @return OK when they are stored; DONE: the request was answered
+ * @param answered  OUT: what the handler returns, if DONE is returned
+ * @return OK: they are stored; DONE: the request was answered
  */
 int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
                             int *again, int *answered);
 
 /**
- * Make and store one message; as mod_comet_publish_store().
- * @param fields  all are checked, but the body
- * @param group   has its key, if there is one
+ * Make one message, and store it by mod_comet_publish_store().
+ * @param fields  all are checked, except the body
+ * @param group   has the key, if there is one
  */
 int mod_comet_publish_store_one(request_rec *r,
                                 const comet_message_fields_t *fields,

@@ -9,18 +9,18 @@
 #include "output/answer.h"
 #include "output/filters.h"
 
-/* How much CPU time a request may take to read. Some hundredths of a second
- * are usual; a large CometReplay or a wildcard over many channels takes
+/* How much CPU time a request may take to read.  Some hundredths of a second
+ * are usual; a large CometReplay, or a wildcard for many channels, takes
  * more. */
 #define READING_TIME apr_time_from_sec(1)
 #define SEARCHING_TIME apr_time_from_msec(300)
-/* How often the thread looks whether the client has left. */
+/* How often the thread checks whether the client has left. */
 #define LOOK_EVERY apr_time_from_msec(50)
 
 static mod_comet_share_t searching = { .gauge = COMET_METRIC_searching };
 
-/* Whether the client has closed the connection. Its input is not read: it may
- * hold the client's next request. */
+/* Whether the client has closed the connection.  This does not read its input,
+ * which may be the client's next request. */
 static int is_gone(void *baton)
 {
     conn_rec *c = ((request_rec *)baton)->connection;
@@ -101,8 +101,8 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
 /* How long a reader waits for the writer of a new child to open the store. */
 #define OPEN_PATIENCE apr_time_from_sec(1)
 
-/* How often a failure to read is logged at most.  Otherwise a busy site would
- * fill its log. */
+/* How often a failure to read is logged at most, so that it does not fill the
+ * log of a busy site. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
@@ -147,7 +147,7 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
     char buffer[200];
 
     if (is_worth_logging(status)) {
-        /* without a free place the store was not asked, so it has no error
+        /* no connection was free, so the store was not asked and has no error
          * text */
         const char *detail =
             status == COMET_EBUSY ? "it hangs" : comet_store_error(store);

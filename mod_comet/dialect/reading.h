@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/reading.h
- * Reading the log with a request's thread: its connection to the store, a
- * budget for each request, and a share of all threads for those that search.
+ * Read the log with a request's thread.  Each request has a connection to the
+ * store, and a budget; only a part of all threads may search at a time.
  */
 #ifndef MOD_COMET_READING_H
 #define MOD_COMET_READING_H
@@ -10,8 +10,9 @@
 #include "store/store.h"
 #include "request/ask.h"
 
-/** Limit how long a request may read from a store. Reading is cut short when
- * the request as a whole has taken too long, or when its client has left. */
+/** Limit how long a request may read from a store.  Reading is cut short when
+ * all reading of the request has taken too long, or when its client has
+ * left. */
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
 
@@ -21,19 +22,19 @@ void mod_comet_reading_limit_search(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t *store);
 
 /**
- * Take one of the places for searching. A quarter of each child's threads, and
- * of all threads, may search at a time. Counted in `searching` and
- * `searches_refused`.
- * @return 0: no place is free; else mod_comet_reading_leave() gives the place
- *         back
+ * Take one of the places for searching.  A quarter of each child's threads, and
+ * of all threads, may search at a time.  The metrics `searching` and
+ * `searches_refused` count this.
+ * @return 0: no place is free; otherwise mod_comet_reading_leave() gives the
+ *         place back
  */
 int mod_comet_reading_enter(void);
 void mod_comet_reading_leave(void);
 
 /**
- * Why a request's reading was cut short; counted.
+ * Count that a request's reading was cut short.
  * @param status  COMET_ECOSTLY or COMET_EGONE
- * @return what its client is told, with 503
+ * @return the reason, which the client gets with 503
  */
 const char *mod_comet_reading_cut(const request_rec *r,
                                   const mod_comet_ask_t *ask,
@@ -48,27 +49,27 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
                             apr_status_t status);
 
 /**
- * Take a connection to the store of a request (comet_readers_take()), limited
- * by what is left of the request's budget. In a child that has just started it
- * waits up to a second for the writer to open the store.
+ * Take a connection to the store of a request (comet_readers_take()).  Reading
+ * is limited by the rest of the request's budget.  In a child that has just
+ * started, this waits for up to a second for the writer to open the store.
  * @param store  OUT: mod_comet_reading_return() gives it back
- * @return of comet_readers_take()
+ * @return as comet_readers_take()
  */
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t **store);
 
 /**
- * Give a connection back (comet_readers_return()). A failure of the store is
+ * Give a connection back (comet_readers_return()).  A failure of the store is
  * logged, at most once a minute.
- * @param store   NULL: there was none
- * @param status  of the reading
+ * @param store   NULL: none was taken
+ * @param status  the result of the reading
  */
 void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
                               apr_status_t status);
 
 /** Close idle connections to a database that is no longer the one at the
- * store's path. A writer may have to wait for the last of them before it can
- * open the new one. */
+ * store's path.  The writer may not be able to open the new database before the
+ * last of them is closed. */
 void mod_comet_reading_drop(const request_rec *r);
 
 #endif /* MOD_COMET_READING_H */

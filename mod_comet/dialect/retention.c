@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What single channels keep, for moderators. */
+/* Let moderators list and change the retention of single channels. */
 #include "dialect/retention.h"
 
 #include <apr_strings.h>
@@ -35,9 +35,9 @@ static int judge(gathering_t *gathering, comet_text_t name)
     return mod_comet_gather_refuse(
         gathering, status, "%s",
         status == HTTP_SERVICE_UNAVAILABLE
-            ? "it cannot be found out what this client may moderate; try again "
-              "later"
-            : "retention: the pattern stands for a channel that you may not "
+            ? "the server cannot find out now what this client may moderate; "
+              "try again later"
+            : "retention: the pattern matches a channel that you may not "
               "moderate");
 }
 
@@ -65,7 +65,8 @@ static int refuse_by_store(gathering_t *gathering, apr_status_t status)
                    comet_strerror(status, buffer, sizeof(buffer)));
 }
 
-/* Judge each existing channel below a wildcard.  @return DECLINED: go on */
+/* Judge each existing channel that a wildcard stands for.
+ * @return DECLINED: go on */
 static int judge_below(gathering_t *gathering, comet_text_t prefix)
 {
     apr_size_t hidden = strlen(gathering->request->mapping->channel);
@@ -113,7 +114,7 @@ static int find_pattern(gathering_t *gathering, comet_text_t *pattern)
                 ? "use the endpoint's own URL"
                 : mod_comet_gather_check_name(gathering, name, wildcard);
     if (!wrong && !wildcard && name.data[name.length - 1] == '*') {
-        wrong = "a star follows a slash, as in room/*, or stands alone";
+        wrong = "a star must follow a slash, as in room/*, or be alone";
     }
     if (wrong) {
         return mod_comet_gather_refuse(gathering, HTTP_BAD_REQUEST,
@@ -264,7 +265,7 @@ static const char *read_rule(const request_rec *r,
            : all + rule->is_removed + (rule->keep_count || rule->keep_age_sec)
                    != 1
                ? "retention: say what to keep: count=NUMBER, age=DURATION or "
-                 "both; or all; or default, which is what CometRetain says"
+                 "both; or all; or default for what CometRetain says"
                : NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/retention.h
- * What single channels keep, for moderators (CometModerate): the rules of
- * channel_retention, listed and changed.
+ * Let moderators (CometModerate) list and change the retention of single
+ * channels: the rules in channel_retention.
  */
 #ifndef MOD_COMET_RETENTION_H
 #define MOD_COMET_RETENTION_H
@@ -10,8 +10,8 @@
 #include "request/ask.h"
 
 /**
- * Answer GET …?retention=PATTERN with the rules whose patterns the given one
- * covers, and with what CometRetain says for all others.
+ * Answer GET …?retention=PATTERN with the rules whose patterns the given
+ * pattern covers, and with what CometRetain says for all other channels.
  * @param ask  as the handler of a dialect gets it; the URL names no channel
  * @return what the handler returns
  */

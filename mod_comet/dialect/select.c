@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which channels a request reads, each authorised as its own URL would be. */
+/* Select the channels that a request reads.  Each is authorised as its own URL
+ * would be. */
 #include "dialect/select.h"
 
 #include <apr_strings.h>
@@ -13,13 +14,13 @@
 #include "dialect/gather.h"
 #include "dialect/publish.h"
 
-/* How many parameters `channel` one request may have. */
+/* How many times a request may have the parameter `channel`. */
 #define PARAMETERS_MAX 100
 
 typedef mod_comet_gathering_t gathering_t;
 
-/* Whether an earlier parameter is equal to this one: equal ones are authorised
- * and expanded only once. */
+/* Whether an earlier parameter has the same value: it is authorised and
+ * expanded only once. */
 static int is_repeated(gathering_t *gathering, comet_text_t name)
 {
     apr_ssize_t length = (apr_ssize_t)name.length;
@@ -31,7 +32,8 @@ static int is_repeated(gathering_t *gathering, comet_text_t name)
     return 0;
 }
 
-/* Whether the client may have to come back for a new channel. */
+/* Whether the client reads by wildcards, and so may have to come back for a new
+ * channel. */
 static int has_wildcards(const comet_params_t *query)
 {
     apr_size_t i;
@@ -57,8 +59,8 @@ static int take_parameters(gathering_t *gathering)
         }
         if (++count > PARAMETERS_MAX) {
             return mod_comet_gather_refuse(gathering, HTTP_BAD_REQUEST,
-                                           "channel: may be given %d times at "
-                                           "most",
+                                           "channel: at most %d such "
+                                           "parameters are allowed",
                                            PARAMETERS_MAX);
         }
         if (!is_repeated(gathering, query->list[i].value)) {
@@ -76,9 +78,9 @@ static apr_status_t unref_selection(void *selection)
     return APR_SUCCESS;
 }
 
-/* The hub's selection that equals one, if there is any.
- * @param selection  the caller's reference, which the call takes over; NULL: no
- *                   memory */
+/* Replace a selection by an equal one of the hub, if there is any.
+ * @param selection  the caller's reference, which the call takes over; NULL:
+ *                   there was no memory */
 static comet_selection_t *share(const request_rec *r,
                                 comet_selection_t *selection)
 {
@@ -89,7 +91,7 @@ static comet_selection_t *share(const request_rec *r,
 }
 
 /* Keep a selection as long as the request.
- * @param selection  NULL: no memory
+ * @param selection  NULL: there was no memory
  * @return what the handler returns; DECLINED: go on */
 static int keep(request_rec *r, comet_selection_t *selection)
 {
@@ -105,7 +107,7 @@ static int keep(request_rec *r, comet_selection_t *selection)
 int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
                           comet_selection_t *selection)
 {
-    /* that of one channel is short, and is freed when the wait begins */
+    /* a selection of one channel is short, so it need not be shared */
     ask->selection = selection && comet_selection_is_atom(selection)
                          ? selection
                          : share(r, selection);
@@ -126,8 +128,9 @@ static int make(const gathering_t *gathering)
                                    : (apr_size_t)gathering->prefixes->nelts));
 }
 
-/* @param rv  of a function of dialect/gather.h
- * @return what the handler returns */
+/* Answer a request whose gathering was refused.
+ * @param rv  from a function of dialect/gather.h
+ * @return DECLINED: go on; or what the handler returns */
 static int answer(const gathering_t *gathering, int rv)
 {
     return rv == DECLINED
@@ -197,7 +200,8 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
 
 /* --- publishing on a WebSocket --------------------------------------------- */
 
-/* @return DECLINED: go on */
+/* Gather the channels of the URL that the client may publish to.
+ * @return DECLINED: go on */
 static int take_writables(gathering_t *gathering)
 {
     const comet_params_t *query = &gathering->request->query;

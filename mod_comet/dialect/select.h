@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/select.h
- * Which channels a request reads, each authorised as its own URL would be.
+ * Select the channels that a request reads.  Each is authorised as its own URL
+ * would be.
  */
 #ifndef MOD_COMET_SELECT_H
 #define MOD_COMET_SELECT_H
@@ -9,21 +10,22 @@
 #include "request/ask.h"
 
 /**
- * Find the channels a request to the endpoint names: in its path, and with
- * CometMulti in its parameters `channel`, wildcards ("room/" and a star)
+ * Find the channels that a request to the endpoint names: in its path and, with
+ * CometMulti, in its parameters `channel`.  Wildcards ("room/" and a star) are
  * expanded to the channels that exist.  Channels that the path does not name
  * are authorised by sub-requests to their own URLs.  If one of them is refused,
  * the request is refused.
- * @param ask  ->channel is what the path names, ->transport is chosen;
- *             ->selection, ->format.json, ->authenticated and ->lifetime (by
- *             the channels' own URLs) are set
- * @return DECLINED: go on; else the request was answered: what the handler
- *         returns
+ * @param ask  IN: ->channel is what the path names; ->transport is chosen.
+ *             OUT: ->selection, ->format.json and, by the channels' own URLs,
+ *             ->authenticated and ->lifetime
+ * @return DECLINED: go on; or what the handler returns: the request was
+ *         answered
  */
 int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                           mod_comet_ask_t *ask);
 
-/** Select the one channel of ask->channel. @return as above */
+/** Select only the channel ask->channel.
+ * @return as mod_comet_select_find() */
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
@@ -31,7 +33,8 @@ int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
  * @param selection  the caller's reference is taken over; NULL: there was no
  *                   memory
  * @param ask  ->selection is set; the request's pool releases it
- * @return DECLINED: go on; or what the handler returns: the request was answered
+ * @return DECLINED: go on; or what the handler returns: the request was
+ *         answered
  */
 int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
                           comet_selection_t *selection);
@@ -40,7 +43,8 @@ int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
  * Find which of the channels that a WebSocket's URL names its client may
  * publish to: those for which a POST to their own URL would be allowed.
  * @param ask  ->writes, ->mute and ->author are set
- * @return DECLINED: go on; or what the handler returns: the request was answered
+ * @return DECLINED: go on; or what the handler returns: the request was
+ *         answered
  */
 int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask);

@@ -73,7 +73,7 @@ def test_484_04_on_a_websocket(make_server):
                 ("COMET0001", {"publish": {"body": "x", "type": "gap"}},
                  "info", "the server's own"),
                 ("COMET0003", {"publish": {"body": "x", "channel": "y"}},
-                 "info", "may not be published to"),
+                 "info", "publishing to it is not allowed"),
                 ("COMET0001", {"subscribe": [".."]}, "info", "segment"),
                 ("COMET0010", {"publish": {"body": "x"}}, "warn",
                  "CometLimitPublish")):

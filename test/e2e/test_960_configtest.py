@@ -80,7 +80,7 @@ REFUSED = [
     ("a negative number", GOOD + "CometReplay -1\n",
      r'"-1" is not allowed: expected a whole number from 0 to'),
     ("a prefix with a slash before it", STORE + "CometEndpoint /comet /a/\n",
-     "begins with none, such as shared/"),
+     "does not begin with one, such as shared/"),
     ("a secret in place of its file",
      GOOD + at("/comet", "CometTokenKey HS256 uihsdg8734fgsdf7862"),
      r"expected the file of a key, such as \(umask 077; openssl rand -hex 32 "

@@ -89,7 +89,7 @@ static void test_ignore(void **state)
     append_some(store, results);
     assert_int_equal(results[BAD], COMET_EINVALID);
     assert_int_equal(results[WORSE], COMET_EINVALID);
-    assert_non_null(strstr(comet_store_error(store), "left the message out"));
+    assert_non_null(strstr(comet_store_error(store), "dropped the message"));
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "0,2,4");
     comet_store_close(store);
 }
