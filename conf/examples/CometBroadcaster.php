@@ -1,9 +1,9 @@
 <?php
-// SPDX-License-Identifier: Apache-2.0
-// A broadcasting driver for Laravel: laravel.conf says how it is used.  An event
-// is stored as a row, which httpd pushes.  Laravel's channel `orders` becomes the
-// channel public/orders, and `private-orders.7` private/orders.7.  Who may listen
-// to a private channel gets a token, which httpd checks by itself.
+// SPDX-License-Identifier: Apache-2.0 A broadcasting driver for Laravel:
+// laravel.conf says how to use it.  An event is stored as a row, which httpd
+// pushes.  Laravel's channel `orders` becomes the channel public/orders, and
+// `private-orders.7` becomes private/orders.7.  A user who may listen to a
+// private channel gets a token, which httpd checks without PHP.
 
 namespace App\Broadcasting;
 
@@ -28,8 +28,8 @@ class CometBroadcaster extends Broadcaster
     }
 
     /**
-     * Sign a token for those of the channels that the user may listen to.
-     * Echo's connector names all its private channels at once.
+     * Sign a token for the requested channels that the user may listen to.
+     * Echo's connector requests all its private channels at once.
      *
      * @return array{token: string, refused: list<string>}
      */
@@ -70,7 +70,7 @@ class CometBroadcaster extends Broadcaster
             return;
         }
         try {
-            // One statement: all of the channels get the event, or none does.
+            // One statement, so all channels get the event, or none does.
             $this->connect()->prepare(
                 'INSERT INTO message(channel, type, body) VALUES'
                 . implode(',', array_fill(0, count($rows) / 3, '(?,?,?)')))
@@ -81,8 +81,8 @@ class CometBroadcaster extends Broadcaster
     }
 
     /**
-     * The newest event.  Call this before the data of a page are read: the page
-     * then lacks only later events.
+     * Find the newest event.  Call this before reading a page's data: then the
+     * page lacks only later events.
      */
     public function cursor(): int
     {
@@ -91,10 +91,10 @@ class CometBroadcaster extends Broadcaster
             ->fetchColumn();
     }
 
-    /** The user who may listen to a private channel. */
+    /** Find the user, and check that they may listen to a private channel. */
     private function listener($request, $name)
     {
-        // A star or a slash would make a pattern of several channels.
+        // A star or a slash would make the name a pattern of several channels.
         if (!is_string($name)
             || !preg_match('/^private-[-\w=@,.;]+$/D', $name)) {
             throw new AccessDeniedHttpException;
@@ -114,7 +114,7 @@ class CometBroadcaster extends Broadcaster
             : "public/$name";
     }
 
-    /** A worker of the queue lives long, so each use has its own connection. */
+    /** A queue worker runs long, so each use gets a new connection. */
     private function connect(): PDO
     {
         return new PDO($this->config['dsn'], $this->config['username'] ?? null,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# AppArmor: what a profile of httpd has to allow for mod_comet.  Debian's profile
+# AppArmor: what a profile of httpd must allow for mod_comet.  Debian's profile
 # reads it from /etc/apparmor.d/local/usr.sbin.apache2; another profile includes it.
 #
 #     cp apparmor.profile /etc/apparmor.d/local/usr.sbin.apache2

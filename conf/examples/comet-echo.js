@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0
-// A connector for Laravel Echo over comet.js: laravel.conf says how it is used.
-// All channels share one connection, and one cursor: no event is lost or comes
-// twice while the network is away, httpd restarts or the token is renewed.
+// SPDX-License-Identifier: Apache-2.0 A connector for Laravel Echo over
+// comet.js: laravel.conf says how to use it. All channels share one connection
+// and one cursor.  No event is lost, and none comes twice, when the network is
+// away, httpd restarts or the token is renewed.
 
 import { Comet, CometError } from './comet.js';
 
@@ -10,7 +10,7 @@ const PRIVATE = 'private/';
 const NOTIFICATION
     = '.Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
 
-/** Calls each function; an error of one is reported and stops no other. */
+/** Calls every function, even when one throws; reports the error. */
 function callAll(functions, ...values) {
     for (const call of [...functions ?? []]) {
         try {
@@ -80,7 +80,7 @@ export class CometChannel {
         return this.stopListening(NOTIFICATION, callback);
     }
 
-    /** The callback is called once events arrive; at once if they do already. */
+    /** Calls the callback as soon as events can arrive; at once if they can. */
     subscribed(callback) {
         this.#subscribed.add(callback);
         if (this.#isSubscribed) {
@@ -89,7 +89,7 @@ export class CometChannel {
         return this;
     }
 
-    /** The callback gets a CometError with the server's status. */
+    /** Calls the callback with a CometError that has the server's status. */
     error(callback) {
         this.#failed.add(callback);
         if (this.#error) {
@@ -145,10 +145,10 @@ export class CometChannel {
 /** new Echo({ broadcaster: CometConnector, host: '/broadcast' }) */
 export class CometConnector {
     channels = {};          // by the name of mod_comet's channel
-    #starts = {};           // by the same name: its events come after this
+    #starts = {};           // by the same name: its events begin after this
     #comet;
-    #round = 0;             // counts the connections; an earlier one gives up
-    #isDue = false;         // the next one is about to be opened
+    #round = 0;             // counts the attempts to connect; old ones give up
+    #isDue = false;         // the next connection is about to be opened
     #status = 'disconnected';
     #watchers = new Set();
     #socket = [0, 0].map(() => Math.ceil(Math.random() * 1e9)).join('.');
@@ -161,7 +161,8 @@ export class CometConnector {
         };
     }
 
-    /** Opens a connection soon: a page names several channels in a row. */
+    /** Opens a connection a moment later, since a page names its channels one
+     * after the other. */
     connect() {
         if (!this.#isDue) {
             this.#isDue = true;
@@ -215,7 +216,7 @@ export class CometConnector {
         }
     }
 
-    /** Laravel leaves out the page that sent this: broadcast()->toOthers(). */
+    /** By this id, broadcast()->toOthers() leaves out the page that sent it. */
     socketId() {
         return this.#socket;
     }
@@ -261,7 +262,7 @@ export class CometConnector {
 
     /* ---- what Laravel grants ---- */
 
-    /** Gets a token for the private channels; fails those that are refused. */
+    /** Gets a token for the private channels, and drops refused channels. */
     async #authorize() {
         const names = Object.keys(this.channels)
             .filter((name) => name.startsWith(PRIVATE));
@@ -317,7 +318,7 @@ export class CometConnector {
 
     /* ---- the connection ---- */
 
-    /** Tries again what fails for a while. */
+    /** Repeats an action as long as it fails with a temporary error. */
     async #persist(round, action) {
         for (let pause = 500; ; pause = Math.min(2 * pause, 30_000)) {
             try {
@@ -333,7 +334,7 @@ export class CometConnector {
         }
     }
 
-    /** Opens a connection that goes on where the last one ended. */
+    /** Opens a connection that continues where the last one ended. */
     async #open(round) {
         let token = await this.#persist(round, () => this.#authorize());
         const old = this.#comet;
@@ -354,7 +355,7 @@ export class CometConnector {
         this.#comet = new Comet(this.options.host, {
             channels: names,
             since: old?.cursor ?? (Number(this.options.since) || undefined),
-            // Without a private channel the server is asked without a token.
+            // Without a private channel no token is sent.
             token: token === undefined ? undefined : async () => {
                 const next = token ?? await this.#authorize();
                 token = undefined;
@@ -366,11 +367,11 @@ export class CometConnector {
 
     #end() {
         const old = this.#comet;
-        this.#comet = undefined;    // its end is no failure
+        this.#comet = undefined;    // so its end does not count as a failure
         old?.close();
     }
 
-    /** The newest event: a channel that joins later begins after it. */
+    /** Finds the newest event: a channel that is added now begins after it. */
     async #now(comet) {
         try {
             return (await comet.history()).timestamp;

@@ -1,7 +1,7 @@
 <?php
-// SPDX-License-Identifier: Apache-2.0
-// Says who may use a channel: php-request.conf has it asked.  Adapt the session
-// and the channels.  Print nothing: 204 grants, and any output is taken for an
+// SPDX-License-Identifier: Apache-2.0 Says who may use a channel.  With
+// php-request.conf, httpd asks this script. Adapt the session and the
+// channels.  Print nothing: 204 grants access, and any output counts as an
 // error message.
 
 session_start(['read_and_close' => true]);

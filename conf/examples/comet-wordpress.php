@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Plugin Name: Collaboration by mod_comet
- * Description: Carries the block editor's real-time collaboration: wordpress.conf says how it is used.
+ * Description: Carries the block editor's real-time collaboration: wordpress.conf says how to use it.
  * Requires at least: 7.0
  * Requires PHP: 8.0
  */
@@ -15,19 +15,19 @@ if (!defined('ABSPATH')) {
 defined('COMET_URL') || define('COMET_URL', '/comet');
 defined('COMET_KEY') || define('COMET_KEY', '/etc/apache2/comet.key');
 
-/** Whether the user may edit a thing, or see a list of such things. */
+/** Whether the user may edit an object or, without an id, a list of objects. */
 function comet_may(string $type, ?int $id): bool
 {
     [$kind, $name] = explode('/', $type, 2) + ['', ''];
     $object = $kind === 'postType' ? get_post_type_object($name) : null;
     if (!$object) {
-        return false;           // it is edited without collaboration
+        return false;           // the object is edited without collaboration
     }
     return $id === null ? current_user_can($object->cap->edit_posts)
         : get_post_type($id) === $name && current_user_can('edit_post', $id);
 }
 
-/** A token for the channel of one document. */
+/** Sign a token for the channel of one document. */
 function comet_token(string $channel): string
 {
     $part = fn (string $bytes) => rtrim(strtr(base64_encode($bytes), '+/', '-_'),
@@ -60,8 +60,8 @@ add_action('rest_api_init', function () {
     ]);
 });
 
-// The editor asks for its providers when it opens the first document, and the
-// module is loaded then.  It must use the editor's own copy of Yjs.
+// The editor asks for its providers when it opens the first document, and only
+// then loads this module.  The module must use the editor's own copy of Yjs.
 add_action('enqueue_block_editor_assets', function () {
     wp_register_script('comet-collaboration', false,
                        ['wp-hooks', 'wp-sync', 'wp-api-fetch', 'wp-url']);

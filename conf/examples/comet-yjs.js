@@ -1,8 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
-// A provider for Yjs over comet.js: comet-wordpress.php has the block editor use
-// it.  A document is the sum of its channel's messages, in any order: each is an
-// update of Yjs in Base64.  Now and then one is the whole document (type `state`),
-// so that older messages may be removed (CometRetain).
+// SPDX-License-Identifier: Apache-2.0 A provider for Yjs over comet.js:
+// comet-wordpress.php makes the block editor use it.  A document is the sum of
+// its channel's messages, in any order: each is an update of Yjs in Base64.
+// Now and then a message has the whole document (type `state`), so that older
+// messages may be removed (CometRetain).
 
 import { Comet, newKey } from './comet.js';
 
@@ -18,13 +18,13 @@ const decode = (text) => Uint8Array.from(atob(text),
 class Provider {
     #Y;
     #doc;
-    #log;               // the document as the channel's messages have it
+    #log;               // the document that the channel's messages make
     #comet;
     #pending = [];      // updates that are not published yet
     #isPublishing = false;
     #count = 0;         // messages since the last whole document
     #stateAfter;
-    #goal;              // the timestamp of the last message of the past
+    #goal;              // the timestamp of the newest message when #begin() ran
     #isComplete = false;    // all messages up to #goal have been read
     #isOver = false;
     #status = { status: 'connecting' };
@@ -45,7 +45,7 @@ class Provider {
         this.#begin();
     }
 
-    /** What the editor needs of a provider. */
+    /** The functions that the editor calls. */
     get result() {
         return {
             destroy: () => this.#destroy(),
@@ -65,7 +65,7 @@ class Provider {
         }
     }
 
-    /** Publishes what is pending, and ends. */
+    /** Publishes the pending updates, and ends. */
     #destroy() {
         this.#isOver = true;
         this.#doc.off('update', this.#heed);
@@ -75,7 +75,7 @@ class Provider {
 
     /* ---- what arrives ---- */
 
-    /** Begins to learn what the channel has; nothing is published meanwhile. */
+    /** Begins to read the channel's messages; publishes nothing meanwhile. */
     #begin() {
         const log = this.#log = new this.#Y.Doc();
         log.on('update', (update, origin) => {
@@ -109,7 +109,8 @@ class Provider {
         this.#look(timestamp);
     }
 
-    /** When the past has been read, publishes what the channel lacks. */
+    /** Once all messages up to #goal have been read, publishes what the channel
+     * lacks. */
     #look(timestamp = this.#comet.cursor ?? 0) {
         if (!this.#isComplete && timestamp >= this.#goal) {
             this.#isComplete = true;
@@ -119,7 +120,7 @@ class Provider {
 
     /* ---- what the editor does ---- */
 
-    /** Takes over an update of the document, if the channel lacks it. */
+    /** Publishes an update of the document that the editor has made. */
     #heed = (update, origin) => {
         if (origin !== this && this.#isComplete) {
             this.#Y.applyUpdate(this.#log, update, this.#doc);
@@ -127,7 +128,7 @@ class Provider {
         }
     };
 
-    /** Publishes one message at a time, and merges what comes meanwhile. */
+    /** Publishes one message at a time; merges updates that come meanwhile. */
     async #publish() {
         while (this.#pending.length && !this.#isPublishing) {
             this.#isPublishing = true;
@@ -163,10 +164,10 @@ class Provider {
 
 /**
  * Connects a document.  This is a provider creator of @wordpress/sync.
- * @param options  of the editor: {objectType, objectId, ydoc}
+ * @param options  from the editor: {objectType, objectId, ydoc}
  * @param settings  {Y: the editor's own Yjs, url: of CometEndpoint, ask: gets
  *     {channel, token} for {type, id} from the site, and rejects with
- *     {data: {status}} where the user may not edit that}
+ *     {data: {status}} if the user may not edit the object}
  */
 export async function connect({ objectType, objectId, ydoc }, settings) {
     const ask = () => settings.ask({
@@ -178,7 +179,7 @@ export async function connect({ objectType, objectId, ydoc }, settings) {
     }
     catch (error) {
         if (error?.data?.status >= 400 && error.data.status < 500) {
-            return { destroy() {}, on() {} };       // it is edited alone
+            return { destroy() {}, on() {} };   // edited without collaboration
         }
         throw error;
     }
