@@ -69,7 +69,7 @@ def write_users(server):
 
 @pytest.fixture
 def limited(make_server):
-    """Return a function that starts servers with this configuration."""
+    """Return a function that starts a server with a configuration of limits."""
     def make(conf=WAITING, **kwargs):
         server = make_server(start=False, conf=conf, modules=("remoteip",),
                              classics=2, **kwargs)

@@ -52,7 +52,7 @@ def connections(server):
 
 def test_600_01_parked_the_older_way(make_server):
     """Waiting clients hold no thread.  The MPM keeps them in its queue for
-    answers to complete, the only one that older versions have for this."""
+    write completion, because older versions have no other queue for them."""
     server = make_server(threads=8, conf="LogLevel mpm_event:trace8\n")
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]

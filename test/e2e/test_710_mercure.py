@@ -153,9 +153,9 @@ def test_710_05_alternates_are_found_in_a_long_history(server):
 
 
 def test_710_06_last_event_id(server):
-    """Last-Event-ID `earliest` gets all updates, and a known id those after it.
-    An unknown id gets none, and the answer says so.  The header counts, not the
-    parameter."""
+    """With the last id `earliest` a subscriber gets all updates, and with a
+    known id those after it.  With an unknown id it gets none, and the answer
+    says so.  The header counts, not the parameter."""
     topic = "/history"
     ids = [publish(server, topic, "%d" % i) for i in range(3)]
     for query, data, told in (
