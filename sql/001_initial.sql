@@ -10,16 +10,17 @@
 --
 -- An inserted message is on every connected page an instant after its commit.
 -- The database assigns the timestamp.  The program that inserts may read it in
--- the same transaction: SELECT last FROM comet_clock.  Let your program wait for
--- the lock, so that it does not fail while the web server is writing:
+-- the same transaction: SELECT last FROM comet_clock.  Let your program wait
+-- for the lock, so that it does not fail while the web server is writing:
 -- ".timeout 5000" in sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
 --
 -- The module runs each numbered file of this folder once, all in one
 -- transaction.  If you run only this file by hand, it makes a database that the
 -- module accepts.  The files work with SQLite 3.9 and later.
 --
--- A .dump leaves out the two PRAGMAs by which the module recognises its database.
--- After you restore one, set both: user_version is the number of the last file.
+-- A .dump leaves out the two PRAGMAs by which the module recognises its
+-- database.  After you restore one, set both: user_version is the number of the
+-- last file.
 
 -- Lets the file shrink when messages are removed.  This can be set only while
 -- the database is empty.
@@ -93,8 +94,8 @@ CREATE VIEW message(timestamp, channel, type, author, body) AS
   SELECT m.id, c.name, m.type, m.author, m.body
     FROM message_log AS m JOIN channel AS c ON c.id = m.channel_id;
 
--- Publish: assign a timestamp and store the message.  Timestamps rise even if the
--- system clock is set back.
+-- Publish: assign a timestamp and store the message.  Timestamps rise even if
+-- the system clock is set back.
 CREATE TRIGGER message_insert INSTEAD OF INSERT ON message
 BEGIN
   SELECT RAISE(ABORT, 'the timestamp is given by the database: leave it out')
@@ -119,7 +120,8 @@ BEGIN
   DELETE FROM message_log WHERE id = OLD.timestamp;
 END;
 
--- A message cannot change: clients keep what they were sent and never ask again.
+-- A message cannot change: clients keep what they were sent and never ask
+-- again.
 CREATE TRIGGER message_update INSTEAD OF UPDATE ON message
 BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');

@@ -9,8 +9,8 @@
 PRAGMA user_version = 2;
 
 CREATE TABLE idempotency_key(
-  -- The last timestamp published under the key.  A batch has "count" consecutive
-  -- timestamps that end here.
+  -- The last timestamp published under the key.  A batch has "count"
+  -- consecutive timestamps that end here.
   timestamp INTEGER PRIMARY KEY
     CHECK (timestamp BETWEEN 1 AND 9007199254740991),
   count INTEGER NOT NULL

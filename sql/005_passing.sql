@@ -6,8 +6,8 @@
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
 -- Such a message is ordered and pushed like any other.  Once its time is over,
--- nobody can read it any more: the view "message" does not have it, and no client
--- is told of a gap.  Its row is removed later.
+-- nobody can read it any more: the view "message" does not have it, and no
+-- client is told of a gap.  Its row is removed later.
 
 PRAGMA user_version = 5;
 
@@ -97,8 +97,9 @@ BEGIN
 END;
 
 -- Count every removal that a reader can notice: nobody can read a message whose
--- time is over.  Remove a channel that is empty now, unless it is an alternate of
--- a message, or clients must be told that retention has removed messages from it.
+-- time is over.  Remove a channel that is empty now, unless it is an alternate
+-- of a message, or clients must be told that retention has removed messages
+-- from it.
 DROP TRIGGER message_log_delete;
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN

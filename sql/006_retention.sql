@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 6 of mod_comet's database: the retention of single channels, and a list
--- of the channels.
+-- Version 6 of mod_comet's database: the retention of single channels, and a
+-- list of the channels.
 --
 -- A row of channel_retention says what the channels of a pattern keep.  The
--- pattern is the name of a channel, or a prefix and a star.  If several match, the
--- name counts first, then the longest prefix.  CometRetain applies to all other
--- channels.  NULL means: no limit.
+-- pattern is the name of a channel, or a prefix and a star.  If several match,
+-- the name counts first, then the longest prefix.  CometRetain applies to all
+-- other channels.  NULL means: no limit.
 --
 --   INSERT INTO channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);

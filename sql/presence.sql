@@ -1,29 +1,30 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Presence: who is online.  "CometPresence on" adds this to mod_comet's database.
--- It is not a migration: the version stays the same.
+-- Presence: who is online.  "CometPresence on" adds this to mod_comet's
+-- database.  It is not a migration: the version stays the same.
 --
--- The view "online" has a row for each member of a channel who is connected now.
--- Read it, and delete from it to throw a member out:
+-- The view "online" has a row for each member of a channel who is connected
+-- now.  Read it, and delete from it to throw a member out:
 --
 --   SELECT member, datetime(since / 1e6, 'unixepoch') FROM online
 --    WHERE channel = 'room/42';
 --   DELETE FROM online WHERE member = 'mallory';
 --
--- The streams and polls of that member end within a second.  The member's client
--- then reconnects and is authorised again, so revoke the member's permission
--- first.  A program may also insert people who are online by other means; they
--- stay until the program deletes them:
+-- The streams and polls of that member end within a second.  The member's
+-- client then reconnects and is authorised again, so revoke the member's
+-- permission first.  A program may also insert people who are online by other
+-- means; they stay until the program deletes them:
 --
 --   INSERT INTO online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
 --
 -- Joins and leaves are published to the sibling channel, room/42/@online, as
 -- messages of the types join and leave, with the member as their author.  Above
--- the limit of CometPresence only the number of members is published (type count).
+-- the limit of CometPresence only the number of members is published (type
+-- count).
 
--- The children of the web server.  A child raises its "beat" again and again.  If
--- the beat stays the same for "patience" milliseconds, the child counts as gone,
--- and another child removes it together with its rows.
+-- The children of the web server.  A child raises its "beat" again and again.
+-- If the beat stays the same for "patience" milliseconds, the child counts as
+-- gone, and another child removes it together with its rows.
 CREATE TABLE presence_holder(
   id INTEGER PRIMARY KEY,
   host TEXT NOT NULL,
@@ -81,8 +82,9 @@ CREATE TABLE presence_channel(
 ) WITHOUT ROWID;
 CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
 
--- What is known about everybody who has been in a channel.  A row lasts as long as
--- CometPresenceMemory says.  Of each member, only the newest 10,000 rows are kept.
+-- What is known about everybody who has been in a channel.  A row lasts as long
+-- as CometPresenceMemory says.  Of each member, only the newest 10,000 rows are
+-- kept.
 CREATE TABLE last_seen(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
@@ -98,8 +100,8 @@ CREATE VIEW online(channel, member, since, info) AS
   SELECT channel, member, min(since), info FROM presence_row
    GROUP BY channel, member;
 
--- Everybody who has been in a channel and is not forgotten yet: whether they are
--- online, and how many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet: whether they
+-- are online, and how many messages they have not read.
 --
 --   SELECT member, unread FROM member WHERE channel = 'room/42' AND NOT online;
 CREATE VIEW member(channel, member, online, left_at, read_at, unread) AS

@@ -10,9 +10,9 @@
 --                         WHERE message_search MATCH 'deploy AND finished')
 --    ORDER BY timestamp DESC LIMIT 20;
 --
--- With the index, every program that writes to the database needs SQLite 3.27 or
--- later with FTS5.  A program without FTS5 can still read the view "message", but
--- its INSERT and DELETE fail ("no such module: fts5").
+-- With the index, every program that writes to the database needs SQLite 3.27
+-- or later with FTS5.  A program without FTS5 can still read the view
+-- "message", but its INSERT and DELETE fail ("no such module: fts5").
 --
 -- unicode61 splits a body into words: runs of letters and digits.  A search
 -- ignores case and diacritics.  In languages written without spaces (Chinese,
@@ -21,8 +21,8 @@
 
 -- FTS5 collects the words of new messages in a hash table without a secret.  So
 -- an attacker can choose words that take time in proportion to the square of
--- their number.  For this reason the index has only the first 32,768 characters of
--- a body (on PostgreSQL, too), and FTS5 empties the table at 32,768 bytes.
+-- their number.  For this reason the index has only the first 32,768 characters
+-- of a body (on PostgreSQL, too), and FTS5 empties the table at 32,768 bytes.
 CREATE VIEW search_text(id, body) AS
 SELECT id, substr(body, 1, 32768) FROM message_log WHERE keep IS NULL;
 

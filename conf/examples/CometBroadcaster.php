@@ -1,9 +1,10 @@
 <?php
-// SPDX-License-Identifier: Apache-2.0 A broadcasting driver for Laravel:
-// laravel.conf says how to use it.  An event is stored as a row, which httpd
-// pushes.  Laravel's channel `orders` becomes the channel public/orders, and
-// `private-orders.7` becomes private/orders.7.  A user who may listen to a
-// private channel gets a token, which httpd checks without PHP.
+// SPDX-License-Identifier: Apache-2.0
+// A broadcasting driver for Laravel: laravel.conf says how to use it.  An
+// event is stored as a row, which httpd pushes.  Laravel's channel `orders`
+// becomes the channel public/orders, and `private-orders.7` becomes
+// private/orders.7.  A user who may listen to a private channel gets a token,
+// which httpd checks without PHP.
 
 namespace App\Broadcasting;
 

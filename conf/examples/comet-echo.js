@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0 A connector for Laravel Echo over
-// comet.js: laravel.conf says how to use it. All channels share one connection
-// and one cursor.  No event is lost, and none comes twice, when the network is
-// away, httpd restarts or the token is renewed.
+// SPDX-License-Identifier: Apache-2.0
+// A connector for Laravel Echo over comet.js: laravel.conf says how to use
+// it.  All channels share one connection and one cursor.  No event is lost,
+// and none comes twice, when the network is away, httpd restarts or the token
+// is renewed.
 
 import { Comet, CometError } from './comet.js';
 

@@ -1,8 +1,8 @@
 <?php
-// SPDX-License-Identifier: Apache-2.0 Says who may use a channel.  With
-// php-request.conf, httpd asks this script. Adapt the session and the
-// channels.  Print nothing: 204 grants access, and any output counts as an
-// error message.
+// SPDX-License-Identifier: Apache-2.0
+// Says who may use a channel.  With php-request.conf, httpd asks this script.
+// Adapt the session and the channels.  Print nothing: 204 grants access, and
+// any output counts as an error message.
 
 session_start(['read_and_close' => true]);
 if (!isset($_SESSION['id'])) {

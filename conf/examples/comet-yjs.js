@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: Apache-2.0 A provider for Yjs over comet.js:
-// comet-wordpress.php makes the block editor use it.  A document is the sum of
-// its channel's messages, in any order: each is an update of Yjs in Base64.
-// Now and then a message has the whole document (type `state`), so that older
-// messages may be removed (CometRetain).
+// SPDX-License-Identifier: Apache-2.0
+// A provider for Yjs over comet.js: comet-wordpress.php makes the block editor
+// use it.  A document is the sum of its channel's messages, in any order: each
+// is an update of Yjs in Base64.  Now and then a message has the whole
+// document (type `state`), so that older messages may be removed
+// (CometRetain).
 
 import { Comet, newKey } from './comet.js';
 

@@ -24,11 +24,11 @@
 #include "dialect/reading.h"
 
 /*
- * Find where the client begins to read.  A client without a cursor starts
- * CometReplay messages back.  So does a client whose cursor is ahead of the
- * store, because the database that gave it the cursor was lost.  Only a fresh
- * view of the store shows this.  This child's memory does not: another child
- * may just have committed.
+ * Find where the client begins to read.  A client without a cursor first gets
+ * the newest CometReplay messages.  So does a client whose cursor is ahead of
+ * the store, because the database that gave it the cursor was lost.  Only a
+ * fresh view of the store shows this.  This child's memory does not: another
+ * child may just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,
@@ -276,8 +276,8 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
 
 /* Count the client of a long answer as waiting while the answer is sent,
  * because the client may read slowly.
- * @return DECLINED: send the answer; otherwise it was freed, and the client got
- *         an error */
+ * @return DECLINED: send the answer; otherwise the answer was freed, and the
+ *         client got an error */
 static int count_long(request_rec *r, comet_buffer_t *body)
 {
     const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
@@ -402,10 +402,10 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 }
 
 /*
- * In a child that is ending, no client may begin to wait: it comes back on a
- * new connection, to another child.  Only the header says so.  If keep-alive
- * were turned off on the connection itself, httpd would not mark the end of a
- * stream's body.
+ * In a child that is ending, no client may begin to wait: a header makes it
+ * come back on a new connection, to another child.  If keep-alive were turned
+ * off on the connection itself, httpd would not mark the end of a stream's
+ * body.
  */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 {

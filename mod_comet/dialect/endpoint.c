@@ -159,8 +159,8 @@ static const char *parse_extent(const request_rec *r,
 }
 
 /* Find out whether the channels of a WebSocket can be changed.  They can while
- * its request exists.  If the MPM can park the request, it costs little.
- * Otherwise it holds a thread, so the client must ask for this. */
+ * its request exists.  A request that the MPM can park costs little.  Any other
+ * holds a thread, so its client must ask for changes by live=1. */
 static const char *parse_live(const request_rec *r,
                               const mod_comet_request_t *request,
                               mod_comet_ask_t *ask)

@@ -24,9 +24,9 @@ static int is_allowed(const request_rec *sub,
            && (use != USE_MODERATE || mod_comet_config_moderate(sub));
 }
 
-/* Find out why this request may not use a channel although the channel's own
- * URL allows it.  The request is counted, logged and attributed under another
- * URL.
+/* Find out why this request may not use a channel that its client may use by
+ * the channel's own URL: the user, the limits or the transports of the two URLs
+ * differ.
  * @return NULL: it may */
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
@@ -144,8 +144,7 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
         return ask_url(r, mapping, channel, ask, ask ? USE_READ : USE_PUBLISH,
                        is_named, objection);
     }
-    if (ask && is_named) { /* the same sections apply to the channel's own
-                            * URL */
+    if (ask && is_named) { /* the channel's own URL is in the same sections */
         note_room(r, r, mapping, channel, ask);
     }
     return OK;

@@ -172,8 +172,8 @@ static void vacate_locked(comet_writer_t *writer, apr_size_t count)
  * @return whether the job was answered by then */
 static int is_answered(job_t *job, apr_int64_t until)
 {
-    /* after a successful wait the state is always ANSWERED; reading this atomic
-     * tells ThreadSanitizer so, which does not understand sem_clockwait() */
+    /* after a successful wait the state is always ANSWERED; it is read because
+     * ThreadSanitizer understands atomic variables, but not sem_clockwait() */
     return comet_semaphore_wait(&job->answered, until)
            && job->state == JOB_ANSWERED;
 }

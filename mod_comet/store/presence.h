@@ -20,7 +20,7 @@
  * 4. if somebody else has deleted a row, its member was thrown out: the seats
  *    of the member's clients are revoked;
  * 5. by rule 1, a client that comes and goes in the same channels writes
- *    nothing.  A client that names ever new channels may enter
+ *    nothing.  A client that keeps naming new channels may enter
  *    COMET_PRESENCE_BURST of them at once, and COMET_PRESENCE_RATE a second, in
  *    each child.  In channels beyond that it does not count as online.
  *

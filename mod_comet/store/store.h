@@ -425,8 +425,8 @@ apr_status_t comet_store_append(comet_store_t *store,
  * @param now   age counts back from the newest message of a channel, or from
  *              now if a wrong clock has dated that message in the future
  * @param more  set to whether another step is due now
- * @return COMET_EINVALID: a foreign trigger has prevented that a channel's
- *         messages were removed; this step has dealt with the other channels
+ * @return COMET_EINVALID: a foreign trigger has prevented the removal of a
+ *         channel's messages; this step has dealt with the other channels
  */
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 

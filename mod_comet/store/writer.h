@@ -68,10 +68,10 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
  * @param timeout  how long to wait in all
  * @return APR_SUCCESS: committed.  COMET_EREPEATED: the group was committed
  *         before.  COMET_EUNSURE: during the commit, the time ran out or the
- *         sync failed, so the outcome is unknown.  After anything else the
- *         group is not stored and will not be: COMET_EBUSY: all places are
- *         taken and the disk does not keep up; COMET_ELOCKED: the time ran out
- *         before the group's turn; COMET_ESTOPPING; and those of
+ *         sync failed, so the outcome is unknown.  Any other status: the group
+ *         is not stored and will not be.  COMET_EBUSY: all places are taken
+ *         and the disk does not keep up.  COMET_ELOCKED: the time ran out
+ *         before the group's turn.  COMET_ESTOPPING; or as
  *         comet_store_append().  Any thread except the writer's.
  */
 apr_status_t comet_writer_publish(comet_writer_t *writer,

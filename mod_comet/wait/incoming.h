@@ -3,8 +3,8 @@
  * @file wait/incoming.h
  * Limit how many bytes a child keeps of incomplete WebSocket messages.  A short
  * message needs no permission.  A longer one reserves as many bytes as it may
- * have; while there is no room for them, its client is not read.  A client that
- * does not complete its message in time is closed if others wait.
+ * have; while there is no room for them, its client is not read.  If others
+ * wait, a client that does not complete its message in time is disconnected.
  */
 #ifndef MOD_COMET_INCOMING_H
 #define MOD_COMET_INCOMING_H

@@ -397,8 +397,9 @@ void mod_comet_speaker_submit(const mod_comet_child_t *child,
     }
     pthread_mutex_unlock(&speaker->lock);
     if (!begun) {
-        mod_comet_talk_close(talk, COMET_WEBSOCKET_TRY_AGAIN,
-                             "retry=1000 the server stops, or has no memory");
+        mod_comet_talk_close(
+            talk, COMET_WEBSOCKET_TRY_AGAIN,
+            "retry=1000 the server is stopping or out of memory");
     }
 }
 

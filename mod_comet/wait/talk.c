@@ -162,7 +162,7 @@ static int room_locked(const mod_comet_talk_t *talk)
                && talk->words.length < WORDS_BYTES && !talk->starved_since);
 }
 
-/* Close a client that does not complete its message while others wait. */
+/* Disconnect a client that does not complete its message while others wait. */
 static void close_late(void)
 {
     mod_comet_talk_t *late = mod_comet_incoming_find_late();

@@ -2,8 +2,8 @@
 -- Version 1 of mod_comet's schema for PostgreSQL (13 or later): the message log
 -- of any number of web servers.
 --
--- The module never runs this file.  The administrator runs it once, in a database
--- with the encoding UTF8, as the user who will own the schema:
+-- The module never runs this file.  The administrator runs it once, in a
+-- database with the encoding UTF8, as the user who will own the schema:
 --
 --   psql -d site -f roles.sql            (once per cluster, as a superuser)
 --   psql -d site -f 001_initial.sql      (and each later numbered file)
@@ -25,17 +25,18 @@
 BEGIN;
 CREATE SCHEMA comet;
 
--- The module compares this version with the one that it needs.  New functions get
--- new names, so that web servers can be upgraded one by one.
+-- The module compares this version with the one that it needs.  New functions
+-- get new names, so that web servers can be upgraded one by one.
 CREATE TABLE comet.schema(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   version integer NOT NULL
 );
 INSERT INTO comet.schema(version) VALUES(1);
 
--- What the log alone cannot tell.  The row changes whenever messages are removed.
--- Publishing does not change it: if each commit updated a row, its dead versions
--- would pile up for as long as any transaction of the cluster stays open.
+-- What the log alone cannot tell.  The row changes whenever messages are
+-- removed.  Publishing does not change it: if each commit updated the row, dead
+-- versions of it would pile up for as long as any transaction of the cluster
+-- stays open.
 CREATE TABLE comet.clock(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   last bigint NOT NULL DEFAULT 0,     -- not smaller than any timestamp removed
@@ -79,14 +80,15 @@ CREATE INDEX message_by_channel ON comet.message_log(channel, id);
 ALTER TABLE comet.message_log SET (autovacuum_vacuum_insert_scale_factor = 0.05,
                                    autovacuum_analyze_scale_factor = 0.02);
 
--- The highest timestamp that retention (CometRetain) has removed from a channel.
+-- The highest timestamp that retention (CometRetain) has removed from a
+-- channel.
 CREATE TABLE comet.floor(
   channel text COLLATE "C" PRIMARY KEY,
   floor bigint NOT NULL
 );
 
--- Which messages were published under an Idempotency-Key.  Each key belongs to a
--- channel and an author ('' if there was none).  The messages have "count"
+-- Which messages were published under an Idempotency-Key.  Each key belongs to
+-- a channel and an author ('' if there was none).  The messages have "count"
 -- consecutive timestamps, the last of which is "timestamp".
 CREATE TABLE comet.idempotency_key(
   timestamp bigint NOT NULL,
@@ -163,9 +165,9 @@ CREATE TRIGGER message_update INSTEAD OF UPDATE ON comet.message
 CREATE TRIGGER message_log_update BEFORE UPDATE ON comet.message_log
   FOR EACH ROW EXECUTE FUNCTION comet.immutable();
 
--- Note removals, but only once in a transaction, although the view deletes row by
--- row.  The setting comet.erasing says up to which timestamp this transaction has
--- noted them.
+-- Note removals, but only once in a transaction, although the view deletes row
+-- by row.  The setting comet.erasing says up to which timestamp this
+-- transaction has noted them.
 CREATE FUNCTION comet.log_deleted() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -208,10 +210,10 @@ CREATE TRIGGER log_truncated BEFORE TRUNCATE ON comet.message_log
 -- ---- Publishing -------------------------------------------------------------
 
 -- Begin a new timeline, because a standby was promoted.  If the standby was
--- asynchronous, messages that the old server acknowledged may be lost, but clients
--- know their timestamps.  So the new timestamps begin well beyond those.  They
--- also begin beyond what comet.state() returns until this transaction commits,
--- since readers may have that as their cursors.
+-- asynchronous, messages that the old server acknowledged may be lost, but
+-- clients know their timestamps.  So the new timestamps begin well beyond
+-- those.  They also begin beyond what comet.state() returns until this
+-- transaction commits, since readers may have that as their cursors.
 CREATE FUNCTION comet.begin_timeline(base bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -240,7 +242,8 @@ BEGIN
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
   -- while this transaction has the turn, it hardly waits for other locks: a row
-  -- that an application's open transaction has changed must not stop all publishers
+  -- that an application's open transaction has changed must not stop all
+  -- publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.message_log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
@@ -260,8 +263,8 @@ BEGIN
   END IF;
 END $$;
 
--- Append messages, in one statement and one transaction.  Returns the timestamp of
--- the first message; those of the others are consecutive.
+-- Append messages, in one statement and one transaction.  Returns the timestamp
+-- of the first message; those of the others are consecutive.
 CREATE FUNCTION comet.append(channels text[], types text[], authors text[],
   bodies text[], wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -285,9 +288,10 @@ BEGIN
   RETURN base + 1;
 END $$;
 
--- Append groups with keys.  groups[i] is the number, from 1 on, of the group that
--- message i belongs to.  Returns a row for each group.  Its result is 0: the group
--- was stored; 1: it was stored before; 2: another group was stored under its key.
+-- Append groups with keys.  groups[i] is the number, from 1 on, of the group
+-- that message i belongs to.  Returns a row for each group.  Its result is 0:
+-- the group was stored; 1: it was stored before; 2: another group was stored
+-- under its key.
 CREATE FUNCTION comet.append_keyed(channels text[], types text[],
   authors text[], bodies text[], groups bigint[], key_groups bigint[],
   key_channels text[], key_authors text[], key_texts text[],
@@ -341,11 +345,12 @@ BEGIN
     SELECT s.g, 0::bigint, s.lo FROM span s;
 END $$;
 
--- Number the messages that other programs have committed.  Only one session at a
--- time does so; otherwise the rows of one transaction might change places.
---   low  look only at rows of this transaction and of later ones: all others were
---        moved, or never will be.  Without this limit the scan would read all rows
---        that are dead, but cannot be vacuumed while some transaction is open.
+-- Number the messages that other programs have committed.  Only one session at
+-- a time does so; otherwise the rows of one transaction might change places.
+--   low  look only at rows of this transaction and of later ones: all others
+--        were moved, or never will be.  Without this limit the scan would read
+--        all rows that are dead, but cannot be vacuumed while some transaction
+--        is open.
 --        '0': look at all rows
 -- Returns how many messages were moved, and the low for the next call.
 CREATE FUNCTION comet.move(low xid8, most integer, wait_ms integer,
@@ -393,10 +398,10 @@ END $$;
 
 -- ---- Reading ----------------------------------------------------------------
 
--- Return values of which one changes whenever the log does.  Between a promotion
--- and the first append after it, "last" is already ahead of the clock, though less
--- than begin_timeline() will set it.  So cursors of the lost server are not taken
--- for those of another database.
+-- Return values, at least one of which changes whenever the log does.  Between
+-- a promotion and the first append after it, "last" is already ahead of the
+-- clock, though less than begin_timeline() will set it.  So cursors of the lost
+-- server are not taken for those of another database.
 CREATE FUNCTION comet.state(OUT last bigint, OUT erased bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -434,8 +439,8 @@ BEGIN
   END LOOP;
 END $$;
 
--- The channels of a selection: its names, and the channels under its prefixes that
--- have messages.
+-- The channels of a selection: its names, and the channels under its prefixes
+-- that have messages.
 CREATE FUNCTION comet.selected(names text[], prefixes text[])
 RETURNS SETOF text LANGUAGE sql STABLE AS $$
   SELECT n FROM unnest(names) n
@@ -451,9 +456,9 @@ BEGIN
                     WHERE f.channel = ANY (names)), 0);
 END $$;
 
--- The messages of a channel with after < id < before, but at most "most" of them:
--- the oldest first or, if backwards, the newest first.  Reading ends early once the
--- bodies have "most_bytes" bytes.
+-- The messages of a channel with after < id < before, but at most "most" of
+-- them: the oldest first or, if backwards, the newest first.  Reading ends
+-- early once the bodies have "most_bytes" bytes.
 CREATE FUNCTION comet.read_one(name text, after bigint, before bigint,
   most bigint, most_bytes bigint, backwards boolean)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)
@@ -486,9 +491,9 @@ BEGIN
   END IF;
 END $$;
 
--- The same for a selection of several parts, by a walk over the log.  The walk
--- gives up after "patience" rows; its last row then has no body, and says how far
--- the walk came.
+-- Like comet.read_one(), but for a selection of several parts, by a walk over
+-- the log.  The walk gives up after "patience" rows; its last row then has no
+-- body, and says how far the walk came.
 CREATE FUNCTION comet.walk(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   patience bigint)
@@ -538,7 +543,8 @@ BEGIN
   CLOSE forwards;
 END $$;
 
--- The same by the index of the channels, for the part where the walk gave up.
+-- Like comet.walk(), but by the index of the channels, for the part that the
+-- walk has not reached.
 CREATE FUNCTION comet.merge(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)
@@ -599,9 +605,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- Find where a replay of "count" messages begins.  "cursor" is the timestamp just
--- before the first of them; 0: the selection has no more than "count" messages.
--- any_ is 1 if the selection has any message.
+-- Find where a replay of "count" messages begins.  "cursor" is the timestamp
+-- just before the first of them; 0: the selection has no more than "count"
+-- messages.  any_ is 1 if the selection has any message.
 CREATE FUNCTION comet.replay(names text[], prefixes text[], count bigint,
   OUT "cursor" bigint, OUT any_ bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -650,9 +656,9 @@ END $$;
 
 -- ---- Upkeep -----------------------------------------------------------------
 
--- Remove at most "most" messages of a channel: those beyond the newest keep_count,
--- and those that are older by more than keep_age than the newest message, or than
--- now_ if that is earlier.  0: no such limit.
+-- Remove at most "most" messages of a channel: those beyond the newest
+-- keep_count, and those that are older by more than keep_age than the newest
+-- message, or than now_ if that is earlier.  0: no such limit.
 CREATE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -686,9 +692,10 @@ BEGIN
   RETURN n;
 END $$;
 
--- Do one step of retention, over the channels that got messages after "since", up
--- to "until_".  If since is 0, it goes over all channels from "name" on.  Returns
--- where the next step continues; next_since NULL: the round is complete.
+-- Do one step of retention, over the channels that got messages after "since",
+-- up to "until_".  If since is 0, it goes over all channels from "name" on.
+-- Returns where the next step continues; next_since NULL: the round is
+-- complete.
 CREATE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -740,9 +747,9 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired.  If the clock was set back, let keys expire in a
--- day at the latest.  Returns how many rows were removed or changed, whichever
--- number is larger.
+-- Remove keys that have expired.  If the clock was set back, let keys expire in
+-- a day at the latest.  Returns how many rows were removed or changed,
+-- whichever number is larger.
 CREATE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

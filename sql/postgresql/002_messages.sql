@@ -1,34 +1,36 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 2 of mod_comet's schema for PostgreSQL: messages that pass, updates of
--- the Mercure protocol, the retention of single channels, and notices of deletions.
--- Run it as the owner of the schema, then run grants.sql again.
+-- Version 2 of mod_comet's schema for PostgreSQL: messages that pass, updates
+-- of the Mercure protocol, the retention of single channels, and notices of
+-- deletions.  Run it as the owner of the schema, then run grants.sql again.
 --
--- Web servers with an older module continue to work meanwhile.  They know the log
--- as comet.message_log, which is now a view without messages that are private or
--- pass.  The log itself is comet.log.
+-- Web servers with an older module continue to work meanwhile.  They know the
+-- log as comet.message_log, which is now a view without messages that are
+-- private or pass.  The log itself is comet.log.
 --
 -- A message that passes, such as "Ann is typing", lasts for "keep" seconds:
 --
 --   INSERT INTO comet.message(channel, type, author, body, keep)
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
--- It is ordered and pushed like any other message.  Once its time is over, nobody
--- can read it any more, and no client is told of a gap.  Its row is removed later.
+-- It is ordered and pushed like any other message.  Once its time is over,
+-- nobody can read it any more, and no client is told of a gap.  Its row is
+-- removed later.
 --
--- A private message reaches only Mercure subscribers whose token grants its topic;
--- no other reader and no search gets it:
+-- A private message reaches only Mercure subscribers whose token grants its
+-- topic; no other reader and no search gets it:
 --
 --   INSERT INTO comet.message(channel, body, private)
 --   VALUES('user/7', 'for you', 1);
 --
--- The column "id" is the id that the publisher gave; "retry" is in milliseconds.
--- "alternates" lists more channels, separated by line feeds, through which Mercure
--- subscribers find the message; only the web server stores them.
+-- The column "id" is the id that the publisher gave; "retry" is in
+-- milliseconds.  "alternates" lists more channels, separated by line feeds,
+-- through which Mercure subscribers find the message; only the web server
+-- stores them.
 --
--- A row of comet.channel_retention says what the channels of a pattern keep.  The
--- pattern is the name of a channel, or a prefix and a star.  If several match, the
--- name counts first, then the longest prefix.  CometRetain applies to all other
--- channels.  NULL: no limit.
+-- A row of comet.channel_retention says what the channels of a pattern keep.
+-- The pattern is the name of a channel, or a prefix and a star.  If several
+-- match, the name counts first, then the longest prefix.  CometRetain applies
+-- to all other channels.  NULL: no limit.
 --
 --   INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
@@ -97,8 +99,8 @@ CREATE VIEW comet.message_log AS
 
 -- ---- What applications do ---------------------------------------------------
 
--- If the system clock was set back, and a message would now last longer than twice
--- its "keep", it counts as over.
+-- If the system clock was set back, and a message would now last longer than
+-- twice its "keep", it counts as over.
 CREATE OR REPLACE VIEW comet.message(timestamp, channel, type, author, body,
                                      private, id, retry, alternates, keep) AS
   SELECT id, channel, type, author, body, private, event, retry, alternates,
@@ -129,8 +131,8 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- Whether pages are told of a message's deletion: only if CometDeletions is on, the
--- message does not pass, and its channel is not a sibling channel.
+-- Whether pages are told of a message's deletion: only if CometDeletions is on,
+-- the message does not pass, and its channel is not a sibling channel.
 CREATE FUNCTION comet.is_told(channel text, keep integer) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT deletions AND keep IS NULL AND strpos('/' || channel, '/@') = 0
@@ -162,11 +164,11 @@ BEGIN
   RETURN CASE WHEN done THEN OLD END;
 END $$;
 
--- Note removals that a reader can notice, but only once in a transaction, although
--- the view deletes row by row.  The setting comet.erasing says up to which
--- timestamp this transaction has noted them.  Nobody can read a message whose time
--- is over, so after its removal this only ensures that its timestamp is not given
--- again.
+-- Note removals that a reader can notice, but only once in a transaction,
+-- although the view deletes row by row.  The setting comet.erasing says up to
+-- which timestamp this transaction has noted them.  Nobody can read a message
+-- whose time is over, so after its removal this only ensures that its timestamp
+-- is not given again.
 CREATE OR REPLACE FUNCTION comet.log_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -228,7 +230,8 @@ BEGIN
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
   -- while this transaction has the turn, it hardly waits for other locks: a row
-  -- that an application's open transaction has changed must not stop all publishers
+  -- that an application's open transaction has changed must not stop all
+  -- publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
@@ -239,7 +242,8 @@ BEGIN
 END $$;
 
 -- Append groups like comet.append_keyed(); the messages may also pass, or be
--- updates of the Mercure protocol.  In "keeps" and "retries", 0 stands for none.
+-- updates of the Mercure protocol.  In "keeps" and "retries", 0 stands for
+-- none.
 CREATE FUNCTION comet.publish(channels text[], types text[], authors text[],
   bodies text[], privates bigint[], events text[], retries bigint[],
   alternates_ text[], keeps bigint[], groups bigint[], key_groups bigint[],
@@ -321,8 +325,9 @@ EXCEPTION WHEN data_exception THEN
   RETURN NULL;
 END $$;
 
--- Remove a message and the messages that have edited it.  Returns how many messages
--- were removed.  Rows that another transaction is about to delete are skipped.
+-- Remove a message and the messages that have edited it.  Returns how many
+-- messages were removed.  Rows that another transaction is about to delete are
+-- skipped.
 CREATE FUNCTION comet.remove_message(name text, wanted bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -444,7 +449,7 @@ BEGIN
   END IF;
 END $$;
 
--- As comet.channels(), but including channels whose messages all pass.
+-- Like comet.channels(), but including channels whose messages all pass.
 --   all_  include channels whose messages are all private, too
 CREATE FUNCTION comet.channels_under(prefix text, most bigint, all_ boolean)
 RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off
@@ -472,9 +477,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- The public messages of a channel with after < id < before, but at most "most" of
--- them: the oldest first or, if backwards, the newest first.  Reading ends early
--- once the bodies have "most_bytes" bytes.
+-- The public messages of a channel with after < id < before, but at most "most"
+-- of them: the oldest first or, if backwards, the newest first.  Reading ends
+-- early once the bodies have "most_bytes" bytes.
 CREATE FUNCTION comet.messages_of(name text, after bigint, before bigint,
   most bigint, most_bytes bigint, backwards boolean)
 RETURNS SETOF comet.log
@@ -524,9 +529,9 @@ CREATE FUNCTION comet.is_alternate(alternates text, names text[],
         OR EXISTS (SELECT FROM unnest(prefixes) p WHERE starts_with(a, p)))
 $$;
 
--- The same for a selection of several parts, by a walk over the log.  The walk
--- gives up after "patience" rows; its last row then has no body, and says how far
--- the walk came.
+-- Like comet.messages_of(), but for a selection of several parts, by a walk
+-- over the log.  The walk gives up after "patience" rows; its last row then has
+-- no body, and says how far the walk came.
 --   all_  include private messages, and find messages by their alternates
 CREATE FUNCTION comet.walk_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
@@ -583,10 +588,10 @@ BEGIN
   CLOSE rows_;
 END $$;
 
--- The channels of a selection: its names, and the channels under its prefixes that
--- have messages.
---   all_  include channels that have only private messages, or that are alternates
---         of messages
+-- The channels of a selection: its names, and the channels under its prefixes
+-- that have messages.
+--   all_  include channels that have only private messages, or that are
+--         alternates of messages
 CREATE FUNCTION comet.selected_all(names text[], prefixes text[], all_ boolean)
 RETURNS SETOF text LANGUAGE sql STABLE AS $$
   SELECT n FROM unnest(names) n
@@ -598,8 +603,8 @@ RETURNS SETOF text LANGUAGE sql STABLE AS $$
    WHERE all_ AND starts_with(a.channel, p)
 $$;
 
--- The same as comet.walk_all() by the index of the channels, for the part where the
--- walk gave up.
+-- Like comet.walk_all(), but by the index of the channels, for the part that
+-- the walk has not reached.
 CREATE FUNCTION comet.merge_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   all_ boolean)
@@ -738,8 +743,8 @@ CREATE TABLE comet.channel_retention(
     CHECK (keep_age BETWEEN 1 AND 3153600000)
 );
 
--- Counts the changes of comet.channel_retention.  After a change, retention looks
--- at every channel again, and not only at those that get messages.
+-- Counts the changes of comet.channel_retention.  After a change, retention
+-- looks at every channel again, and not only at those that get messages.
 CREATE TABLE comet.retention_changes(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   count bigint NOT NULL
@@ -795,8 +800,9 @@ BEGIN
   RETURN n;
 END $$;
 
--- A rule of comet.channel_retention that matches replaces keep_count and keep_age.
--- Messages that pass are not counted, and age does not count back from them.
+-- A rule of comet.channel_retention that matches replaces keep_count and
+-- keep_age.  Messages that pass are not counted, and age does not count back
+-- from them.
 CREATE OR REPLACE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -840,9 +846,10 @@ BEGIN
   RETURN n;
 END $$;
 
--- Do one step of retention, over the channels that got messages after "since", up
--- to "until_".  If since is 0, it goes over all channels from "name" on.  Returns
--- where the next step continues; next_since NULL: the round is complete.
+-- Do one step of retention, over the channels that got messages after "since",
+-- up to "until_".  If since is 0, it goes over all channels from "name" on.
+-- Returns where the next step continues; next_since NULL: the round is
+-- complete.
 CREATE OR REPLACE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -894,11 +901,11 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired, and messages whose time is over.  Nobody can read
--- such messages, so they gather for a while and are removed together.  If the clock
--- was set back, let keys expire in a day at the latest, and remove messages that
--- would pass in more than two days.  Returns how many keys were removed or changed,
--- or messages removed, whichever number is largest.
+-- Remove keys that have expired, and messages whose time is over.  Nobody can
+-- read such messages, so they gather for a while and are removed together.  If
+-- the clock was set back, let keys expire in a day at the latest, and remove
+-- messages that would pass in more than two days.  Returns how many keys were
+-- removed or changed, or messages removed, whichever number is largest.
 CREATE OR REPLACE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

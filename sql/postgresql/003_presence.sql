@@ -1,18 +1,19 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is online.
--- Run it as the owner of the schema, then run grants.sql again.
+-- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is
+-- online.  Run it as the owner of the schema, then run grants.sql again.
 --
--- The view comet.online has a row for each member of a channel who is connected to
--- any of the web servers now.  Read it, and delete from it to throw a member out:
+-- The view comet.online has a row for each member of a channel who is connected
+-- to any of the web servers now.  Read it, and delete from it to throw a member
+-- out:
 --
 --   SELECT member, to_timestamp(since / 1e6) FROM comet.online
 --    WHERE channel = 'room/42';
 --   DELETE FROM comet.online WHERE member = 'mallory';
 --
 -- The streams and polls of that member end within a second of the commit.  The
--- member's client then reconnects and is authorised again, so revoke the member's
--- permission first.  A program may also insert people who are online by other
--- means; they stay until the program deletes them:
+-- member's client then reconnects and is authorised again, so revoke the
+-- member's permission first.  A program may also insert people who are online
+-- by other means; they stay until the program deletes them:
 --
 --   INSERT INTO comet.online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
@@ -21,16 +22,17 @@
 -- takes them out of an inbox.
 --
 -- Joins and leaves are published to the sibling channel, room/42/@online, as
--- messages of the types join and leave, with the member as their author.  Above the
--- limit of CometPresence only the number of members is published (type count).
+-- messages of the types join and leave, with the member as their author.  Above
+-- the limit of CometPresence only the number of members is published (type
+-- count).
 
 \set ON_ERROR_STOP on
 BEGIN;
 UPDATE comet.schema SET version = 3;
 
--- The children of all web servers.  A child raises its "beat" again and again.  If
--- the beat stays the same for "patience" milliseconds, the child counts as gone,
--- and another child removes it together with its rows.
+-- The children of all web servers.  A child raises its "beat" again and again.
+-- If the beat stays the same for "patience" milliseconds, the child counts as
+-- gone, and another child removes it together with its rows.
 CREATE TABLE comet.presence_holder(
   id bigint PRIMARY KEY,
   host text NOT NULL,
@@ -41,9 +43,9 @@ CREATE TABLE comet.presence_holder(
   renewed timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
--- One row for each member of a channel and each child that the member is connected
--- to, by however many clients.  Rows that a program inserts into "online" have the
--- holder 0.
+-- One row for each member of a channel and each child that the member is
+-- connected to, by however many clients.  Rows that a program inserts into
+-- "online" have the holder 0.
 CREATE TABLE comet.presence_row(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
@@ -92,8 +94,9 @@ CREATE TABLE comet.presence_channel(
 CREATE INDEX presence_channel_changed ON comet.presence_channel(name)
   WHERE changed;
 
--- What is known about everybody who has been in a channel.  A row lasts as long as
--- CometPresenceMemory says.  Of each member, only the newest 10,000 rows are kept.
+-- What is known about everybody who has been in a channel.  A row lasts as long
+-- as CometPresenceMemory says.  Of each member, only the newest 10,000 rows are
+-- kept.
 CREATE TABLE comet.last_seen(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
@@ -105,8 +108,8 @@ CREATE TABLE comet.last_seen(
 );
 CREATE INDEX last_seen_by_member ON comet.last_seen(member);
 
--- Changes that programs have made to "online", and that no web server has carried
--- out yet.
+-- Changes that programs have made to "online", and that no web server has
+-- carried out yet.
 CREATE TABLE comet.online_inbox(
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   seq bigint GENERATED ALWAYS AS IDENTITY,
@@ -121,8 +124,8 @@ CREATE VIEW comet.online(channel, member, since, info) AS
   SELECT channel, member, min(since), (array_agg(info ORDER BY since))[1]
     FROM comet.presence_row GROUP BY channel, member;
 
--- Everybody who has been in a channel and is not forgotten yet: whether they are
--- online, and how many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet: whether they
+-- are online, and how many messages they have not read.
 --
 --   SELECT member, unread FROM comet.member
 --    WHERE channel = 'room/42' AND NOT online;
@@ -208,8 +211,8 @@ CREATE TRIGGER presence_join AFTER INSERT ON comet.presence_row
   REFERENCING NEW TABLE AS came
   FOR EACH STATEMENT EXECUTE FUNCTION comet.presence_join();
 
--- A member leaves when its last row is deleted.  If a message says "removed", each
--- child checks which of its own rows were deleted.
+-- A member leaves when its last row is deleted.  If a message says "removed",
+-- each child checks which of its own rows were deleted.
 CREATE FUNCTION comet.presence_leave() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -283,8 +286,8 @@ END $$;
 CREATE TRIGGER presence_holder_gone BEFORE DELETE ON comet.presence_holder
   FOR EACH ROW EXECUTE FUNCTION comet.presence_holder_gone();
 
--- Up to which timestamp a member has read a channel, and how many messages it has
--- not read.  The count stops at "most".
+-- Up to which timestamp a member has read a channel, and how many messages it
+-- has not read.  The count stops at "most".
 CREATE FUNCTION comet.unread(channel_ text, member_ text, most bigint,
   OUT read bigint, OUT count bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -303,8 +306,8 @@ END $$;
 
 -- Raise a child's beat, and make changes.  A member NULL stands for the clients
 -- without a name.  Rows are changed only under the turn, so that no two servers
--- take the same row for a member's first or last one.  Returns 0 if the holder's
--- row is missing, because another child took this child for dead.
+-- take the same row for a member's first or last one.  Returns 0 if the
+-- holder's row is missing, because another child took this child for dead.
 CREATE FUNCTION comet.online_write(holder_ bigint, host_ text, pid_ bigint,
   patience_ bigint, is_new boolean, channels text[], mosts bigint[],
   members text[], infos text[], sinces bigint[], clients_ bigint[],
@@ -379,8 +382,8 @@ BEGIN
   RETURN 1;
 END $$;
 
--- Remove at most "slice" rows of a holder that has gone; after the last of them,
--- remove the holder.  Returns 1 if there may be more rows.
+-- Remove at most "slice" rows of a holder that has gone; after the last of
+-- them, remove the holder.  Returns 1 if there may be more rows.
 CREATE FUNCTION comet.online_sweep(holder_ bigint, slice bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -409,8 +412,8 @@ BEGIN
   RETURN 0;
 END $$;
 
--- Publish the numbers of members and clients of at most "slice" channels in which
--- they have changed.  Returns the number of these channels.
+-- Publish the numbers of members and clients of at most "slice" channels in
+-- which they have changed.  Returns the number of these channels.
 CREATE FUNCTION comet.online_publish(slice bigint, wait_ms integer,
   full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -556,10 +559,11 @@ BEGIN
 END $$;
 
 -- Forget members who are not online and whose last sign of life is older than
--- "oldest".  If a member has more than "most" rows, also forget the oldest of them.
--- One call looks at a slice of the table: about "slice" rows, which are all rows of
--- the members that follow the member "after".  Returns how many rows were removed,
--- and the member after which the next slice begins; NULL: this was the last slice.
+-- "oldest".  If a member has more than "most" rows, also forget the oldest of
+-- them.  One call looks at a slice of the table: about "slice" rows, which are
+-- all rows of the members that follow the member "after".  Returns how many
+-- rows were removed, and the member after which the next slice begins; NULL:
+-- this was the last slice.
 CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint,
   after text, OUT removed bigint, OUT next_after text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -607,7 +611,8 @@ BEGIN
 END $$;
 
 -- Remove the rows that web servers with presence have left behind.  Web servers
--- without presence call this, since perhaps no server with presence runs any more.
+-- without presence call this, since perhaps no server with presence runs any
+-- more.
 CREATE FUNCTION comet.online_abandon(wait_ms integer)
 RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The roles of mod_comet's schema.  Run it once per cluster, as a user that may
--- create roles.  Then let the web servers log in as comet_httpd (pg_hba.conf), and
--- grant the other roles to applications and people.
+-- create roles.  Then let the web servers log in as comet_httpd (pg_hba.conf),
+-- and grant the other roles to applications and people.
 --
 --   comet_httpd     the web servers: they read, and call functions; they write
 --                   no table themselves

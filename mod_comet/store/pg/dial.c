@@ -290,8 +290,8 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection)
 {
-    /* ThreadSanitizer does not understand sem_clockwait(), but it understands
-     * that this reads an atomic variable */
+    /* the state is read because ThreadSanitizer understands atomic variables,
+     * but not sem_clockwait() */
     if (!comet_semaphore_wait(&attempt->done, comet_monotonic() + limit)
         || atomic_load(&attempt->state) != DONE) {
         return 0;

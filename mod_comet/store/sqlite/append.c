@@ -422,7 +422,7 @@ static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
 /* Count the messages that were added.  If triggers have published some, notice
  * this before the first of them is committed.
  * @param before  the state when the append began
- * @return APR_EAGAIN: they have; undo the append, and begin it again */
+ * @return APR_EAGAIN: triggers have; undo the append, and begin it again */
 static apr_status_t count_and_check(comet_sqlite_t *store,
                                     const comet_store_state_t *before,
                                     const append_t *append)

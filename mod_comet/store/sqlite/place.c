@@ -186,7 +186,7 @@ static const char *check_document_roots(const char *path,
             if (errno != EACCES) {
                 continue;
             }
-            /* compare a DocumentRoot that cannot be resolved as it is
+            /* a DocumentRoot that cannot be resolved is compared as it is
              * written */
             apr_cpystrn(real, root, sizeof(real));
         }

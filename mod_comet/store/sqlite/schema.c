@@ -68,8 +68,8 @@ static int recognize(const comet_sqlite_t *store)
 }
 
 /* Refuse a database whose header does not have mod_comet's application_id.  If
- * it was restored from a .dump of a mod_comet database, only this is missing,
- * and the error says how to set it. */
+ * its tables are mod_comet's, it was restored from a .dump, and the error says
+ * how to set what is missing. */
 static apr_status_t refuse_stranger(comet_sqlite_t *store)
 {
     int version = recognize(store);

@@ -206,7 +206,7 @@ void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
 void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                             comet_text_t text);
 /** Run a query for one row of up to two integers.  If there is no row, both
- * keep their values; if the first column is NULL, @a first does. */
+ * keep their values; if the first column is NULL, @a first keeps its value. */
 apr_status_t comet_sqlite_query(comet_sqlite_t *store, sql_e which,
                                 apr_int64_t *first, apr_int64_t *second);
 /** Run SQL that is not among the prepared statements. */

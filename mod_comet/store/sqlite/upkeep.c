@@ -52,8 +52,7 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
                                          : SQLITE_CHECKPOINT_PASSIVE,
                                      &pages, NULL);
     store->patience = store->config->busy_timeout;
-    /* A reader may have prevented that all pages were copied: try again
-     * later. */
+    /* A reader may have kept some pages from being copied: try again later. */
     store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
         return comet_sqlite_fail(store, code);

@@ -4,9 +4,9 @@
  *
  * One channel is read by its index.  Several channels are read in one scan of
  * the log.  At the end of the log, where nearly every reader is, the scan costs
- * no more than reading one channel.  But if the channels are rare in a long log
- * it is slow: once it has skipped as many rows as index look-ups would have
- * cost, the rest is merged from the channels' index.
+ * no more than reading one channel.  But the scan is slow if the channels are
+ * rare in a long log.  So once it has taken as long as the channels' index
+ * would have, the rest is merged from that index.
  *
  * A walk for the hub is done in parts (comet_budget_t), because the hub serves
  * nobody during a part.  A part merges only a limited number of channels.  If
