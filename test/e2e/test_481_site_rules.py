@@ -100,7 +100,8 @@ def ask(name, method, target, body=None, ctype="text/plain"):
 
 @pytest.mark.parametrize("name", RULES)
 def test_481_01_rules_act(server, name):
-    """A rule that redirects or refuses acts on the module's URLs as on a file."""
+    """A rule that redirects or refuses acts on the module's URLs as on
+    files."""
     status = RULES[name][1]
     before = server.rows("chat")
     for method, target in OURS + [("GET", "/static.txt")]:
