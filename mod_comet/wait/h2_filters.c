@@ -29,11 +29,22 @@ static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
     return APR_SUCCESS;
 }
 
-/* Send frames of ghosts.  Like mod_http2's own frames, they are sent by a call
- * that may wait for the client. */
+/* Send what was examined, by a call that may wait for the client. */
+static apr_status_t flush_out(mod_comet_h2_t *h2)
+{
+    apr_status_t status;
+
+    APR_BRIGADE_INSERT_TAIL(h2->out_bb,
+                            apr_bucket_flush_create(h2->c->bucket_alloc));
+    status = ap_pass_brigade(h2->out->next, h2->out_bb);
+    apr_brigade_cleanup(h2->out_bb);
+    return status;
+}
+
+/* Send frames of ghosts, after what was examined.  Like mod_http2's own frames,
+ * they are sent by a call that may wait for the client. */
 static apr_status_t inject(mod_comet_h2_t *h2)
 {
-    conn_rec *c = h2->c;
     apr_status_t status;
 
     do {
@@ -45,13 +56,10 @@ static apr_status_t inject(mod_comet_h2_t *h2)
         if (!frames.length && !frames.failed) {
             return APR_SUCCESS;
         }
-        status = add_bucket(c, h2->out_bb, &frames);
+        status = add_bucket(h2->c, h2->out_bb, &frames);
         if (status == APR_SUCCESS) {
-            APR_BRIGADE_INSERT_TAIL(h2->out_bb,
-                                    apr_bucket_flush_create(c->bucket_alloc));
-            status = ap_pass_brigade(h2->out->next, h2->out_bb);
+            status = flush_out(h2);
         }
-        apr_brigade_cleanup(h2->out_bb);
     } while (status == APR_SUCCESS);
     return status;
 }
@@ -146,6 +154,52 @@ static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
     return add_bucket(h2->c, h2->out_bb, &whole);
 }
 
+/* What a connection with ghosts does between two frames of mod_http2. */
+typedef enum {
+    GO_ON,
+    SEND, /* so much was examined that it is sent first */
+    INJECT /* ghosts have frames */
+} pause_e;
+
+static pause_e find_pause(mod_comet_h2_t *h2, const written_t *written)
+{
+    apr_off_t length = 0;
+    int has_ghosts, has_frames;
+
+    if (!comet_h2_scanner_is_between(&h2->session.out)) {
+        return GO_ON;
+    }
+    pthread_mutex_lock(&h2->lock);
+    has_ghosts = h2->session.count > 0;
+    has_frames = comet_h2_session_has_frames(&h2->session);
+    pthread_mutex_unlock(&h2->lock);
+    if (has_frames) {
+        return INJECT;
+    }
+    apr_brigade_length(h2->out_bb, 0, &length);
+    return has_ghosts
+                   && length + (apr_off_t)written->seen >= MOD_COMET_PIECE_BYTES
+               ? SEND
+               : GO_ON;
+}
+
+/* Let frames of ghosts overtake what mod_http2 has still to write.  It writes
+ * 128 KB at a time by default, which a slow client takes a while to read. */
+static apr_status_t make_way(mod_comet_h2_t *h2, written_t *written)
+{
+    pause_e pause = find_pause(h2, written);
+    apr_status_t status = APR_SUCCESS;
+
+    if (pause == GO_ON) {
+        return APR_SUCCESS;
+    }
+    pass_seen(h2, written);
+    if (pause == SEND) {
+        status = flush_out(h2);
+    }
+    return status == APR_SUCCESS ? inject(h2) : status;
+}
+
 /* Pass on a bucket whose length is known.  Its data need not be in memory
  * yet. */
 static apr_status_t pass_data(mod_comet_h2_t *h2, apr_bucket *bucket)
@@ -168,7 +222,10 @@ static apr_status_t pass_data(mod_comet_h2_t *h2, apr_bucket *bucket)
             bytes.length -= length;
         }
         else {
-            status = take_header(h2, &written, &bytes);
+            status = make_way(h2, &written);
+            if (status == APR_SUCCESS) {
+                status = take_header(h2, &written, &bytes);
+            }
         }
     }
     if (status == APR_SUCCESS) {

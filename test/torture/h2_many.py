@@ -226,6 +226,16 @@ def publish(server, over):
         server.post("news", "%d" % time.monotonic_ns())
 
 
+def download(server, over):
+    """Load the file again and again, on a connection of its own."""
+    with H2Tls(server.tls_port, *CHROMIUM) as conn:
+        while not over.is_set():
+            asked = conn.request("GET", "/big.bin")
+            while not asked.ended:
+                conn.pump(lambda a=asked: a.ended, 0.2)
+                asked.pieces = []
+
+
 def arrivals(stream):
     """When each message of a stream came, and its number, in order."""
     text = b""
@@ -236,23 +246,28 @@ def arrivals(stream):
                 yield at, int(line[len(b"data: "):])
 
 
-def delays(server, conn, stream, seconds, ask):
+def delays(server, conn, stream, seconds, ask, others=()):
     """Publish while what `ask` opens goes on, again and again; return how late
-    the messages were, in seconds.  Their publisher is another process, since
-    Python's threads wait for each other."""
+    the messages were, in seconds, and how many bytes came with them.  The
+    publisher, and what runs besides, are other processes, since Python's threads
+    wait for each other."""
     fork = multiprocessing.get_context("fork")
-    over, begin = fork.Event(), time.monotonic_ns()
-    publisher = fork.Process(target=publish, args=(server, over))
-    publisher.start()
+    over, begin, loaded = fork.Event(), time.monotonic_ns(), 0
+    processes = [fork.Process(target=other, args=(server, over))
+                 for other in (publish, *others)]
+    for process in processes:
+        process.start()
     end, asked = time.monotonic() + seconds, None
     while time.monotonic() < end or (asked and not asked.ended):
         if ask and (asked is None or asked.ended):
             asked = conn.request("GET", ask)
         conn.pump(lambda: asked.ended if asked else False, 0.2)
         if asked:
+            loaded += sum(len(piece) for _, piece in asked.pieces)
             asked.pieces = []
     over.set()
-    publisher.join()
+    while any(process.is_alive() for process in processes):
+        conn.pump(lambda: False, 0.02)      # a message may still come
     last = str(time.monotonic_ns())
     server.post("news", last)
     assert conn.pump(lambda: last.encode() in stream.body(), 10 * SLOW), \
@@ -260,24 +275,27 @@ def delays(server, conn, stream, seconds, ask):
     got = list(arrivals(stream))
     assert [sent for _, sent in got] == [
         int(row) for row in server.rows("news") if int(row) > begin]
-    return [at - sent / 1e9 for at, sent in got]
+    return [at - sent / 1e9 for at, sent in got], loaded
 
 
 def beside(make_server, seconds=12):
     """A request of 5 s and a download beside a waiting stream of the same
-    connection; a sentence of how late its messages are."""
+    connection; a sentence of how late its messages are.  A download of another
+    client shows which part the processors have in that."""
     server = beside_server(make_server)
     said = []
-    for what, ask, windows in (
-            ("nothing", None, CURL), ("a request of 5 s", "/slow.sh", CURL),
-            ("a download with curl's windows", "/big.bin", CURL),
-            ("a download with Chromium's", "/big.bin", CHROMIUM)):
+    for what, ask, windows, others in (
+            ("nothing", None, CURL, ()),
+            ("a request of 5 s", "/slow.sh", CURL, ()),
+            ("a download with curl's windows", "/big.bin", CURL, ()),
+            ("a download with Chromium's", "/big.bin", CHROMIUM, ()),
+            ("a download of another client", None, CHROMIUM, (download,))):
         with H2Tls(server.tls_port, *windows) as conn:
             stream = conn.request("GET", EVENTS)
             server.wait_waiting(1)
-            late = delays(server, conn, stream, seconds, ask)
+            late, loaded = delays(server, conn, stream, seconds, ask, others)
         wait_until(lambda: server.waiting() == 0, 5, "its end")
-        said.append("beside %s p50 %.1f, p99 %.1f, max %.1f ms (%d)" % (
+        said.append("beside %s p50 %.1f, p99 %.1f, max %.1f ms (%d, %d MB)" % (
             what, *(1000 * quantile(late, q) for q in (0.5, 0.99, 1)),
-            len(late)))
+            len(late), loaded >> 20))
     return "; ".join(said)
