@@ -271,33 +271,58 @@ static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
     return any;
 }
 
-/* Find out by one question whether a remote log is as the ring has it.  That is
- * so at most looks which nobody was notified of. */
-static apr_status_t glance(comet_feed_t *feed, int *is_same)
+/*
+ * Bring the ring in step with a remote log by one question for each batch.
+ * @param goes_on  OUT: whether that was possible.  If not, nothing is known of
+ *                 the ring, or the log has not only grown: look at the log
+ */
+static apr_status_t ask_for_news(comet_feed_t *feed, pthread_mutex_t *lock,
+                                 int *changed, int *goes_on,
+                                 comet_feed_cb *callback, void *baton)
 {
-    comet_store_state_t state;
-    apr_status_t status = comet_store_state(feed->store, &state);
+    comet_message_t *room[BATCH];
+    comet_batch_t batch = { .messages = room, .size = BATCH };
+    apr_status_t status = APR_SUCCESS;
+    int more;
 
-    *is_same = status == APR_SUCCESS && state.last == feed->ring.state.last
-               && state.erased == feed->ring.state.erased;
+    *goes_on = feed->ring.state.last >= 0;
+    for (more = *goes_on; more && status == APR_SUCCESS;) {
+        const comet_store_state_t known = feed->ring.state;
+        comet_store_state_t state;
+
+        status = comet_store_news(feed->store, &known,
+                                  comet_ring_newest(&feed->ring), BATCH,
+                                  comet_batch_add, &batch, &state, goes_on);
+        more = comet_batch_is_full(&batch);
+        if (status == APR_SUCCESS && *goes_on) {
+            pthread_mutex_lock(lock);
+            take_locked(feed, &batch, known.last, callback, baton);
+            if (!more) {
+                feed->ring.state = state;
+            }
+            pthread_mutex_unlock(lock);
+            *changed |= state.last != known.last;
+        }
+        comet_batch_clear(&batch);
+    }
     return status;
 }
 
 static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
-                                  int notified, int *changed,
-                                  comet_feed_cb *callback, void *baton)
+                                  int *changed, comet_feed_cb *callback,
+                                  void *baton)
 {
-    int is_same = 0;
+    int goes_on = 0;
     apr_status_t status =
         feed->store
             ? APR_SUCCESS
             : comet_store_open(&feed->store, feed->store_config,
                                COMET_STORE_READ_AT_ONCE, feed->stopping);
 
-    if (status == APR_SUCCESS && feed->is_remote && !notified) {
-        status = glance(feed, &is_same);
+    if (status == APR_SUCCESS && feed->is_remote) {
+        status = ask_for_news(feed, lock, changed, &goes_on, callback, baton);
     }
-    return status == APR_SUCCESS && !is_same
+    return status == APR_SUCCESS && !goes_on
                ? look(feed, lock, changed, callback, baton)
                : status;
 }
@@ -356,12 +381,12 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     taken = take_over(feed, lock, callback, baton);
     if (thorough || !is_in_step(feed)) {
-        status = open_and_look(feed, lock, notified, &changed, callback, baton);
+        status = open_and_look(feed, lock, &changed, callback, baton);
     }
     if (status == COMET_EMOVED) {
         give_up_store(feed, lock);
         was_unknown = 1;
-        status = open_and_look(feed, lock, notified, &changed, callback, baton);
+        status = open_and_look(feed, lock, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);

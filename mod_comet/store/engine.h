@@ -36,7 +36,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "7"
+#define COMET_ENGINE_VERSION "8"
 
 /** What an engine may need to know about the web server to check a place. */
 typedef struct comet_site_t {
@@ -163,6 +163,12 @@ struct comet_engine_t {
     apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,
                                comet_timestamp_t *timestamp);
 
+    /** NULL: the engine is not remote. */
+    apr_status_t (*news)(comet_store_t *store, const comet_store_state_t *known,
+                         comet_timestamp_t newest, apr_size_t limit,
+                         comet_store_cb *callback, void *baton,
+                         comet_store_state_t *state, int *goes_on);
+
     /** NULL: the engine cannot tell.  Members that it does not set are -1. */
     apr_status_t (*sizes)(comet_store_t *store, comet_store_sizes_t *sizes);
 
@@ -175,7 +181,8 @@ struct comet_engine_t {
     apr_status_t (*prune)(comet_store_t *store, apr_time_t now, int *more);
     apr_status_t (*tidy)(comet_store_t *store, int *more); /* or NULL */
     /** NULL: there is no inbox; outside programs number their own messages. */
-    apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count, int *more);
+    apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count,
+                            apr_interval_time_t *rest);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
 

@@ -204,6 +204,16 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
     return store->engine->has(store, timestamp, has);
 }
 
+apr_status_t comet_store_news(comet_store_t *store,
+                              const comet_store_state_t *known,
+                              comet_timestamp_t newest, apr_size_t limit,
+                              comet_store_cb *callback, void *baton,
+                              comet_store_state_t *state, int *goes_on)
+{
+    return store->engine->news(store, known, newest, limit, callback, baton,
+                               state, goes_on);
+}
+
 apr_status_t comet_store_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
 {
     *sizes = (comet_store_sizes_t){ -1, -1, -1 };
@@ -258,12 +268,9 @@ int comet_store_has_inbox(const comet_store_t *store)
 }
 
 apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
-                                 int *more)
+                                 apr_interval_time_t *rest)
 {
-    *count = 0;
-    *more = 0;
-    return store->engine->take_in ? store->engine->take_in(store, count, more)
-                                  : APR_SUCCESS;
+    return store->engine->take_in(store, count, rest);
 }
 
 int comet_store_has_guests(const comet_store_t *store)

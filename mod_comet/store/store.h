@@ -338,6 +338,24 @@ apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
 apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
                              apr_int64_t *has);
 
+/**
+ * Find out, by one question, what the log of a remote store has that memory does
+ * not.
+ * @param known    the state of the log that memory has
+ * @param newest   a message that memory has and that lasts, so that a log which
+ *                 was replaced is recognised; 0: there is none
+ * @param limit    how many messages to read at most
+ * @param state    OUT: the state of the log.  If @a callback wanted no more, or
+ *                 got @a limit messages, there may be more up to it
+ * @param goes_on  OUT: whether the log has only grown since @a known.  If not,
+ *                 no message was read
+ */
+apr_status_t comet_store_news(comet_store_t *store,
+                              const comet_store_state_t *known,
+                              comet_timestamp_t newest, apr_size_t limit,
+                              comet_store_cb *callback, void *baton,
+                              comet_store_state_t *state, int *goes_on);
+
 /** The sizes of a store.  A member is -1 if the engine cannot tell. */
 typedef struct comet_store_sizes_t {
     apr_int64_t database_bytes; /* including the free space that deleted
@@ -445,10 +463,10 @@ int comet_store_has_inbox(const comet_store_t *store);
  * Number and publish messages that programs outside the server have left in the
  * store's inbox.  One child of a server calls this again and again.
  * @param count  set to how many were published
- * @param more   set to whether there may be more
+ * @param rest   set to how long to wait before the next call; 0: there may be more
  */
 apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
-                                 int *more);
+                                 apr_interval_time_t *rest);
 
 /**
  * Whether programs outside this server have the store open, and so may be

@@ -20,9 +20,7 @@
 /** How long to wait for the bus's lock before checking whether to stop. */
 #define LOCK_USEC 50000
 #define UPKEEP_USEC 5000000
-/** How often to look into the inbox.  Looking takes at most 1 / INBOX_SHARE of
- * the time. */
-#define INBOX_USEC 10000
+/** Looking into the inbox takes at most 1 / INBOX_SHARE of the time. */
 #define INBOX_SHARE 10
 /** How long to leave the inbox alone after a failure.  Most failures make the
  * writer connect again, which must not happen at each look. */
@@ -333,9 +331,9 @@ static void checkpoint(comet_writer_t *writer)
 static void take_in(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic(), end;
+    apr_interval_time_t rest, least;
     apr_size_t count;
     apr_status_t status;
-    int more;
 
     if (!comet_store_has_inbox(writer->store) || now < writer->inbox_after) {
         return;
@@ -347,13 +345,13 @@ static void take_in(comet_writer_t *writer)
             return;
         }
     }
-    status = comet_store_take_in(writer->store, &count, &more);
+    status = comet_store_take_in(writer->store, &count, &rest);
     if (count) {
         comet_bus_notify_commit(writer->config.bus);
     }
     end = comet_monotonic();
-    writer->inbox_after =
-        more ? end : end + INBOX_USEC + (INBOX_SHARE - 1) * (end - now);
+    least = rest ? (INBOX_SHARE - 1) * (end - now) : 0;
+    writer->inbox_after = end + (rest > least ? rest : least);
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         writer->inbox_after = end + INBOX_PAUSE_USEC;
         judge(writer, status);

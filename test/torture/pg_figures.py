@@ -238,7 +238,7 @@ def slow_disk():
 # ---- Questions --------------------------------------------------------------------
 
 # The looks into the inbox.
-INBOX = "query LIKE '%comet.move%'"
+INBOX = "query LIKE '%comet.inbox_low%'"
 
 
 class Questions:

@@ -72,7 +72,7 @@ def test_687_08_at_rest(make_server, figure):
     """Four web servers of four children at rest"""
     share, looks, text = pg_figures.at_rest(make_server, max(5, 20 * SCALE))
     figure(text)
-    assert share <= 3 and 50 < looks < 400, text
+    assert share <= 3 and 50 < looks < 150, text
 
 
 @pytest.mark.bound(120)
@@ -81,7 +81,7 @@ def test_687_09_twelve_at_rest(make_server, figure):
     _, looks, text = pg_figures.at_rest(make_server, max(5, 20 * SCALE),
                                         hosts=12, children=1)
     figure(text)
-    assert 50 < looks < 400, text
+    assert 50 < looks < 150, text
 
 
 @pytest.mark.bound(300)

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/engine.h"
+
 /* --- Order ---------------------------------------------------------------- */
 
 void contract_test_order(void **state)
@@ -345,4 +347,57 @@ void contract_test_views(void **state)
     assert_int_equal(after.last, late);
     assert_true(before.last < late);
     comet_store_close(reader);
+}
+
+/* What is new since a state, as the bodies; "-": the log has not only grown. */
+static const char *news_since(const comet_store_state_t *known,
+                              comet_timestamp_t newest, apr_size_t limit)
+{
+    comet_store_state_t now, state;
+    int goes_on;
+
+    contract_empty_list();
+    assert_int_equal(comet_store_news(contract_store, known, newest, limit,
+                                      contract_collect, NULL, &state, &goes_on),
+                     0);
+    now = contract_state_now();
+    assert_int_equal(state.last, now.last);
+    assert_int_equal(state.erased, now.erased);
+    return goes_on ? contract_bodies() : "-";
+}
+
+/* A remote engine says by one question what is new, and whether anything else
+ * has happened to the log. */
+void contract_test_news(void **state)
+{
+    comet_store_state_t empty, known;
+    comet_timestamp_t a;
+
+    UNLESS_SKIPPED();
+    if (!contract_config.place.engine->news) {
+        skip();
+    }
+    empty = contract_state_now();
+    assert_string_equal(news_since(&empty, 0, 9), "");
+    a = contract_append("chat", "a");
+    known = contract_state_now();
+    assert_string_equal(news_since(&known, a, 9), "");
+    contract_append("chat/@online", "b");
+    contract_append("other", "c");
+    contract_append("chat", "d");
+    assert_string_equal(news_since(&known, a, 9), "b,c,d");
+    assert_string_equal(contract_list.messages[1]->channel.data, "other");
+    assert_string_equal(news_since(&known, a, 2), "b,c");
+    assert_string_equal(news_since(&empty, 0, 9), "a,b,c,d");
+    /* another log, or an older copy */
+    assert_string_equal(news_since(&known, a - 1, 9), "-");
+    known.last += 60 * SECOND;
+    assert_string_equal(news_since(&known, a, 9), "-");
+    known = contract_state_now();
+    contract_must_run("DELETE FROM message WHERE body = 'a'");
+    contract_append("chat", "e");
+    assert_string_equal(news_since(&known, known.last, 9), "-");
+    known = contract_state_now();
+    contract_append("chat", "f");
+    assert_string_equal(news_since(&known, 0, 9), "f");
 }

@@ -16,10 +16,9 @@ typedef struct remote_t {
     comet_store_config_t *config; /* its; malloc'd */
     const atomic_int *stopping;
     int reads; /* it is a fetcher's */
-    int follows; /* it is a scout's */
 } remote_t;
 
-static atomic_int closed, broken, holding, hanging, held, reads, looks;
+static atomic_int closed, broken, holding, hanging, held, reads, looks, views;
 
 void remote_close_gate(void)
 {
@@ -54,6 +53,11 @@ int remote_hanging(void)
 int remote_looks(void)
 {
     return atomic_load(&looks);
+}
+
+int remote_views(void)
+{
+    return atomic_load(&views);
 }
 
 int remote_reads(void)
@@ -94,7 +98,6 @@ static apr_status_t open_remote(comet_store_t **store,
     inner->place.engine = comet_engines_own();
     remote->stopping = stopping;
     remote->reads = mode == COMET_STORE_READ;
-    remote->follows = mode == COMET_STORE_READ_AT_ONCE;
     remote->base.engine = remote_engine();
     remote->config = inner;
     status = comet_store_open(&remote->real, inner, mode, stopping);
@@ -131,7 +134,7 @@ static void limit(comet_store_t *store, const comet_budget_t *budget)
     comet_store_limit(real_of(store), budget);
 }
 
-static apr_status_t begin(comet_store_t *store, comet_store_state_t *state)
+static apr_status_t begin_look(comet_store_t *store, comet_store_state_t *state)
 {
     atomic_fetch_add(&looks, !((remote_t *)store)->reads);
     if (atomic_load(&broken)) {
@@ -141,6 +144,12 @@ static apr_status_t begin(comet_store_t *store, comet_store_state_t *state)
                                    : APR_TIMEUP;
 }
 
+static apr_status_t begin(comet_store_t *store, comet_store_state_t *state)
+{
+    atomic_fetch_add(&views, !((remote_t *)store)->reads);
+    return begin_look(store, state);
+}
+
 static void end(comet_store_t *store)
 {
     comet_store_end(real_of(store));
@@ -148,15 +157,32 @@ static void end(comet_store_t *store)
 
 static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
 {
-    if (!((remote_t *)store)->follows) {
-        return comet_store_state(real_of(store), state); /* the test's own */
+    return comet_store_state(real_of(store), state); /* the test's own */
+}
+
+/* The real engine is not remote: read its log in one view. */
+static apr_status_t news(comet_store_t *store, const comet_store_state_t *known,
+                         comet_timestamp_t newest, apr_size_t most,
+                         comet_store_cb *callback, void *baton,
+                         comet_store_state_t *state, int *goes_on)
+{
+    apr_int64_t has = 1;
+    apr_status_t status = begin_look(store, state);
+
+    if (status != APR_SUCCESS) {
+        return status;
     }
-    atomic_fetch_add(&looks, 1);
-    if (atomic_load(&broken)) {
-        return ECONNRESET;
+    if (newest && state->last != known->last) {
+        status = comet_store_has(real_of(store), newest, &has);
     }
-    return pass((remote_t *)store) ? comet_store_state(real_of(store), state)
-                                   : APR_TIMEUP;
+    *goes_on =
+        has && state->last >= known->last && state->erased == known->erased;
+    if (status == APR_SUCCESS && *goes_on) {
+        status = comet_store_tail(real_of(store), known->last, most, callback,
+                                  baton);
+    }
+    end(store);
+    return status;
 }
 
 static apr_status_t floor_of(comet_store_t *store,
@@ -219,6 +245,7 @@ const comet_engine_t *remote_engine(void)
         .read = read_messages,
         .recent = find_recent,
         .has = has,
+        .news = news,
         .append = append,
     };
 

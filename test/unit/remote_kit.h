@@ -33,6 +33,10 @@ int remote_hanging(void);
 /** How many looks at the log have begun. */
 int remote_looks(void);
 
+/** How many of them have begun a view: a remote engine needs several questions
+ * for that. */
+int remote_views(void);
+
 /** How often messages were read by a READ connection (a fetcher's). */
 int remote_reads(void);
 

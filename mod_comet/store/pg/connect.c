@@ -36,10 +36,11 @@ static void take_notice(void *baton, const PGresult *result)
 
 /* Wait until a connection is begun.  That takes as long as the name server
  * takes to answer. */
-static apr_status_t begin(comet_pg_t *pg, unsigned host, apr_time_t deadline)
+static apr_status_t begin(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
+                          unsigned host, apr_time_t deadline)
 {
     comet_pg_attempt_t *attempt =
-        comet_pg_attempt_create(pg->config->place.own, host);
+        comet_pg_attempt_create(pg->config->place.own, hosts, host);
 
     if (!attempt) {
         return comet_pg_fail(pg, APR_TIMEUP,
@@ -88,30 +89,32 @@ static void disconnect(comet_pg_t *pg)
     pg->draining = 0;
 }
 
-static apr_status_t dial_host(comet_pg_t *pg, unsigned host,
-                              apr_interval_time_t limit)
+static apr_status_t dial_host(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
+                              unsigned host, apr_interval_time_t limit)
 {
     apr_time_t deadline = comet_monotonic() + limit;
     apr_status_t status;
 
     disconnect(pg);
     pg->lost = 0;
-    status = begin(pg, host, deadline);
+    status = begin(pg, hosts, host, deadline);
     return status == APR_SUCCESS ? await_connection(pg, deadline) : status;
 }
 
 /* Connect to one host.  If a pooler (PgBouncer) refuses the parameter
  * `options`, connect without it. */
-static apr_status_t dial_any(comet_pg_t *pg, unsigned host,
-                             apr_interval_time_t limit)
+static apr_status_t dial_any(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
+                             unsigned host)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
-    apr_status_t status = dial_host(pg, host, limit);
+    apr_interval_time_t limit =
+        hosts->count > 1 ? HOST_USEC : COMET_PG_CONNECT_USEC;
+    apr_status_t status = dial_host(pg, hosts, host, limit);
 
     if (status == APR_ECONNREFUSED && !atomic_load(&place->refuses_options)
         && strstr(pg->error, "unsupported startup parameter")) {
         atomic_store(&place->refuses_options, 1);
-        status = dial_host(pg, host, limit);
+        status = dial_host(pg, hosts, host, limit);
     }
     return status;
 }
@@ -121,20 +124,21 @@ static apr_status_t dial_any(comet_pg_t *pg, unsigned host,
 static apr_status_t dial(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
-    unsigned count = comet_pg_count_hosts(place), i;
-    unsigned first = atomic_load(&place->good_host);
+    comet_pg_hosts_t hosts = comet_pg_find_hosts(place);
+    unsigned first = atomic_load(&place->good_host), i;
     apr_status_t status = APR_ECONNREFUSED;
 
-    for (i = 0; i < count && status != APR_SUCCESS && !comet_pg_must_end(pg);
+    for (i = 0;
+         i < hosts.count && status != APR_SUCCESS && !comet_pg_must_end(pg);
          i++) {
-        unsigned host = (first + i) % count;
+        unsigned host = (first + i) % hosts.count;
 
-        status =
-            dial_any(pg, host, count > 1 ? HOST_USEC : COMET_PG_CONNECT_USEC);
+        status = dial_any(pg, &hosts, host);
         if (status == APR_SUCCESS) {
             atomic_store(&place->good_host, host);
         }
     }
+    comet_pg_free_hosts(&hosts);
     return status;
 }
 
@@ -143,7 +147,8 @@ static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
 {
     static const char *const files[COMET_PG_SCHEMA] = { "001_initial.sql",
                                                         "002_messages.sql",
-                                                        "003_presence.sql" };
+                                                        "003_presence.sql",
+                                                        "004_looks.sql" };
     char text[sizeof(pg->error)];
     int length = snprintf(text, sizeof(text),
                           "the schema comet is older than this module: as its "

@@ -67,13 +67,6 @@ typedef struct parameters_t {
 
 /* --- Hosts ---------------------------------------------------------------- */
 
-/* The lists of a connection string, whose items are separated by commas. */
-typedef struct hosts_t {
-    PQconninfoOption *all; /* owns the lists; NULL: they are not known */
-    const char *host, *hostaddr, *port; /* or NULL */
-    unsigned count;
-} hosts_t;
-
 /* An item of a list. */
 typedef struct item_t {
     char text[256]; /* empty: there is none */
@@ -138,10 +131,10 @@ static const char *value_of(const PQconninfoOption *option, const char *keyword)
 
 /* Only libpq knows what a service file and the environment say.  An sslmode
  * that does not exist makes libpq read them without connecting. */
-static hosts_t find_hosts(const comet_pg_place_t *place)
+comet_pg_hosts_t comet_pg_find_hosts(const comet_pg_place_t *place)
 {
     parameters_t parameters = { .count = 0 };
-    hosts_t hosts = { .count = 1 };
+    comet_pg_hosts_t hosts = { .count = 1 };
     PGconn *connection;
 
     add_place(&parameters, place);
@@ -161,12 +154,10 @@ static hosts_t find_hosts(const comet_pg_place_t *place)
     return hosts;
 }
 
-unsigned comet_pg_count_hosts(const comet_pg_place_t *place)
+void comet_pg_free_hosts(comet_pg_hosts_t *hosts)
 {
-    hosts_t hosts = find_hosts(place);
-
-    PQconninfoFree(hosts.all);
-    return hosts.count;
+    PQconninfoFree(hosts->all);
+    hosts->all = NULL;
 }
 
 /* Whether libpq must look up the address of a host. */
@@ -254,26 +245,24 @@ static int start_thread(comet_pg_attempt_t *attempt)
 }
 
 comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
+                                            const comet_pg_hosts_t *hosts,
                                             unsigned host)
 {
     comet_pg_attempt_t *attempt = calloc(1, sizeof(*attempt));
-    hosts_t hosts;
 
     if (!attempt) {
         return NULL;
     }
-    hosts = find_hosts(place);
-    host %= hosts.count;
+    host %= hosts->count;
     attempt->place = place;
-    attempt->host = find_item(hosts.host, host);
-    attempt->hostaddr = find_item(hosts.hostaddr, host);
+    attempt->host = find_item(hosts->host, host);
+    attempt->hostaddr = find_item(hosts->hostaddr, host);
     attempt->port = find_item(
-        hosts.port, hosts.port && count_items(hosts.port) > 1 ? host : 0);
+        hosts->port, hosts->port && count_items(hosts->port) > 1 ? host : 0);
     /* libpq ignores an empty value, and would take the whole list instead */
-    attempt->has_others = hosts.count > 1
+    attempt->has_others = hosts->count > 1
                           && (attempt->host.text[0]
-                              || (!hosts.host && attempt->hostaddr.text[0]));
-    PQconninfoFree(hosts.all);
+                              || (!hosts->host && attempt->hostaddr.text[0]));
     sem_init(&attempt->done, 0, 0);
     if (attempt->hostaddr.text[0] || !has_name(attempt->host.text)) {
         start(attempt);

@@ -64,6 +64,7 @@ const comet_engine_t comet_engine_pg = {
     .channels = comet_pg_channels,
     .recent = comet_pg_recent,
     .has = comet_pg_has,
+    .news = comet_pg_news,
     .rules = comet_pg_rules,
     .find_event = comet_pg_find_event,
     .reserve = comet_pg_reserve,

@@ -12,17 +12,13 @@
 /* How often to read the whole inbox again.  Other reads begin at pg->low, and
  * may have skipped rows that another session had locked. */
 #define LOOK_ALL_USEC APR_INT64_C(5000000)
+/* How often one of the web servers looks into the inbox.  They do so in turn, by
+ * the clock of the database server. */
+#define TURN_USEC 10000
 
-/* If there are several web servers, each looks into the inbox less often.
- * Together they look about SHARE times per INBOX_USEC.  SHARE is more than one
- * because they do not take turns: it is then very unlikely that no server looks
- * for five times INBOX_USEC. */
-#define INBOX_USEC 10000
-#define SHARE 3
-
-/* Find out how many web servers look into the inbox, and how long this one may
- * rest between two looks. */
-static apr_status_t attend(comet_pg_t *pg)
+/* Count the web servers that look into the inbox, and find when it is this
+ * server's turn. */
+static apr_status_t take_place(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
     comet_pg_args_t args = { .count = 0 };
@@ -34,77 +30,109 @@ static apr_status_t attend(comet_pg_t *pg)
                                   sizeof(place->server));
     }
     comet_pg_add_int(&args, place->server);
-    status = comet_pg_call(pg, "SELECT comet.attend($1)", &args,
-                           COMET_PG_ANSWER_USEC, &result);
+    status = comet_pg_call(
+        pg, "SELECT servers, place, now_ FROM comet.take_place($1)", &args,
+        COMET_PG_ANSWER_USEC, &result);
     if (status == APR_SUCCESS) {
-        pg->rest = INBOX_USEC * comet_pg_int(result, 0, 0) / SHARE;
+        pg->round = TURN_USEC * comet_pg_int(result, 0, 0);
+        pg->turn = TURN_USEC * comet_pg_int(result, 0, 1)
+                   - comet_pg_int(result, 0, 2) + comet_monotonic();
         PQclear(result);
     }
     return status;
 }
 
 /* Prepare a look: connect if the connection is lost.  Every LOOK_ALL_USEC, also
- * count the web servers, and let the look read the whole inbox. */
-static apr_status_t begin_look(comet_pg_t *pg, apr_time_t now)
+ * find this server's turn, and let the look read the whole inbox. */
+static apr_status_t begin_look(comet_pg_t *pg)
 {
     apr_status_t status = comet_pg_connect_again(pg);
+    apr_time_t now = comet_monotonic();
 
     if (status == APR_SUCCESS && now >= pg->look_all_at) {
         pg->low[0] = '\0';
         pg->look_all_at = now + LOOK_ALL_USEC;
-        status = attend(pg);
+        status = take_place(pg);
     }
     return status == COMET_ELOCKED ? APR_SUCCESS : status;
 }
 
-/* Set when to look again.  The pause varies by up to a quarter, so that the
- * servers do not all look at the same moment.  The caller itself pauses for
- * INBOX_USEC. */
-static void note_look(comet_pg_t *pg, int more)
+/* How long it is until this server's turn comes next. */
+static apr_interval_time_t until_turn(const comet_pg_t *pg)
 {
-    apr_time_t now = comet_monotonic();
+    apr_interval_time_t round = pg->round > TURN_USEC ? pg->round : TURN_USEC;
+    apr_interval_time_t gone = (comet_monotonic() - pg->turn) % round;
 
-    pg->look_at = now;
-    if (!more && pg->rest > INBOX_USEC) {
-        pg->look_at += pg->rest * 3 / 4 + now % (pg->rest / 2) - INBOX_USEC / 2;
+    return gone < 0 ? -gone : round - gone;
+}
+
+static void add_low(const comet_pg_t *pg, comet_pg_args_t *args)
+{
+    comet_pg_add_xid(args, pg->low[0] ? pg->low : "0");
+}
+
+/* Note where the next look begins. */
+static void note_low(comet_pg_t *pg, comet_text_t low)
+{
+    if (low.length < sizeof(pg->low)) {
+        snprintf(pg->low, sizeof(pg->low), "%.*s", (int)low.length, low.data);
     }
 }
 
-apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
-                              int *more)
+/* Mostly there is nothing.  To find that costs much less than comet.move(). */
+static apr_status_t look(comet_pg_t *pg, int *any)
 {
-    comet_pg_t *pg = (comet_pg_t *)store;
-    apr_time_t now = comet_monotonic();
     comet_pg_args_t args = { .count = 0 };
     PGresult *result;
     apr_status_t status;
 
-    *count = 0;
-    *more = 0;
-    if (now < pg->look_at) {
-        return APR_SUCCESS;
+    add_low(pg, &args);
+    status = comet_pg_call(pg, "SELECT comet.inbox_low($1)", &args, MOVE_USEC,
+                           &result);
+    if (status == APR_SUCCESS) {
+        *any = PQgetisnull(result, 0, 0);
+        if (!*any) {
+            note_low(pg, comet_pg_text(result, 0, 0));
+        }
+        PQclear(result);
     }
-    status = begin_look(pg, now);
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    comet_pg_add_xid(&args, pg->low[0] ? pg->low : "0");
+    return status;
+}
+
+static apr_status_t move(comet_pg_t *pg, apr_size_t *count)
+{
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status;
+
+    add_low(pg, &args);
     comet_pg_add_int4(&args, MOVE_ROWS);
     comet_pg_add_int4(&args, MOVE_TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
     status = comet_pg_call(pg, "SELECT * FROM comet.move($1, $2, $3, $4)",
                            &args, MOVE_USEC, &result);
     if (status == APR_SUCCESS) {
-        comet_text_t low = comet_pg_text(result, 0, 1);
-
         *count = (apr_size_t)comet_pg_int(result, 0, 0);
-        *more = *count == MOVE_ROWS;
-        if (low.length < sizeof(pg->low)) {
-            snprintf(pg->low, sizeof(pg->low), "%.*s", (int)low.length,
-                     low.data);
-        }
+        note_low(pg, comet_pg_text(result, 0, 1));
         PQclear(result);
-        note_look(pg, *more);
     }
+    return status;
+}
+
+apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
+                              apr_interval_time_t *rest)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    apr_status_t status = begin_look(pg);
+    int any = 0;
+
+    *count = 0;
+    if (status == APR_SUCCESS) {
+        status = look(pg, &any);
+    }
+    if (status == APR_SUCCESS && any) {
+        status = move(pg, count);
+    }
+    *rest = *count == MOVE_ROWS ? 0 : until_turn(pg);
     return status;
 }

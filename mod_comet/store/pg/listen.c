@@ -92,9 +92,13 @@ static void send_on(listen_t *listen, const char *sql, apr_time_t now)
 
 static void start(listen_t *listen, apr_time_t now)
 {
+    comet_pg_hosts_t hosts = comet_pg_find_hosts(listen->place);
+
     listen->phase = STARTING;
     listen->again_at = now + COMET_PG_CONNECT_USEC;
-    listen->attempt = comet_pg_attempt_create(listen->place, listen->host);
+    listen->attempt =
+        comet_pg_attempt_create(listen->place, &hosts, listen->host);
+    comet_pg_free_hosts(&hosts);
     if (!listen->attempt) {
         go_down(listen, now);
     }

@@ -33,7 +33,7 @@
 #include "store/engine.h"
 
 /** The version of sql/postgresql that this module needs. */
-#define COMET_PG_SCHEMA 3
+#define COMET_PG_SCHEMA 4
 /** How long to wait for a connection and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
@@ -77,8 +77,10 @@ typedef struct comet_pg_t {
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
                    * it */
     apr_time_t look_all_at;
-    apr_time_t look_at; /* when to look into the inbox again */
-    apr_interval_time_t rest; /* how long not to look after a look */
+    apr_time_t turn; /* when one of this server's turns at the inbox began or
+                      * will begin, by comet_monotonic() */
+    apr_interval_time_t round; /* the time from one of its turns to the next; 0:
+                                * not known yet */
     apr_time_t forget_at; /* when to look for members to forget */
     char forget_after[COMET_CHANNEL_MAX_BYTES + 2]; /* the member after which
                                                      * that look begins */
@@ -102,12 +104,22 @@ apr_status_t comet_pg_connect_again(comet_pg_t *pg);
 /** A connection that is being begun. */
 typedef struct comet_pg_attempt_t comet_pg_attempt_t;
 
-/** How many hosts CometStore names, directly or through a service file. */
-unsigned comet_pg_count_hosts(const comet_pg_place_t *place);
+/** The hosts that CometStore names, directly or through a service file.
+ * The items of each list are separated by commas. */
+typedef struct comet_pg_hosts_t {
+    PQconninfoOption *all; /* owns the lists; NULL: they are not known */
+    const char *host, *hostaddr, *port; /* or NULL */
+    unsigned count;
+} comet_pg_hosts_t;
+
+/** Ask libpq for the hosts.  @return for comet_pg_free_hosts() */
+comet_pg_hosts_t comet_pg_find_hosts(const comet_pg_place_t *place);
+void comet_pg_free_hosts(comet_pg_hosts_t *hosts);
 
 /**
  * Begin to connect to a host, with this module's settings.  The call does not
  * wait for the name server.
+ * @param hosts  may be freed after this call
  * @param host  the number of the host, from 0 on; after the last host, the
  *              numbers continue with the first one
  * @return the attempt, for comet_pg_attempt_take() or
@@ -115,6 +127,7 @@ unsigned comet_pg_count_hosts(const comet_pg_place_t *place);
  *         many attempts wait for the name server
  */
 comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
+                                            const comet_pg_hosts_t *hosts,
                                             unsigned host);
 
 /**
@@ -219,7 +232,7 @@ comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 
 /** What a read asks the log for. */
 typedef struct comet_pg_question_t {
-    const comet_selection_t *selection;
+    const comet_selection_t *selection; /* NULL: every message */
     comet_text_t words; /* data NULL: no search */
     comet_timestamp_t after, before;
     apr_int64_t most;
@@ -302,6 +315,11 @@ apr_status_t comet_pg_recent(comet_store_t *store, apr_size_t count,
                              comet_timestamp_t *cursor);
 apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
                           apr_int64_t *has);
+apr_status_t comet_pg_news(comet_store_t *store,
+                           const comet_store_state_t *known,
+                           comet_timestamp_t newest, apr_size_t limit,
+                           comet_store_cb *callback, void *baton,
+                           comet_store_state_t *state, int *goes_on);
 apr_status_t comet_pg_find_event(comet_store_t *store, comet_text_t event,
                                  comet_timestamp_t *timestamp);
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait);
@@ -309,7 +327,7 @@ apr_status_t comet_pg_append(comet_store_t *store,
                              comet_store_group_t *const *groups,
                              apr_size_t count);
 apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
-                              int *more);
+                              apr_interval_time_t *rest);
 apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more);
 apr_status_t comet_pg_tidy(comet_store_t *store, int *more);
 

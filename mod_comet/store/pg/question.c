@@ -97,7 +97,8 @@ apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
     return comet_pg_ask(pg, function_of(question), &args, result);
 }
 
-/* The columns of comet.log.  A search's answer has only the first five. */
+/* The columns of comet.log.  A search's answer has only the first five, and
+ * that of comet.news() has more. */
 enum {
     ID,
     CHANNEL,
@@ -137,7 +138,9 @@ apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
     if (!*message) {
         return comet_pg_fail(pg, APR_ENOMEM, "no memory for the messages");
     }
-    if (pg->base.judge(question->selection, *message) == COMET_SELECTION_NONE) {
+    if (question->selection
+        && pg->base.judge(question->selection, *message)
+               == COMET_SELECTION_NONE) {
         comet_message_unref(*message);
         *message = NULL;
     }

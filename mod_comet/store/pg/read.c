@@ -130,6 +130,44 @@ apr_status_t comet_pg_read(comet_store_t *store,
     return status;
 }
 
+/* --- News ------------------------------------------------------------------ */
+
+/* The columns of comet.news() after those of a message. */
+enum { NEWS_LAST = 11, NEWS_ERASED, NEWS_GOES_ON };
+
+apr_status_t comet_pg_news(comet_store_t *store,
+                           const comet_store_state_t *known,
+                           comet_timestamp_t newest, apr_size_t limit,
+                           comet_store_cb *callback, void *baton,
+                           comet_store_state_t *state, int *goes_on)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    const comet_pg_question_t every = { .selection = NULL };
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_size_t bytes;
+    apr_status_t status;
+
+    comet_pg_add_int(&args, known->last);
+    comet_pg_add_int(&args, known->erased);
+    comet_pg_add_int(&args, newest);
+    comet_pg_add_int(&args, (apr_int64_t)limit);
+    comet_pg_add_int(&args, COMET_BATCH_BYTES);
+    status = comet_pg_ask(pg, "SELECT * FROM comet.news($1, $2, $3, $4, $5)",
+                          &args, &result);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    state->last = comet_pg_int(result, 0, NEWS_LAST);
+    state->erased = comet_pg_int(result, 0, NEWS_ERASED);
+    *goes_on = comet_pg_int(result, 0, NEWS_GOES_ON) != 0;
+    if (!PQgetisnull(result, 0, 0)) {
+        status = hand_over(pg, &every, result, &bytes, &limit, callback, baton);
+    }
+    PQclear(result);
+    return status;
+}
+
 /* --- Where a replay begins -------------------------------------------------- */
 
 /* Count back in one answer.

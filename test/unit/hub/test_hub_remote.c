@@ -23,21 +23,34 @@ static int setup(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, hub_teardown)
 
-/* What is published is announced. */
+#define NEWS 602 /* more than two batches */
+
+/* What is published is announced, and costs no view of the log, however much it
+ * is. */
 static void test_announces(void **state)
 {
-    comet_timestamp_t sent[2];
+    comet_timestamp_t sent[NEWS];
     client_t *client;
+    int i, views;
 
     hub_start();
+    wait_until(hub_in_step());
+    views = remote_views();
     client = client_joined("chat", hub_last());
     sent[0] = hub_publish("chat");
     wait_until(client_got(client) == 1);
     sent[1] = hub_append("chat"); /* without a notification */
     wait_until(client_got(client) == 2);
+    remote_close_gate();
+    for (i = 2; i < NEWS; i++) {
+        sent[i] = hub_publish("chat");
+    }
+    remote_open_gate();
+    wait_until(client_got(client) == NEWS);
     client_leave(client);
-    client_check(client, sent, 2);
+    client_check(client, sent, NEWS);
     client_free(client);
+    assert_int_equal(remote_views(), views);
 }
 
 /* Messages that memory does not have are fetched once for all clients with the

@@ -21,8 +21,10 @@ static int begin(void **state)
 static unsigned count(const char *conninfo)
 {
     comet_pg_place_t place = { .conninfo = conninfo };
+    comet_pg_hosts_t hosts = comet_pg_find_hosts(&place);
 
-    return comet_pg_count_hosts(&place);
+    comet_pg_free_hosts(&hosts);
+    return hosts.count;
 }
 
 /* Hosts are counted in a connection string, a URI and a service file. */
@@ -45,6 +47,16 @@ static void test_counts_hosts(void **state)
     assert_int_equal(count("service=one"), 1);
     assert_int_equal(count("service=none"), 1);
     unsetenv("PGSERVICEFILE");
+}
+
+static comet_pg_attempt_t *attempt_at(const comet_pg_place_t *place,
+                                      unsigned host)
+{
+    comet_pg_hosts_t hosts = comet_pg_find_hosts(place);
+    comet_pg_attempt_t *attempt = comet_pg_attempt_create(place, &hosts, host);
+
+    comet_pg_free_hosts(&hosts);
+    return attempt;
 }
 
 /* @return the connection of an attempt that has ended */
@@ -74,17 +86,17 @@ static void test_takes_turns(void **state)
     unsigned i;
 
     for (i = 0; i < 7; i++) {
-        connection = take(comet_pg_attempt_create(&place, i));
+        connection = take(attempt_at(&place, i));
         assert_string_equal(PQhost(connection), hosts[i % 3]);
         assert_string_equal(PQport(connection), ports[i % 3]);
         assert_string_equal(PQdb(connection), "site");
         PQfinish(connection);
     }
-    connection = take(comet_pg_attempt_create(&named, 0));
+    connection = take(attempt_at(&named, 0));
     assert_string_equal(PQhost(connection), "localhost");
     assert_string_equal(PQport(connection), "39");
     PQfinish(connection);
-    connection = take(comet_pg_attempt_create(&named, 1));
+    connection = take(attempt_at(&named, 1));
     assert_string_equal(PQhost(connection), "127.0.0.3");
     assert_string_equal(PQport(connection), "39");
     PQfinish(connection);
@@ -100,16 +112,16 @@ static void test_abandons(void **state)
 
     comet_pg_attempt_abandon(NULL);
     for (i = 0; i < 50; i++) {
-        comet_pg_attempt_abandon(comet_pg_attempt_create(&place, 0));
+        comet_pg_attempt_abandon(attempt_at(&place, 0));
         do { /* until a thread of an earlier one has ended */
-            attempt = comet_pg_attempt_create(&named, 0);
+            attempt = attempt_at(&named, 0);
         } while (!attempt);
         if (i % 2) {
             usleep((useconds_t)i * 20); /* it may be over, or not */
         }
         comet_pg_attempt_abandon(attempt);
     }
-    PQfinish(take(comet_pg_attempt_create(&named, 0)));
+    PQfinish(take(attempt_at(&named, 0)));
 }
 
 int main(void)

@@ -1,0 +1,89 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Version 4 of mod_comet's schema for PostgreSQL: web servers ask less.  Run it as
+-- the owner of the schema, then run grants.sql again.
+--
+-- Web servers with an older module go on working meanwhile.
+
+\set ON_ERROR_STOP on
+BEGIN;
+UPDATE comet.schema SET version = 4;
+
+-- ---- The inbox --------------------------------------------------------------
+
+-- Note that a web server looks into the inbox.  The servers look in turn: this
+-- returns how many there are, which turn this one has (from 0 on), and the time
+-- by which they take turns.
+CREATE FUNCTION comet.take_place(id_ bigint, OUT servers bigint,
+  OUT place bigint, OUT now_ bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  servers := comet.attend(id_);
+  SELECT count(*) INTO place FROM comet.server s WHERE s.id < id_;
+  now_ := comet.now_us();
+END $$;
+
+-- Find out whether the inbox has anything to be moved.  Returns NULL if it has;
+-- otherwise where the next look begins, as comet.move() does.  One snapshot says
+-- both.
+CREATE FUNCTION comet.inbox_low(low xid8) RETURNS text
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+  IF EXISTS (SELECT FROM comet.inbox i WHERE i.xid >= low)
+     OR EXISTS (SELECT FROM comet.online_inbox o WHERE o.xid >= low) THEN
+    RETURN NULL;
+  END IF;
+  RETURN pg_snapshot_xmin(pg_current_snapshot())::text;
+END $$;
+
+-- ---- News -------------------------------------------------------------------
+
+-- What the log has that a web server does not know yet, in one question and one
+-- snapshot.  Each row has the state of the log, too (comet.state()).  "id" is NULL
+-- in the only row if there is no message to return.
+--   known_last, known_erased  the state that the web server knows
+--   newest     a message that it knows; 0: it knows none
+--   goes_on    false: the log has not only grown since, so this returns no
+--              messages
+CREATE FUNCTION comet.news(known_last bigint, known_erased bigint,
+  newest bigint, most bigint, most_bytes bigint)
+RETURNS TABLE(id bigint, channel text, type text, author text, body text,
+  private smallint, event text, retry integer, alternates text, keep integer,
+  expires bigint, last bigint, erased bigint, goes_on boolean)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  bytes bigint := 0;
+  found_ boolean := false;
+  now_ bigint := comet.now_us();
+BEGIN
+  SELECT s.last, s.erased INTO last, erased FROM comet.state() s;
+  goes_on := erased = known_erased
+             AND (last = known_last
+                  OR (last > known_last
+                      AND (newest = 0 OR EXISTS (SELECT FROM comet.log m
+                                                  WHERE m.id = newest))));
+  IF goes_on AND last > known_last THEN
+    FOR id, channel, type, author, body, private, event, retry, alternates,
+        keep, expires IN
+      SELECT l.id, l.channel, l.type, l.author, l.body, l.private, l.event,
+             l.retry, l.alternates, l.keep, l.expires
+        FROM comet.log l
+       WHERE l.id > known_last
+         AND (l.keep IS NULL
+              OR l.expires - now_ BETWEEN 1 AND 2000000::bigint * l.keep)
+       ORDER BY l.id LIMIT most
+    LOOP
+      RETURN NEXT;
+      found_ := true;
+      bytes := bytes + octet_length(body);
+      EXIT WHEN bytes >= most_bytes;
+    END LOOP;
+  END IF;
+  IF NOT found_ THEN
+    RETURN NEXT;
+  END IF;
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA comet FROM PUBLIC;
+COMMIT;
