@@ -47,6 +47,8 @@
 static const struct {
     apr_int64_t up_to, rest;
 } rests[] = { { 128000, 26000 }, { 228000, 51000 }, { 0, 101000 } };
+/** How old a look for such writers may be. */
+#define LOOK_USEC 1000000
 
 typedef struct shared_t {
     pthread_mutex_t write;
@@ -63,6 +65,9 @@ typedef struct shared_t {
     apr_int64_t locked_at; /* [write] monotonic */
     apr_int64_t held; /* [write] for how long the lock was held in this
                        * period */
+    apr_int64_t looked_at; /* [write] monotonic: the last look for writers
+                            * outside; 0: none yet */
+    int has_guests; /* [write] that look has found some */
     _Atomic apr_uint32_t commits; /* [atomic] for comet_bus_commits() */
 } shared_t;
 
@@ -153,14 +158,35 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
     return APR_SUCCESS;
 }
 
-apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus)
+/*
+ * How long to rest for writers outside.  One that came soon after the last look
+ * may have waited since then.
+ * @param period  how long others may have waited
+ */
+static apr_int64_t rest_for_guests(shared_t *shared, apr_int64_t period,
+                                   comet_bus_look_cb *look, void *baton)
+{
+    int had = shared->has_guests;
+
+    if (shared->locked_at - shared->looked_at >= LOOK_USEC) {
+        had |= !shared->looked_at;
+        shared->has_guests = look(baton);
+        shared->looked_at = comet_monotonic();
+    }
+    return !shared->has_guests ? 0 : rest_after(had ? period : LOOK_USEC);
+}
+
+apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus,
+                                        comet_bus_look_cb *look, void *baton)
 {
     shared_t *shared = bus->shared;
     apr_int64_t period = shared->locked_at - shared->period_start;
     apr_int64_t owed = 0;
 
     if (period >= PERIOD_USEC) {
-        owed = shared->held >= period / 2 ? rest_after(period) : 0;
+        owed = shared->held >= period / 2
+                   ? rest_for_guests(shared, period, look, baton)
+                   : 0;
         shared->period_start = shared->locked_at;
         shared->held = 0;
     }

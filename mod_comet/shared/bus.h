@@ -38,15 +38,22 @@ void comet_bus_lock(comet_bus_t *bus);
  */
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
 
+/** Find out whether there are programs outside httpd that may wait for the
+ * store's own lock. */
+typedef int comet_bus_look_cb(void *baton);
+
 /**
  * How long the holder of the lock should leave the store's own lock free.
  * Programs outside httpd cannot queue for the bus's lock; they retry the
  * store's.  So after 100 ms of almost constant use 26 ms are owed to them, in
- * which they find it free (101 ms if a single transaction takes 300 ms).  A new
- * period begins with the call, whether the holder rests or not.
+ * which they find it free (101 ms if a single transaction takes 300 ms, or if
+ * they were not there at the last look).  A new period begins with the call,
+ * whether the holder rests or not.
+ * @param look  called at most once a second over all children
  * @return 0: no rest is owed
  */
-apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus);
+apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus,
+                                        comet_bus_look_cb *look, void *baton);
 
 /** Rest: keep the bus's lock, while nobody uses the store's. */
 void comet_bus_rest(comet_bus_t *bus, apr_interval_time_t rest);

@@ -471,7 +471,8 @@ apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
 /**
  * Whether programs outside this server have the store open, and so may be
  * waiting to write.  If the engine cannot tell, the answer is yes.  The call
- * takes about 0.1 ms.  The caller holds the write lock of the bus.
+ * may take 15 ms, so it should be rare.  The caller holds the write lock of the
+ * bus.
  */
 int comet_store_has_guests(const comet_store_t *store);
 

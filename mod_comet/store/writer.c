@@ -75,12 +75,20 @@ static void unlock_bus(comet_writer_t *writer)
     }
 }
 
-/* Give programs outside the server a chance to write, if there are any. */
-static void let_guests_in(const comet_writer_t *writer)
+static int has_guests(void *baton)
 {
-    apr_interval_time_t owed = comet_bus_owed_rest(writer->config.bus);
+    const comet_writer_t *writer = baton;
 
-    if (owed && (!writer->store || comet_store_has_guests(writer->store))) {
+    return !writer->store || comet_store_has_guests(writer->store);
+}
+
+/* Give programs outside the server a chance to write, if there are any. */
+static void let_guests_in(comet_writer_t *writer)
+{
+    apr_interval_time_t owed =
+        comet_bus_owed_rest(writer->config.bus, has_guests, writer);
+
+    if (owed) {
         comet_bus_rest(writer->config.bus, owed);
     }
 }

@@ -73,7 +73,9 @@ static long find_holder(char *line, apr_uint64_t file)
 }
 
 /* This server's children are recognised by their common parent.  If the kernel
- * does not list all processes, or not even this one, the answer is yes. */
+ * does not list all processes, or not even this one, the answer is yes. While the
+ * kernel lists locks none can be taken or released on the machine, and before that
+ * it waits for all processors: 5 to 15 ms for each 4 KB of the list. */
 int comet_sqlite_has_guests(const comet_sqlite_t *store)
 {
     FILE *locks = sees_all_processes() ? fopen("/proc/locks", "re") : NULL;

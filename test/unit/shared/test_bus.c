@@ -5,6 +5,7 @@
 #endif
 #include "scratch.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -236,25 +237,68 @@ static void test_fair(void **state)
     assert_true(board->changes >= TURNS / 4); /* and in turns */
 }
 
-/* After a tenth of a second of work a rest is owed to writers outside, once. */
-static void test_owes_outsiders_a_rest(void **state)
+/* Writers outside, and how often somebody has looked for them. */
+typedef struct guests_t {
+    int there, looks;
+} guests_t;
+
+static int look(void *baton)
 {
-    int64_t start = scratch_usec(), before;
+    guests_t *guests = baton;
+
+    guests->looks++;
+    return guests->there;
+}
+
+/* Work until somebody has looked for writers outside more than @a looks times, or a
+ * rest is owed.
+ * @return that rest */
+static apr_interval_time_t work(guests_t *guests, int looks)
+{
+    int64_t start = scratch_usec();
     apr_interval_time_t owed = 0;
 
-    while (!owed && scratch_usec() - start < 60000000) {
+    while (!owed && guests->looks <= looks
+           && scratch_usec() - start < 60000000) {
         comet_bus_lock(bus);
-        owed = comet_bus_owed_rest(bus);
+        owed = comet_bus_owed_rest(bus, look, guests);
         spin(owed ? 0 : 500);
         comet_bus_unlock(bus);
     }
+    return owed;
+}
+
+/* After a tenth of a second of work a rest is owed to writers outside, once. */
+static void test_owes_outsiders_a_rest(void **state)
+{
+    guests_t guests = { .there = 1 };
+    apr_interval_time_t owed = work(&guests, INT_MAX);
+    int64_t before;
+
     assert_true(owed >= 25000);
     comet_bus_lock(bus);
-    assert_int_equal(comet_bus_owed_rest(bus), 0);
+    assert_int_equal(comet_bus_owed_rest(bus, look, &guests), 0);
     before = scratch_usec();
     comet_bus_rest(bus, owed);
     assert_true(scratch_usec() - before >= owed);
     comet_bus_unlock(bus);
+}
+
+/* Looking is expensive, so it is rare.  A writer that has come between two looks
+ * may have waited since the first of them, and gets a longer rest. */
+static void test_looks_rarely(void **state)
+{
+    guests_t guests = { .there = 0 };
+    int64_t before;
+
+    assert_int_equal(work(&guests, 0), 0);
+    before = scratch_usec();
+    guests.there = 1;
+    assert_true(work(&guests, INT_MAX) >= 100000);
+    assert_true(scratch_usec() - before >= 900000);
+    assert_int_equal(guests.looks, 2);
+    assert_in_range(work(&guests, INT_MAX), 25000, 60000);
+    assert_int_equal(guests.looks, 2);
 }
 
 /* Nothing is owed where the lock is free most of the time. */
@@ -262,12 +306,15 @@ static void test_owes_nothing_at_leisure(void **state)
 {
     int64_t start = scratch_usec();
 
+    guests_t guests = { .there = 1 };
+
     while (scratch_usec() - start < 250000) {
         comet_bus_lock(bus);
-        assert_int_equal(comet_bus_owed_rest(bus), 0);
+        assert_int_equal(comet_bus_owed_rest(bus, look, &guests), 0);
         comet_bus_unlock(bus);
         usleep(1000);
     }
+    assert_int_equal(guests.looks, 0);
 }
 
 /* --- Roles --------------------------------------------------------------- */
@@ -374,15 +421,11 @@ static void test_upkeep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bell),
-        TEST(test_lock),
-        TEST(test_holder_killed),
-        TEST(test_holder_stopped),
-        TEST(test_fair),
-        TEST(test_owes_outsiders_a_rest),
-        TEST(test_owes_nothing_at_leisure),
-        TEST(test_watch),
-        TEST(test_upkeep_is_done_once),
+        TEST(test_bell),          TEST(test_lock),
+        TEST(test_holder_killed), TEST(test_holder_stopped),
+        TEST(test_fair),          TEST(test_owes_outsiders_a_rest),
+        TEST(test_looks_rarely),  TEST(test_owes_nothing_at_leisure),
+        TEST(test_watch),         TEST(test_upkeep_is_done_once),
         TEST(test_upkeep),
     };
     int failed;
