@@ -183,7 +183,7 @@ def test_688_06_a_table_that_is_locked(cluster, host, figure):
     assert most <= 8, most      # writer, scout, fetcher, 4 readers, watch
 
 
-# ---- Triggers and settings of other people --------------------------------------
+# -- triggers and settings of other people --------------------------------------
 
 TRIGGER = """
 CREATE FUNCTION public.others() RETURNS trigger LANGUAGE plpgsql AS $$
