@@ -472,12 +472,7 @@ uninstall: ## remove the installed files; the database stays
 	fi
 	@echo "kept the data in $(DATA)"
 	@# httpd does not start while a file names an unknown directive.
-	@named=$$(grep -rlE '^[[:space:]]*Comet[A-Z]' \
-	    '$(DESTDIR)$(SYSCONFDIR)/sites-available' \
-	    '$(DESTDIR)$(SYSCONFDIR)/sites-enabled' \
-	    '$(DESTDIR)$(SYSCONFDIR)/conf-available' \
-	    '$(DESTDIR)$(SYSCONFDIR)/conf-enabled' \
-	    '$(DESTDIR)$(SYSCONFDIR)/apache2.conf' 2>/dev/null); \
+	@named=$$(conf/leftovers '$(DESTDIR)$(SYSCONFDIR)'); \
 	if [ -n "$$named" ]; then \
 	    echo "these files still name its directives; remove them, or put" \
 	        "them into <IfModule comet_module>, before httpd restarts:"; \

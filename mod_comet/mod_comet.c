@@ -10,6 +10,7 @@
 #include "server/child.h"
 #include "server/config.h"
 #include "output/cookies.h"
+#include "output/opening.h"
 #include "hooks/directives.h"
 #include "hooks/engines.h"
 #include "request/authenticate.h"
@@ -131,7 +132,9 @@ static void register_answering_hooks(void)
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 
-    /* this filter runs after mod_headers and all others that set headers */
+    /* these filters run after mod_headers and all others that set headers */
+    ap_register_output_filter("COMET_OPENING", mod_comet_opening_filter, NULL,
+                              AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,

@@ -51,7 +51,7 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
         .ask = ask,
         .names = apr_array_make(pool, 1, sizeof(comet_text_t)),
         .prefixes = apr_array_make(pool, 1, sizeof(comet_text_t)),
-        .named = apr_hash_make(pool),
+        .named = apr_hash_make_custom(pool, comet_message_hash_key),
     };
 
     if (ask->channel.data) {

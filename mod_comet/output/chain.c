@@ -21,7 +21,7 @@ static int is_one_of(const char *name, const char *const *names)
  * and mod_headers and mod_expires are quick. */
 #define HARMLESS \
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
-        "mod_expires", "logio_ttfb_out", "comet_cookies"
+        "mod_expires", "logio_ttfb_out", "comet_cookies", "comet_opening"
 
 /* These filters are httpd's own. They frame the answer, or hand it to the
  * socket. */
@@ -154,31 +154,21 @@ static const char *describe(const ap_filter_t *filter, apr_pool_t *p)
                         find_module(filter));
 }
 
-const char *mod_comet_chain_find_keeper(const request_rec *r)
+const char *mod_comet_chain_find_program(const request_rec *r)
 {
-    static const char *const modules[] = { "mod_sed.so", "mod_data.so",
-                                           "mod_ext_filter.so", NULL };
-    /* how mod_filter's filters that call the filters of these modules are
-     * named */
-    static const char *const names[] = { "bytype:sed", "bytype:data", NULL };
     const ap_filter_t *filter = r->output_filters;
 
-    while (filter && !is_one_of(filter->frec->name, names)
-           && !is_one_of(find_module(filter), modules)) {
+    while (filter && strcmp(find_module(filter), "mod_ext_filter.so") != 0) {
         filter = filter->next;
     }
     return filter ? describe(filter, r->pool) : NULL;
 }
 
-const char *mod_comet_chain_keeps_back(const request_rec *r)
+const char *mod_comet_chain_find_obstacle(const request_rec *r)
 {
-    /* this filter removes itself once it has sent the headers */
-    static const char *const headers[] = { "http_header", NULL };
     const ap_filter_t *obstacle = find_obstacle(r);
 
-    return obstacle && !r->connection->aborted && has_filter(r, headers)
-               ? describe(obstacle, r->pool)
-               : NULL;
+    return obstacle ? describe(obstacle, r->pool) : NULL;
 }
 
 void mod_comet_chain_tell(const request_rec *r)

@@ -40,19 +40,16 @@ int mod_comet_chain_has_computed(const request_rec *r);
 int mod_comet_chain_is_compressed(const request_rec *r);
 
 /**
- * Before a stream is opened: find a filter that is known to hold back the last
- * bytes it was given until more come.
+ * Find the first filter that may keep bytes back, or sleep.
  * @return its name and its module, such as "\"sed\" of mod_sed.so", in r->pool;
  *         NULL: none
  */
-const char *mod_comet_chain_find_keeper(const request_rec *r);
+const char *mod_comet_chain_find_obstacle(const request_rec *r);
 
-/**
- * After a stream's opening was given to the filters and flushed: find a filter
- * that holds back all of it, even the headers.
- * @return as mod_comet_chain_find_keeper(); NULL: the headers are out
- */
-const char *mod_comet_chain_keeps_back(const request_rec *r);
+/** Find a filter of mod_ext_filter: when its program gives the bytes back,
+ * nobody knows.
+ * @return as mod_comet_chain_find_obstacle() */
+const char *mod_comet_chain_find_program(const request_rec *r);
 
 /** Remove all filters of other modules from the answer.  What is written next
  * then reaches the client, even if they have let nothing pass so far. */

@@ -18,6 +18,7 @@
 #include "server/mpm.h"
 #include "request/limits.h"
 #include "output/answer.h"
+#include "output/opening.h"
 #include "output/chain.h"
 #include "output/filters.h"
 #include "output/news.h"
@@ -389,8 +390,8 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
     };
 }
 
-/* Refuse a stream, because a filter holds it back: no byte of its opening has
- * reached the client, and no message would either. */
+/* Refuse a stream, because a filter holds it back: nothing of its answer has
+ * reached the client, and no message would. */
 static int refuse(request_rec *r, const char *filter)
 {
     mod_comet_chain_clear(r);
@@ -404,23 +405,56 @@ static int refuse(request_rec *r, const char *filter)
                                   filter);
 }
 
+/* Send a stream's opening.  If a filter may keep bytes back, see first whether
+ * it lets the opening pass.
+ * @param keeper  OUT: the filter that does not; else NULL */
+static apr_status_t send_stream_opening(request_rec *r,
+                                        const mod_comet_ask_t *ask,
+                                        const char **keeper)
+{
+    const char *obstacle = mod_comet_chain_find_obstacle(r);
+    comet_buffer_t bytes = { .data = NULL };
+    mod_comet_opening_t opening;
+    apr_status_t status;
+
+    *keeper = mod_comet_chain_find_program(r);
+    if (*keeper) {
+        return APR_SUCCESS;
+    }
+    mod_comet_answer_prepare(r, ask->transport);
+    mod_comet_news_encode_opening(ask, &bytes);
+    if (!obstacle || !bytes.length) {
+        return write_bytes(r, &bytes, 0);
+    }
+    mod_comet_opening_begin(r, &opening,
+                            (comet_text_t){ bytes.data, bytes.length });
+    status = write_bytes(r, &bytes, 0);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    if (!mod_comet_opening_has_passed(&opening)) {
+        *keeper = mod_comet_chain_find_obstacle(r);
+        if (!*keeper) {
+            *keeper = obstacle; /* it has left the chain */
+        }
+        return APR_SUCCESS;
+    }
+    return mod_comet_opening_end(&opening);
+}
+
 /* Open a stream, then check whether it needs the thread after all: many filters
  * leave the chain when the headers are sent.
  * @return what the handler returns; DECLINED: it needs the thread */
 static int open_stream(request_rec *r, mod_comet_ask_t *ask,
                        apr_int64_t adopting)
 {
-    const char *filter = mod_comet_chain_find_keeper(r);
+    const char *keeper;
 
-    if (filter) {
-        return refuse(r, filter);
-    }
-    if (open_answer(r, ask) != APR_SUCCESS) {
+    if (send_stream_opening(r, ask, &keeper) != APR_SUCCESS) {
         return OK;
     }
-    filter = mod_comet_chain_keeps_back(r);
-    if (filter) {
-        return refuse(r, filter);
+    if (keeper) {
+        return refuse(r, keeper);
     }
     if (adopting >= 0 && mod_comet_adopt(r, ask, adopting)) {
         return DONE;

@@ -9,10 +9,13 @@ import re
 
 import pytest
 
+import tokens
 from event_stream import EventStream    # in test/tools
 from h2_client import H2
 from httpd_env import SLOW, give, sqlite, wait_until
+from mercure import FORM, PUBLISHER
 from stream_client import EVENTS, Stream, post
+from test_527_websocket_h2 import can_connect
 
 # The configuration of the tests that change no limits.
 SERVER = {"conf": """
@@ -295,6 +298,15 @@ def test_270_40_accept(server, accept, is_stream):
 # -- a protocol that the virtual host does not speak ---------------------------
 
 VHOSTS = """
+CometTransports all websocket
+CometMercure /.well-known/mercure
+<Location "/comet">
+  CometMulti on
+</Location>
+<Location "/.well-known/mercure">
+  CometTokenKey HS256 %s
+  CometMercureAnonymous on
+</Location>
 <VirtualHost 127.0.0.1:{port}>
   ServerName www.example.test
 </VirtualHost>
@@ -306,32 +318,56 @@ VHOSTS = """
   ServerName only-h2.example.test
   Protocols h2c
 </VirtualHost>
-"""
+""" % tokens.path("secret")
+
+READS = ["/comet/x?since=0&wait=0", "/comet/x", "/comet?channel=x&channel=y",
+         "/chat/backend.php", "/clock/backend.php"]
+# Other requests, as (method, URL, body).
+WRITES = [("OPTIONS", "/comet/x", None), ("POST", "/comet/x", b"lost"),
+          ("GET", "/.well-known/mercure?topic=x", None),
+          ("POST", "/.well-known/mercure", b"topic=x&data=lost")]
 
 
-@pytest.mark.parametrize("target", ["/comet/x?since=0&wait=0", "/comet/x",
-                                    "/chat/backend.php", "/clock/backend.php"])
-def test_270_45_misdirected(make_server, target):
+def ask_host(conn, name, method, target, body=None):
+    """Ask one of the hosts over HTTP/2."""
+    conn.authority = name + ".example.test"
+    headers = dict(PUBLISHER, accept="text/event-stream",
+                   **{"content-type": FORM["Content-Type"]}) \
+        if "mercure" in target else {"accept": "text/event-stream",
+                                     "content-type": "text/plain"}
+    return conn.finish(conn.request(method, target, headers, body), 5 * SLOW)
+
+
+def test_270_45_misdirected(make_server):
     """Over HTTP/2 a virtual host that allows only HTTP/1.1 answers every
-    request with 421.  Other hosts do not."""
-    server = make_server(h2=True, conf=VHOSTS)
-    accept = {"accept": "text/event-stream"}
+    request with 421 and stores nothing.  Other hosts do not."""
+    more = "H2WebSockets on\n" if can_connect() else ""
+    server = make_server(h2=True, conf=more + VHOSTS)
     with H2(server.port) as conn:
-        for name, method, status in (
-                ("push", "HEAD", 421), ("push", "GET", 421),
-                ("www", "HEAD", 200), ("only-h2", "HEAD", 200)):
+        for target in READS:
+            for name, status in (("push", 421), ("www", 200),
+                                 ("only-h2", 200)):
+                assert ask_host(conn, name, "HEAD", target).status == status, \
+                    (name, target)
+        for method, target, body in [("GET", read, None) for read in READS] \
+                + WRITES:
+            answer = ask_host(conn, "push", method, target, body)
+            assert answer.status == 421, (method, target)
+            assert b"does not speak h2c (Protocols)" in answer.body()
+        for name, status in (("push", 421), ("www", 200)):
             conn.authority = name + ".example.test"
-            answer = conn.finish(conn.request(method, target, accept),
-                                 5 * SLOW)
-            assert answer.status == status, (name, method)
-            assert method == "HEAD" \
-                or b"does not speak h2c (Protocols)" in answer.body()
+            stream = conn.connect("/comet/x", {"sec-websocket-version": "13"}) \
+                if more else None
+            assert not more or (conn.pump(lambda: stream.status, 5 * SLOW)
+                                and stream.status == status), stream.status
+    assert server.history("x") == []
     # over HTTP/1.1, which httpd always speaks
     for name in ("push", "www", "only-h2"):
-        with server.raw() as conn:
-            conn.host = name + ".example.test"
-            conn.request("HEAD", target, EVENTS)
-            assert conn.head() == 200, name
+        for target in READS:
+            with server.raw() as conn:
+                conn.host = name + ".example.test"
+                conn.request("HEAD", target, EVENTS)
+                assert conn.head() == 200, (name, target)
 
 
 # -- WebSocket -----------------------------------------------------------------

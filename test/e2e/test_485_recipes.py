@@ -40,20 +40,44 @@ def test_485_02_days_are_the_hours(make_server):
         assert (code == 0) == fits, (value, text)
 
 
+# file: (what it has, whether httpd would not start without the module)
+LEFT = {
+    "sites-available/mine.conf":
+        ("<VirtualHost *>\n  CometEndpoint /c\n</VirtualHost>\n", True),
+    "sites-available/lower.conf": ("cometendpoint /c\n", True),
+    "conf-enabled/access.conf":
+        ("<Location /c>\nRequire not comet-publish local\n</Location>\n", True),
+    "vhosts.d/load.conf":
+        ("LoadModule comet_module /srv/mod_comet.so\n", True),
+    "apache2.conf": ("Timeout 60\n<IfModule comet_module>\nCometMulti on\n"
+                     "</IfModule>\nCometStore sqlite:/x\n", True),
+    "sites-available/comment.conf": ("# CometEndpoint /c\n", False),
+    "sites-available/within.conf":
+        ("<IfModule comet_module>\n<IfModule ssl_module>\nCometMulti on\n"
+         "</IfModule>\nCometEndpoint /c\n</IfModule>\n", False),
+    "mods-available/comet.conf": ("CometStore sqlite:/mine\n", False),
+}
+
+
 def test_485_03_uninstall_names_files(tmp_path):
-    """make uninstall names the files that would keep httpd from starting."""
+    """make uninstall names the files that would keep httpd from starting,
+    wherever they are, and no others."""
     root = tmp_path / "root"
-    sites = root / "etc/apache2/sites-available"
-    sites.mkdir(parents=True)
-    (sites / "mine.conf").write_text("<VirtualHost *>\n  CometEndpoint /c\n"
-                                     "</VirtualHost>\n")
-    (sites / "other.conf").write_text("# CometEndpoint /c\n")
-    (root / "etc/apache2/apache2.conf").write_text("Timeout 60\n")
+    for name, (text, _) in LEFT.items():
+        path = root / "etc/apache2" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "linked.conf").write_text("CometEndpoint /c\n")
+    os.symlink(tmp_path / "linked.conf",
+               root / "etc/apache2/sites-available/elsewhere.conf")
     done = subprocess.run(
         ["make", "-s", "uninstall", "DESTDIR=%s" % root], cwd=REPO,
         stdout=subprocess.PIPE, text=True, check=True, timeout=60 * SLOW)
-    assert "mine.conf" in done.stdout and "IfModule" in done.stdout
-    assert "other.conf" not in done.stdout
+    named = done.stdout.partition("before httpd restarts:\n")[2].split()
+    assert "IfModule" in done.stdout
+    assert sorted(named) == sorted(
+        [str(root / "etc/apache2" / name) for name, (_, left) in LEFT.items()
+         if left] + [str(tmp_path / "linked.conf")])
 
 
 def test_485_04_lines_without_the_module(make_server):

@@ -14,6 +14,7 @@ import pytest
 from beside import MODULES, SITES
 from httpd_env import MODULES as FOLDER, MPMS, wait_until
 from socket_client import Socket
+from stream_client import EVENTS, Stream
 
 KINDS = ("events", "iframe", "poll", "classic")
 NEVER = "c0"    # the channel without news
@@ -224,3 +225,54 @@ def test_500_04_mod_security2_as_debian_recommends(make_server):
         answer = server.request("POST", "/comet/y", body,
                                 {"Content-Type": kind})
         assert answer.status == 201, (kind, answer)
+
+
+# channel: (what stands in its section, what becomes of its streams)
+FILTERS = {
+    "styles": ("AddOutputFilterByType Sed text/css\n"
+               "AddOutputFilterByType DATA image/png\n"
+               "OutputSed s/foo/bar/", "adopted"),
+    "chain": ("FilterDeclare EDIT\n"
+              "FilterProvider EDIT Sed \"%{CONTENT_TYPE} == 'text/css'\"\n"
+              "FilterChain EDIT", "adopted"),
+    "charset": ("CharsetSourceEnc ISO-8859-1\nCharsetDefault UTF-16\n"
+                "CharsetOptions TranslateAllMimeTypes", "adopted"),
+    "xlate": ("CharsetSourceEnc ISO-8859-1\nCharsetDefault UTF-8\n"
+              "CharsetOptions NoImplicitAdd TranslateAllMimeTypes\n"
+              "SetOutputFilter XLATEOUT\nSetInputFilter XLATEIN", "adopted"),
+    "xml": ("AddOutputFilterByType xml2enc text/html text/event-stream",
+            "adopted"),
+    "by-type": ("AddOutputFilterByType Sed text/event-stream\n"
+                "OutputSed s/foo/bar/", "refused"),
+    "hidden": ("FilterDeclare HOLD\n"
+               "FilterProvider HOLD Sed \"%{CONTENT_TYPE} =~ m#^text/#\"\n"
+               "FilterChain HOLD\nOutputSed s/foo/bar/", "refused"),
+}
+
+
+@pytest.mark.event
+def test_500_05_filters_of_other_types(make_server):
+    """What a filter does to a stream counts, whatever it is called and however
+    it comes into the chain: one for other types changes nothing, one that
+    translates character sets is taken out, and one that keeps bytes back has
+    the stream refused at once, with the reason."""
+    server = make_server(
+        before=config({"load": ["sed", "data", "charset_lite", "xml2enc"]}),
+        conf="".join("<Location /comet/%s>\n%s\n</Location>\n" % (name, text)
+                     for name, (text, _) in FILTERS.items()))
+    for name, (_, wanted) in FILTERS.items():
+        target = "/comet/%s?since=0" % name
+        if wanted == "refused":
+            answer = server.get(target, EVENTS)
+            assert answer.status == 500, name
+            assert b"output filter" in answer.body, name
+            continue
+        with Stream(server, target) as stream:
+            server.wait_waiting(1, "events")
+            server.post(name, "news for ä")
+            assert stream.until(1) == ["news for ä"], name
+            assert server.status()["adopted"] == 1, name
+            assert server.history(name)[0]["body"] == "news for ä"
+        server.wait_waiting(0)
+    assert server.error_log().count("COMET0132") == 2
+    assert "COMET0131" not in server.error_log()

@@ -9,18 +9,18 @@ import time
 import pytest
 
 from httpd_env import SLOW
+from socket_client import handshake
 from stream_client import Stream, post
 from test_491_cheap import fill
 
-# A program that reads event streams as fast as it can.
+# A program that reads streams as fast as it can.
 GREEDY = r"""
 import selectors, socket, sys
-port, count = int(sys.argv[1]), int(sys.argv[2])
+port, count, request = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 chosen = selectors.DefaultSelector()
 for _ in range(count):
     sock = socket.create_connection(("127.0.0.1", port))
-    sock.sendall(b"GET /comet/old?since=0 HTTP/1.1\r\nHost: x\r\n"
-                 b"Accept: text/event-stream\r\n\r\n")
+    sock.sendall(request.encode())
     chosen.register(sock, selectors.EVENT_READ)
 print("all are open", flush=True)
 while True:
@@ -29,19 +29,33 @@ while True:
 """
 
 
+# The request of each kind of stream that catches up.
+ASKS = {
+    "events": ("/comet/old?since=0", {"Accept": "text/event-stream"}),
+    "wildcard": ("/comet?channel=old/*&channel=old&since=0",
+                 {"Accept": "text/event-stream"}),
+    "sockets": ("/comet/old?since=0&transport=websocket", handshake()),
+}
+
+
 @pytest.mark.event
 @pytest.mark.long
 @pytest.mark.serial
-def test_503_01_live_beside_many_that_catch_up(make_server, figure):
+@pytest.mark.parametrize("kind", ASKS)
+def test_503_01_live_beside_many_that_catch_up(make_server, figure, kind):
     """200 streams read 80 MB each at full speed, in their own process.  A
     stream that is up to date still gets each message at once."""
-    server = make_server(mpm="event", children=1)
+    server = make_server(mpm="event", children=1, conf="CometMulti on\n"
+                         "CometTransports all websocket\n")
+    target, headers = ASKS[kind]
+    with server.raw() as conn:
+        request = conn.format("GET", target, headers).decode()
     for _ in range(32):
         fill(server, [("old", "y" * 50000)] * 50)
     delays = []
     with Stream(server, "/comet/live") as live, subprocess.Popen(
-            [sys.executable, "-c", GREEDY, str(server.port), "200"],
-            stdout=subprocess.PIPE) as greedy:
+            [sys.executable, "-c", GREEDY, str(server.port), "200",
+             request], stdout=subprocess.PIPE) as greedy:
         try:
             greedy.stdout.readline()
             for number in range(40):

@@ -22,43 +22,79 @@ static void note_live(client_t *client, const comet_delivery_t *delivery)
     }
 }
 
-/*
- * 100 clients that are behind become ready while the hub is busy; then a
- * message comes for another client. The hub serves that client after at most
- * two of the 100: one before it looks at the store, and one more if it was
- * about to look.
- */
-static void test_live_before_catching_up(void **state)
+/* Let all that are behind get all of it, and let everybody leave. */
+static void end_all(client_t *const *behind, client_t *live)
 {
-    client_t *behind[BEHIND], *live;
-    comet_timestamp_t sent;
     int i;
 
-    for (i = 0; i < 1100; i++) { /* more than a ring holds */
-        hub_append("old");
-    }
-    live = client_new(hub_publish("other"));
-    live->hook = note_live;
-    client_join(live, "live");
-    wait_until(hub_in_step());
-    hub_hold();
     for (i = 0; i < BEHIND; i++) {
-        behind[i] = client_new(0);
-        behind[i]->hook = count_catching_up;
-        behind[i]->subscriber.limit = 10;
-        client_join(behind[i], "old");
-    }
-    sent = hub_publish("live");
-    hub_release();
-    wait_until(atomic_load(&live->newest) == sent);
-    assert_true(atomic_load(&before_live) <= 2);
-    for (i = 0; i < BEHIND; i++) { /* each client that is behind gets all */
         wait_until(client_got(behind[i]) == 1100);
         client_leave(behind[i]);
         assert_int_equal(behind[i]->largest, 10);
         client_free(behind[i]);
     }
     client_leave_and_free(live);
+}
+
+/*
+ * 100 clients that are behind become ready while the hub is busy; then a
+ * message comes for another client. The hub serves that client after at most
+ * two of the 100: one before it looks at the store, and one more if it was
+ * about to look.
+ * @param old, live_words  what the clients read, as for client_join_words()
+ * @param store            in which the message comes
+ */
+static void check_live_first(const char *old, const char *live_words,
+                             size_t store)
+{
+    client_t *behind[BEHIND], *live;
+    comet_selection_t *selection = scratch_choose(live_words);
+    comet_timestamp_t sent;
+    int i;
+
+    atomic_store(&caught_up, 0);
+    for (i = 0; i < 1100; i++) { /* more than a ring holds */
+        hub_append("old/a");
+    }
+    sent = hub_publish("other");
+    live =
+        client_new(store ? hub_append_to(hub_writers[store], "other") : sent);
+    live->hook = note_live;
+    assert_int_equal(comet_hub_join(hub, &live->subscriber, store, selection),
+                     APR_SUCCESS);
+    comet_selection_unref(selection);
+    wait_until(hub_in_step());
+    hub_hold();
+    for (i = 0; i < BEHIND; i++) {
+        behind[i] = client_new(0);
+        behind[i]->hook = count_catching_up;
+        behind[i]->subscriber.limit = 10;
+        client_join_words(behind[i], old);
+    }
+    sent = hub_append_to(hub_writers[store], "live/a");
+    comet_bus_notify(hub_buses[store]);
+    hub_release();
+    wait_until(atomic_load(&live->newest) == sent);
+    assert_true(atomic_load(&before_live) <= 2);
+    end_all(behind, live);
+}
+
+static void test_live_before_catching_up(void **state)
+{
+    check_live_first("old/a", "live/a", 0);
+}
+
+/* Wildcards, and several channels: they have other ways through the hub. */
+static void test_live_wildcard_first(void **state)
+{
+    check_live_first("none old/a old/*", "x live/a live/*", 0);
+}
+
+/* Readers of one store do not delay those of another one. */
+static void test_live_of_another_store_first(void **state)
+{
+    hub_open_writer(1);
+    check_live_first("old/a", "live/a", 1);
 }
 
 /* The client that has rested for the longest is asked first. Each is asked only
@@ -142,6 +178,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         HUB_TEST(test_live_before_catching_up),
+        HUB_TEST(test_live_wildcard_first),
+        HUB_TEST(test_live_of_another_store_first),
         HUB_TEST(test_resting_make_room),
         HUB_TEST(test_quiet_is_read_once),
     };

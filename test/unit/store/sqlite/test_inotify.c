@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/engines.h"
@@ -228,6 +229,51 @@ static void test_many_in_a_folder(void **state)
     }
 }
 
+/* Stores that each have a folder of their own share the instance, too, and one
+ * that is closed takes nothing from the others. */
+static void test_many_folders(void **state)
+{
+    static char paths[STORES][800];
+    comet_watch_t *watches[STORES];
+    char name[40];
+    int i, k;
+
+    for (i = 0; i < STORES; i++) {
+        snprintf(name, sizeof(name), "f%d", i);
+        mkdir(scratch_path(name), 0700);
+        snprintf(name, sizeof(name), "f%d/comet.db", i);
+        touch(name);
+        snprintf(paths[i], sizeof(paths[i]), "%s", scratch_path(name));
+        watches[i] = open_at(paths[i]);
+        assert_true(comet_watch_fd(watches[i]) >= 0);
+        assert_int_equal(comet_watch_fd(watches[i]),
+                         comet_watch_fd(watches[0]));
+        comet_watch_looked(watches[i], 0, now);
+    }
+    for (i = 0; i < STORES; i += 2) {
+        comet_watch_close(watches[i]);
+    }
+    for (i = 1; i < STORES; i += 40) {
+        snprintf(name, sizeof(name), "f%d/comet.db", i);
+        touch(name);
+        comet_watch_event(watches[STORES - 1], now);
+        for (k = 1; k < STORES; k += 2) {
+            assert_int_equal(comet_watch_due(watches[k]) != 0, k == i);
+        }
+        comet_watch_look(watches[i], comet_watch_due(watches[i]));
+        now += 10 * SECOND;
+        comet_watch_looked(watches[i], 0, now);
+    }
+    for (i = 0; i < STORES; i++) {
+        if (i % 2) {
+            comet_watch_close(watches[i]);
+        }
+        unlink(paths[i]);
+        snprintf(name, sizeof(name), "f%d", i);
+        rmdir(scratch_path(name));
+    }
+}
+
 /* A failed look touched the folder itself: that must not cause another look at
  * once. */
 static void test_pause(void **state)
@@ -344,7 +390,7 @@ int main(void)
         TEST(test_looks_between), TEST(test_many_in_a_folder),
         TEST(test_pause),         TEST(test_ladder_after_a_commit),
         TEST(test_refused),       TEST(test_many_refused),
-        TEST(test_root_folder),
+        TEST(test_root_folder),   TEST(test_many_folders),
     };
     int failed;
 

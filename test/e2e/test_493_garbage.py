@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client's requests leave in memory while it stays: nothing."""
+
+import pytest
+
+from httpd_env import SANITIZER, pss_kb
+from socket_client import Socket, handshake
+from stream_client import post
+from test_491_cheap import fill
+
+pytestmark = [pytest.mark.event, pytest.mark.long]
+
+# What a client of each kind asks for, with its channels and its cursor.
+WAITS = {
+    "events": ("/comet?%s&since=%d", {"Accept": "text/event-stream"}),
+    "socket": ("/comet?%s&since=%d&transport=websocket", handshake()),
+    "tls": ("/comet?%s&since=%d", {"Accept": "text/event-stream"}),
+}
+
+
+def measure_each(server, kind, more):
+    """Open 40 clients; return how many KB each of the last 30 takes."""
+    pid = server.children()[0]
+    target, headers = WAITS[kind]
+    target %= more, post(server, "x", "now")
+    conns, last = [], 0
+    try:
+        for count in (10, 40):
+            while len(conns) < count:
+                conn = server.raw(timeout=20, tls=kind == "tls")
+                conn.request("GET", target, headers)
+                conns.append(conn)
+                server.wait_waiting(len(conns))
+            first, last = last, pss_kb(pid)
+    finally:
+        for conn in conns:
+            conn.close()
+    server.wait_waiting(0)
+    return (last - first) / 30
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_493_01_judging_leaves_nothing(make_server, figure, kind):
+    """As 491_07 for other clients than polls, and for many names."""
+    server = make_server(mpm="event", children=1, tls=kind == "tls",
+                         conf="CometMulti on\n"
+                         "CometTransports all websocket\n")
+    fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(900)])
+    each = {"a wildcard": measure_each(server, kind, "channel=r/*"),
+            "30 names": measure_each(server, kind, "&".join(
+                "channel=s/%03d" % i + "n" * 200 for i in range(30)))}
+    figure("KB for a client that waits (%s): %s" % (kind, ", ".join(
+        "%s %.0f" % both for both in each.items())))
+    if SANITIZER == "none":     # sanitizers keep what was freed
+        assert max(each.values()) < 200, each
+
+
+def talk_much(socket, count):
+    """Publish, subscribe and unsubscribe again and again."""
+    for number in range(count):
+        socket.publish("x", ref=1)
+        socket.say({"subscribe": ["r/%d" % (number % 7)], "ref": 2})
+        socket.say({"unsubscribe": ["r/%d" % (number % 7)], "ref": 3})
+        refs = set()
+        while refs != {1, 2, 3}:
+            refs |= {socket.hear().get("ref")} - {None}
+
+
+def poll_much(conn, count):
+    for _ in range(count):
+        conn.request("GET", "/comet?channel=r/*&channel=long&since=0&limit=1")
+        assert conn.answer().status == 200
+
+
+@pytest.mark.parametrize("kind", ["socket", "polls"])
+def test_493_02_long_connections_keep_nothing(make_server, figure, kind):
+    """What a connection says leaves no memory behind, however long it goes on:
+    WebSockets whose clients publish and change their channels, and polls on one
+    connection."""
+    server = make_server(mpm="event", children=1, conf="CometMulti on\n"
+                         "CometTransports all websocket\n")
+    fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(100)])
+    pid, many, clients = server.children()[0], 10, []
+    try:
+        for _ in range(many):
+            clients.append(
+                Socket(server, "/comet/long?transport=websocket")
+                if kind == "socket" else server.raw())
+            if kind == "socket":
+                clients[-1].opened()
+        work = talk_much if kind == "socket" else poll_much
+        sizes = []
+        for count in (20, 100, 100):
+            for client in clients:
+                work(client, count)
+            sizes.append(pss_kb(pid))
+        figure("KB of the child: %s" % sizes)
+        # 100 rounds of 10 clients: less than 1 KB a round
+        assert sizes[2] - sizes[1] < 1000, sizes
+    finally:
+        for client in clients:
+            getattr(client, "conn", client).close()
