@@ -25,7 +25,7 @@ BUILD   = build
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
-# mod_comet_pg.so is built where libpq's headers are (Debian: libpq-dev).
+# mod_comet_pg.so is built if libpq's headers are installed (Debian: libpq-dev).
 PG_CONFIG ?= pg_config
 PG_INCLUDE := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 HAS_PG := $(wildcard $(PG_INCLUDE)/libpq-fe.h)
@@ -36,7 +36,7 @@ CORE := base shared wire token transport store store/sqlite hub
 GLUE := server request output wait dialect hooks
 CORE_SRC := $(sort $(wildcard $(CORE:%=mod_comet/%/*.c)))
 GLUE_SRC := mod_comet/mod_comet.c $(sort $(wildcard $(GLUE:%=mod_comet/%/*.c)))
-# The engine in a module of its own, which alone needs libpq.
+# PostgreSQL's engine is a separate module; only it needs libpq.
 PG_SRC   := mod_comet/mod_comet_pg.c $(sort $(wildcard mod_comet/store/pg/*.c))
 UNIT_SRC := $(filter-out $(if $(HAS_PG),,$(PG_UNITS)), \
               $(sort $(wildcard test/unit/*/test_*.c test/unit/*/*/test_*.c)))
@@ -78,8 +78,8 @@ TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
 FOLLOW  = $(BUILD)/tools/follow
 OLD     = $(BUILD)/tools/mod_comet_old.so
-# What mentions something that test/tools/old_httpd.h changes is compiled for the
-# older httpd, too; the rest would come out the same.
+# Sources that mention something that test/tools/old_httpd.h changes are
+# compiled again, for the older httpd.  The other object files would be the same.
 OLD_SRC := $(shell grep -lE 'MODULE_MAGIC|AP_MPMQ_|CONN_STATE_' \
              $(GLUE_SRC))
 OLD_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(OLD_SRC),$(GLUE_SRC))) \
@@ -135,7 +135,7 @@ FLAGS   = -std=gnu11 -fPIC -fstack-protector-strong -pthread $(WARNINGS) \
     $(DEFINES) -Imod_comet -Itest/unit -I$(BUILD)/gen $(FOREIGN) \
     $(CPPFLAGS) $(CFLAGS) $(SANITIZED)
 COMPILE = $(CC) $(FLAGS)
-# Debian's other linker takes a third of the time for each of the many programs.
+# The gold linker needs a third of the time for each of the many programs.
 FAST_LD = $(call ask,FAST_LD,command -v ld.gold >/dev/null && echo -fuse-ld=gold)
 LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
     -Wl,-z,relro,-z,now $(LDFLAGS)
@@ -156,8 +156,8 @@ all: $(MODULE) $(PG_MODULE) ## build build/mod_comet.so, and mod_comet_pg.so (th
 	@$(if $(HAS_PG),,echo "make: no mod_comet_pg.so, since libpq's headers are" \
 	    "missing (Debian: libpq-dev)")
 
-# The tests' own programs and those of `make bench` are built without a
-# sanitizer, which would slow them down.
+# The programs of `make bench` are not built with a sanitizer, which would slow
+# them down.
 tests: all unit-programs $(TOOLS) $(LOADED) $(FOLLOW) $(OLD) \
        $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
@@ -167,14 +167,14 @@ $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
 	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 $(TOKEN_LIBS) -lwslay -lpthread
 
-# It stays loaded for as long as the process lives: a thread may be in libpq
-# while the name server does not answer.
+# -z nodelete keeps the module loaded as long as the process lives: one of its
+# threads may still be in libpq, waiting for a name server.
 $(PG_MODULE): $(PG_OBJ) $(PG_BASE) $(PG_EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,-z,nodelete \
 	    -Wl,--version-script=$(PG_EXPORTS) -o $@ $(PG_OBJ) $(PG_BASE) -lpq \
 	    -lpthread
 
-# The same on the headers of an older httpd.
+# The same module with the headers of an older httpd.
 $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
@@ -211,13 +211,13 @@ $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
 
-# Modules that tests load into httpd, built without a sanitizer.
+# Libraries that tests load into httpd are built without a sanitizer.
 $(LOADED) $(LOADED_OBJ): private SANITIZED =
 $(LOADED): $(BUILD)/tools/%.so: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -o $@ $^
 
-# A program of many clients that check the messages they get.
+# A program with many clients, which check the messages that they get.
 $(FOLLOW): $(FOLLOW_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ -lm
@@ -260,7 +260,7 @@ $(BUILD)/flags: FORCE
 	@printf '%s\n' '$(COMPILE)' '$(LINK)' >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-# The module exports one symbol.
+# Each module exports one symbol.
 $(EXPORTS): Makefile
 	@mkdir -p $(@D)
 	@echo '{ global: comet_module; local: *; };' >$@
@@ -270,7 +270,7 @@ $(PG_EXPORTS): Makefile
 	@echo '{ global: comet_pg_module; local: *; };' >$@
 
 # The migrations as C strings.  A file's number is the version of its schema, and
-# the versions must be 1, 2, 3 ….  The rest is added without a version.
+# the versions must be 1, 2, 3 ….  The files in EXTRAS have no version.
 $(SCHEMA): $(SQL) $(EXTRAS) Makefile
 	@mkdir -p $(@D)
 	@{ set -e; v=0; \
@@ -350,7 +350,7 @@ memcheck: ## the same tests under valgrind's memcheck, on the ordinary build
 	@$(MAKE) $(PARALLEL) tests
 	@BUILD='$(BUILD)' test/run memcheck -- $(ARGS)
 
-# The corpora with the inputs found, and the inputs that crash, stay in build-fuzz.
+# build-fuzz keeps the inputs that were found, and those that crash.
 fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each
 	@conf/setup fuzz
 	@$(MAKE) $(PARALLEL) fuzzers BUILD=build-fuzz CC=clang SANITIZE=fuzz
@@ -385,7 +385,7 @@ LIST_MACROS = $(shell $(APR_CONFIG) --includedir)/apr_ring.h \
     $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
 EACH_SOURCE = printf '%s\n' $(CORE_SRC) $(GLUE_SRC) | xargs -P $(shell nproc) -n 4
 # clang-tidy counts what its checks find in foreign headers ("12 warnings
-# generated"), so it is heard only if it fails.
+# generated"), so its output is shown only if it fails.
 TIDY = found=$$(clang-tidy --quiet "$$@" -- $(FLAGS) 2>&1) || { \
     echo "$$found" | grep -v "warnings* generated\.$$"; exit 1; }
 lint: $(SCHEMA) ## clang's warnings and lock analysis, clang-tidy, cppcheck
@@ -485,7 +485,7 @@ VERSION := $(shell sed -n 's/^.define MOD_COMET_VERSION "\(.*\)"/\1/p' \
     mod_comet/server/mod_comet.h)
 NAME = mod_comet-$(VERSION)
 
-# dpkg-buildpackage wants the folder debian at the top of a tree of its own.
+# dpkg-buildpackage needs a separate tree, with the folder debian at its top.
 DEB = $(BUILD)/deb/mod-comet
 deb: ## build Debian packages in build/deb
 	@conf/setup deb
@@ -499,7 +499,7 @@ deb: ## build Debian packages in build/deb
 	cd $(DEB) && dpkg-buildpackage --build=binary --no-sign
 	@ls $(BUILD)/deb/*.deb
 
-# The same commit always gives the same bytes, whoever builds it and when.
+# The same commit always gives the same bytes, on any machine, at any time.
 dist: ## make the source archive of this commit: build/mod_comet-VERSION.tar.gz
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: dist needs a" \
 	    "clone: this tree is an archive already" >&2; exit 1; }

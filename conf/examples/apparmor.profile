@@ -8,8 +8,8 @@
 /usr/lib/apache2/modules/mod_comet.so mr,
 /usr/share/mod_comet/** r,
 
-# The database with its log.  k: SQLite locks parts of the files.  One child watches
-# the folder, and writes it to the disk.
+# The database with its log.  k is needed because SQLite locks parts of the files.
+# r on the folder is needed to watch it, and to sync it to the disk.
 /var/lib/apache2/comet/ r,
 /var/lib/apache2/comet/** rwk,
 

@@ -28,7 +28,7 @@ function callAll(functions, ...values) {
 /** A channel, as Echo.channel() and Echo.private() return it. */
 export class CometChannel {
     #namespace;
-    #listeners = new Map();     // the event's name: a set of functions
+    #listeners = new Map();     // by the event's name: a set of functions
     #all = new Set();
     #subscribed = new Set();
     #failed = new Set();
@@ -108,7 +108,7 @@ export class CometChannel {
         return this.whisper();
     }
 
-    /* ---- for the connector ---- */
+    /* ---- called by the connector ---- */
 
     opened() {
         if (!this.#isSubscribed) {
@@ -124,7 +124,7 @@ export class CometChannel {
         callAll(this.#failed, error);
     }
 
-    /** @param type  as Laravel named it: App\Events\OrderShipped */
+    /** @param type  the name that Laravel gave it: App\Events\OrderShipped */
     hear(type, payload) {
         const space = this.#namespace
             ? `${this.#namespace.replaceAll('.', '\\')}\\` : '';
@@ -133,7 +133,8 @@ export class CometChannel {
             ? type.slice(space.length) : `.${type}`, payload);
     }
 
-    /** By Echo's rule, .Name and \Name are complete names. */
+    /** By Echo's rule, .Name and \Name are complete names; others get the
+     * namespace. */
     #format(event) {
         if (['.', '\\'].includes(event[0])) {
             return event.slice(1);
@@ -207,7 +208,7 @@ export class CometConnector {
         this.leaveChannel(`private-${name}`);
     }
 
-    /** @param name  as Laravel names it: private-orders.7 */
+    /** @param name  the name that Laravel gives it: private-orders.7 */
     leaveChannel(name) {
         const own = name.startsWith('private-') ? PRIVATE + name.slice(8)
             : Object.hasOwn(this.channels, name) ? name : PUBLIC + name;
@@ -420,7 +421,7 @@ export class CometConnector {
             payload = JSON.parse(body);
         }
         catch {
-            // A row that another program has inserted may be plain text.
+            // Another program may have inserted a row whose body is plain text.
         }
         if (payload?.socket !== undefined) {
             const { socket, ...rest } = payload;

@@ -13,7 +13,7 @@ $id = (int) $_SESSION['id'];
 $channel = $_SERVER['HTTP_COMET_CHANNEL'] ?? '';
 $action = $_SERVER['HTTP_COMET_ACTION'] ?? '';
 
-// The empty name is the endpoint's own URL, which reaches no channel.
+// The empty name is the endpoint's own URL, which gives access to no channel.
 $may = $channel === '' || str_starts_with($channel, 'public/')
     || str_starts_with("$channel/", "user/$id/");
 if (!$may || $action !== 'read') {

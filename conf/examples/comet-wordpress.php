@@ -11,7 +11,8 @@ if (!defined('ABSPATH')) {
     exit;
 }
 
-/** The endpoint's URL and the key's file; wp-config.php may define others. */
+/** The URL of the endpoint, and the file of its key. wp-config.php may define
+ * others. */
 defined('COMET_URL') || define('COMET_URL', '/comet');
 defined('COMET_KEY') || define('COMET_KEY', '/etc/apache2/comet.key');
 

@@ -145,7 +145,8 @@ class Provider {
         }
     }
 
-    /** Repeats an action until it succeeds; undefined if it never can. */
+    /** Repeats an action until it succeeds; returns undefined if it never
+     * can. */
     async #persist(action) {
         for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
             try {

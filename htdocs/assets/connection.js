@@ -10,14 +10,15 @@ const WORDS = {
     closed: 'Not connected',
 };
 
-/** Shows a state, and why, in an element that holds a .word and a .why. */
+/** Shows a state and its reason in an element with a .word and a .why. */
 export function showState(element, state, why = '') {
     element.dataset.state = state;
     say(element.querySelector('.word'), WORDS[state]);
     say(element.querySelector('.why'), why);
 }
 
-/** Sets a text only where it changes: a screen reader repeats what is set. */
+/** Sets a text only if it has changed, since a screen reader repeats each text
+ * that is set. */
 export function say(element, text) {
     if (element.textContent !== text) {
         element.textContent = text;
@@ -29,15 +30,15 @@ export const lostState = () => (navigator.onLine ? 'reconnecting' : 'offline');
 
 /**
  * How long to pause after the n-th failure in a row (from 0), in milliseconds:
- * half a second, doubled each time up to 30 s, and a random part of it, so
- * that a thousand pages do not come back in the same instant.
+ * a random part of half a second, doubled each time up to 30 s. So a thousand
+ * pages do not come back at the same instant.
  */
 export function backoff(failures) {
     const most = Math.min(30_000, 500 * 2 ** failures);
     return most * (0.5 + Math.random() / 2);
 }
 
-/** Calls back when the network, the page or the reader has come or gone. */
+/** Calls back when the network, the page or the user has come or gone. */
 export function onChange(callback) {
     addEventListener('online', callback);
     addEventListener('offline', callback);

@@ -74,7 +74,7 @@ function push({ data, lastEventId }) {
     }
 }
 
-/** Publish the page's own message, and say so if the server takes none. */
+/** Publish the page's own message; if the server does not take it, say so. */
 async function greet() {
     sent = performance.now();
     const answer = await fetch(pushed.dataset.channel, {
@@ -95,7 +95,7 @@ function listen() {
     source.addEventListener('open', greet, { once: true });
 }
 
-// A browser may keep a page that is left, and show it again later.
+// A browser may keep a page that the user leaves, and show it again later.
 addEventListener('pagehide', () => source.close());
 addEventListener('pageshow', (event) => event.persisted && listen());
 listen();

@@ -14,22 +14,23 @@ const earlier = $('#earlier');
 const choice = $('#transport');
 
 const ROWS_KEPT = 1000;
-const PAGE = 50;                // rows that "earlier" adds
+const PAGE = 50;                // rows that "Earlier messages" adds
 const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe',
                 websocket: 'WebSocket' };
 const shown = new Map();    // timestamp -> row: every stored message, once
-const unsettled = new Set();    // one's own rows, not yet known to be stored
+const unsettled = new Set();    // own rows that are not known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
-const drafts = new WeakMap();   // one's own row -> {text, key}, as sent
+const drafts = new WeakMap();   // own row -> {text, key}, as sent
 const edits = new Map();        // timestamp of a message -> its newest edit
 const gone = new Set();         // timestamps of deleted messages
 const typists = new Map();      // name -> the timer that ends their typing
 const title = document.title;
 let markable;                   // whether the server keeps a read mark of this user
-let marked = 0;                 // up to where the server knows the user has read
+let marked = 0;                 // how far the user has read, as the server
+                                // knows it
 let marking;                    // the timer of the next mark
 let oldest = Infinity;          // the oldest message known here, of any type
-let user;                       // as the server calls this user, once it has
+let user;                       // the user's name, once the server has told it
 let comet;
 let presence;
 let isEarlier;                  // whether there is more before the oldest row
@@ -43,7 +44,7 @@ function makeRow(text) {
     return row;
 }
 
-/** Puts a row where its timestamp belongs; without one, at the end. */
+/** Puts a row where its timestamp belongs; at the end if it has none. */
 function place(row, timestamp = Infinity) {
     const order = (other) => Number(other.dataset.timestamp ?? Infinity);
     let before = list.lastElementChild;
@@ -85,14 +86,15 @@ function settle(row, { timestamp, author, type = 'message', body }) {
     place(row, timestamp);
 }
 
-/** Marks a row whose author is this user, who may have written it elsewhere. */
+/** Marks a row whose author is this user, perhaps writing on another page. */
 function claim(row) {
     if (user && row.dataset.author === user) {
         row.classList.add('mine', 'editable');
     }
 }
 
-/** Shows the newest text, if the message's own author has written it. */
+/** Shows the newest edit of a message, if the message's author has written
+ * it. */
 function showEdit(row) {
     const edit = edits.get(Number(row.dataset.timestamp));
     if (edit?.author && edit.author === row.dataset.author) {
@@ -104,7 +106,7 @@ function showEdit(row) {
 
 function takeEdit(edit) {
     const { timestamp, message } = edit;
-    // A page of the history may bring an older edit later: keep the newest.
+    // A page of the history may bring an older edit later, so keep the newest.
     if (!(edits.get(timestamp)?.message.timestamp > message.timestamp)) {
         edits.set(timestamp, edit);
     }
@@ -113,7 +115,7 @@ function takeEdit(edit) {
     }
 }
 
-/** A moderator has deleted a message. */
+/** Called when a moderator has deleted a message. */
 function takeDeletion(timestamp) {
     const row = shown.get(timestamp);
     gone.add(timestamp);
@@ -124,7 +126,7 @@ function takeDeletion(timestamp) {
     }
 }
 
-/** A line across the log, after the message of this timestamp. */
+/** Puts a line across the log, after the message with this timestamp. */
 function divide(text, timestamp) {
     const line = $('#divider').content.firstElementChild.cloneNode(true);
     line.textContent = text;
@@ -134,13 +136,13 @@ function divide(text, timestamp) {
 
 /* ---- reading ------------------------------------------------------------- */
 
-/** The user's own row that this message seems to be, before its POST ends. */
+/** The own row that this message seems to be, if its POST has not ended yet. */
 function ownRow({ body, type }) {
     return [...unsettled].find((row) => type === 'message'
         && !row.classList.contains('refused') && drafts.get(row).text === body);
 }
 
-let batch;      // what arrives together: {stick, fresh}
+let batch;      // the messages that arrive together: {stick, fresh}
 
 function receive(message) {
     if (!batch) {
@@ -199,19 +201,19 @@ function missed({ reset }) {
 
 const beforeOldest = (limit) => comet.history({ before: oldest, limit });
 
-/** Is there anything before the oldest row? */
+/** Looks whether there is anything before the oldest row. */
 async function lookEarlier() {
     isEarlier ??= false;
     try {
         isEarlier = (await beforeOldest(1)).messages.length > 0;
     }
     catch {
-        isEarlier = undefined;      // the next message asks anew
+        isEarlier = undefined;      // so that the next message looks again
     }
     showWhole();
 }
 
-/** A message of the history, which may be about another one. */
+/** Takes a message of the history, which may be about another message. */
 function takeStored(message) {
     const [type, fields] = eventOf(message);
     oldest = Math.min(oldest, message.timestamp);
@@ -226,7 +228,7 @@ function takeStored(message) {
     }
 }
 
-/** The messages before the oldest row, one page at a time. */
+/** Shows the messages before the oldest row, one page at a time. */
 async function showEarlier() {
     const fromEnd = log.scrollHeight - log.scrollTop;
     earlier.disabled = true;
@@ -272,13 +274,13 @@ function connect(transport) {
     on('gap', missed);
     presence = comet.presence();
     presence.addEventListener('change', showHere);
-    // Where the server keeps no presence, the page shows no list.
+    // If the server keeps no presence, the page shows no list.
     presence.addEventListener('close', showHere);
 }
 
 /* ---- who is here, and who is typing --------------------------------------- */
 
-const HERE_NAMED = 12;      // more than these are only counted
+const HERE_NAMED = 12;      // if there are more, they are only counted
 
 function showHere() {
     const names = [...presence.members.keys()].sort();
@@ -299,7 +301,7 @@ function showHere() {
     }
     $('#here ul').replaceChildren(...list);
     $('#here').hidden = list.length === 0;
-    // If other users have names, this one has a name and a read mark, too.
+    // If other users have names, this user has a name and a read mark, too.
     if (names.length && markable === undefined) {
         markable = false;
         lookUnread();
@@ -341,8 +343,8 @@ async function post(row) {
         const { timestamp } = await comet.publish(text, { idempotencyKey: key });
         mine.add(timestamp);
         sessionStorage.setItem('mine', JSON.stringify([...mine].slice(-200)));
-        // The channel may already have brought the message, in this row or, if
-        // somebody wrote the same text, in another one.
+        // The channel may have brought the message before this answer, in this
+        // row or, if somebody wrote the same text, in another one.
         const told = shown.get(timestamp);
         told?.classList.add('mine');
         if (unsettled.has(row) && !told) {
@@ -357,7 +359,7 @@ async function post(row) {
     }
     catch (error) {
         if (!unsettled.has(row)) {
-            return;     // the answer was lost, the message was not
+            return;     // only the answer was lost, not the message
         }
         row.classList.remove('sending');
         row.classList.add('failed');
@@ -367,7 +369,8 @@ async function post(row) {
     }
 }
 
-/** What could not be sent is sent again; its key stores it once. */
+/** Sends again what could not be sent. Its key makes sure that it is stored
+ * once. */
 function resend() {
     for (const row of unsettled) {
         if (row.matches('.failed:not(.refused)')) {
@@ -376,7 +379,7 @@ function resend() {
     }
 }
 
-let editing;        // the stored row whose text the composer has
+let editing;        // the stored row whose text is in the composer
 
 function beginEdit(row) {
     editing = row;
@@ -490,7 +493,7 @@ function seen() {
     markRead();
 }
 
-/** Tells the server, not too often, up to where the user has read. */
+/** Tells the server, not too often, how far the user has read. */
 function markRead() {
     if (markable && comet.cursor > marked) {
         marking ??= setTimeout(() => {
@@ -501,7 +504,7 @@ function markRead() {
     }
 }
 
-/** A line above what the user has not read, when the page is opened. */
+/** When the page is opened, puts a line above what the user has not read. */
 async function lookUnread() {
     try {
         const { unread, read } = await comet.unread();
@@ -532,7 +535,8 @@ news.addEventListener('click', () => {
     input.focus();
 });
 
-/* ---- go ------------------------------------------------------------------ */
+/* ---- start
+ * ----------------------------------------------------------------- */
 
 document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = endpoint;

@@ -7,17 +7,18 @@ import { backoff, lostState, onChange, say, showState }
 
 const $ = (selector) => document.querySelector(selector);
 const stream = $('main').dataset.stream;
-const SILENCE_MS = 3500;    // longer without a tick: the stream is lost
+const SILENCE_MS = 3500;    // without a tick for longer, the stream is lost
 const BARS = 60;
 
-let frame;              // the iframe, undefined between two attempts
+let frame;              // the iframe; undefined between two attempts
 let retryTimer;
-let failures = 0;       // in a row
-let lastTickAt;         // performance.now()
-let ticks = 0;          // of this page
+let failures = 0;       // failures in a row
+let lastTickAt;         // as a performance.now()
+let ticks = 0;          // received by this page
 let ticksOfStream = 0;
-let lateness = [];      // ms of our clock past the server's second, per tick
-let roundTrips = [];    // ms, the latest few
+let lateness = [];      // for each tick, how many ms our clock was past its
+                        // second
+let roundTrips = [];    // the latest few, in ms
 
 /* ---- the stream ---------------------------------------------------------- */
 
@@ -32,7 +33,8 @@ function connect() {
     frame.hidden = true;
     frame.title = 'Stream of the server’s time';
     frame.src = stream;
-    // The document never ends; when it has loaded, the stream is over.
+    // The document does not end by itself. Once it has loaded, the stream is
+    // over.
     frame.addEventListener('load', () => lost('The stream has ended.'));
     lastTickAt = performance.now();
     ticksOfStream = 0;
@@ -84,7 +86,7 @@ function printServerTime(seconds) {
     $('#utc').textContent = date.toISOString().slice(11, 19);
     $('#ticks').textContent = ticks.toLocaleString();
 
-    // The first tick of a stream comes at once, the others on the full second.
+    // The first tick of a stream comes at once, the others on full seconds.
     if (ticksOfStream > 1) {
         lateness = [...lateness, now - seconds * 1000].slice(-BARS);
         drawBars();
@@ -97,7 +99,7 @@ function printServerTime(seconds) {
 
 /* ---- comparing the clocks ------------------------------------------------ */
 
-/** The round trip to the server: the shortest of a few requests. */
+/** Measures the round trip to the server: the shortest of a few requests. */
 async function measureRoundTrip() {
     for (let i = 0; i < 3; i++) {
         const begun = performance.now();
@@ -129,7 +131,8 @@ function showDifference() {
     }
 }
 
-/** One bar for each tick: how much later it arrived than the quickest one. */
+/** Draws one bar for each tick: how much later it came than the quickest
+ * one. */
 function drawBars() {
     const least = Math.min(...lateness);
     const late = lateness.map((ms) => ms - least);
@@ -151,7 +154,8 @@ function drawBars() {
     $('#spread').textContent = amount(most);
 }
 
-/* ---- go ------------------------------------------------------------------ */
+/* ---- start
+ * ----------------------------------------------------------------- */
 
 // Start only once the page itself has loaded: a page with an iframe that never
 // ends would never finish loading.

@@ -5,14 +5,14 @@
 export interface CometMessage {
     /** Microseconds since the epoch; the message's identity, and a cursor. */
     timestamp: number;
-    /** As named below the endpoint. */
+    /** The channel's path below the endpoint. */
     channel: string;
-    /** `message` unless its publisher chose another. */
+    /** `message`, unless the publisher chose another type. */
     type: string;
     /** The user the server has authenticated, if any. */
     author: string | null;
     body: string;
-    /** Only if it passes: for how many seconds it is kept. */
+    /** Only in a passing message: for how many seconds it is kept. */
     keep?: number;
 }
 
@@ -23,31 +23,31 @@ export type CometState = 'connecting' | 'open' | 'reconnecting' | 'closed';
 
 export interface CometOptions {
     /**
-     * The channels to follow, `room/*` for all below `room/`; `url` is the
-     * endpoint then. Without it `url` is that of one channel.
+     * The channels to follow, `room/*` for all below `room/`. The object's
+     * `url` is then that of the endpoint; otherwise it is that of one channel.
      */
     channels?: string[];
     /**
-     * The cursor to go on from; 0: from the oldest message that is kept.
-     * Without it the server chooses how far back (CometReplay).
+     * The cursor to start after; 0: start with the oldest message that is
+     * kept. Without it the server chooses how far back (CometReplay).
      */
     since?: number;
     /**
-     * `auto` (the default): an event stream, or long polls where something in
-     * between keeps streams back. `websocket` also publishes on its connection;
-     * where it is refused, the object does as with `auto`.
+     * `auto` (the default): an event stream, or long polls if something in
+     * between holds streams back. `websocket` also publishes on its connection;
+     * if it is refused, the object goes on as with `auto`.
      */
     transport?: 'auto' | CometTransport;
     /**
      * true (the default): one connection for all tabs of the site that follow
-     * the same. A text: only for those that give the same, the user's name for
-     * example. false: none but this object's own.
+     * the same channels. A text: only for those that give the same text, for
+     * example the user's name. false: a connection of this object's own.
      */
     share?: boolean | string;
     /**
      * What every request has (`headers`, `credentials` …), or a function that
-     * is asked each time. Who has headers of his own, or a function, shares
-     * only if `share` is a text.
+     * returns it each time. An object with such headers, or with a function,
+     * shares only if `share` is a text.
      */
     fetchOptions?: RequestInit
         | (() => RequestInit | Promise<RequestInit>);
@@ -64,7 +64,7 @@ export interface CometOptions {
     callback?: string;
     /** Seconds after which a stream without a first byte counts as held back. */
     patience?: number;
-    /** Seconds a stream may be silent: more than the server's CometHeartbeat. */
+    /** Seconds that a stream may be silent; more than CometHeartbeat. */
     silence?: number;
 }
 
@@ -74,60 +74,60 @@ export class CometError extends Error {
         why?: string; said?: string; retryAfter?: number; blocked?: boolean;
         foreign?: boolean; cause?: unknown;
     });
-    /** HTTP's, or 0 when there was no whole answer. */
+    /** The HTTP status; 0 if there was no complete answer. */
     readonly status: number;
-    /** What the server gave as the reason; may be empty. */
+    /** The reason that the server gave; may be empty. */
     readonly said: string;
-    /** Seconds the server asked to wait. */
+    /** How many seconds the server asks to wait. */
     readonly retryAfter: number;
-    /** True if streams seem to be held back by something on the way. */
+    /** True if something in between seems to hold streams back. */
     readonly blocked: boolean;
-    /** True if something else than the module seems to have refused this. */
+    /** True if something other than the module seems to have refused this. */
     readonly foreign: boolean;
     /** True if asking again may help. */
     readonly temporary: boolean;
     /** True if asking again may help a client that was let in before. */
     readonly passing: boolean;
-    /** True if the server may have done what it was asked all the same. */
+    /** True if the server may have done what was asked, although this failed. */
     readonly unsure: boolean;
 }
 
-/** A message, each once, in the order of their timestamps. */
+/** A message. Each comes once, in the order of timestamps. */
 export interface CometMessageEvent extends Event {
     readonly type: 'message';
     readonly message: CometMessage;
     /** The message's body. */
     readonly data: string;
-    /** The message's timestamp, as EventSource has it. */
+    /** The message's timestamp as a text, as in EventSource. */
     readonly lastEventId: string;
 }
 
-/** Messages after the cursor are not to be had any more. */
+/** Messages after the cursor are no longer kept. */
 export interface CometGapEvent extends Event {
     readonly type: 'gap';
-    /** The cursor there was. */
+    /** The cursor before the gap. */
     readonly since: number | undefined;
-    /** Nothing before this is sure to be kept, where that is known. */
+    /** Messages before this may be missing; undefined if that is not known. */
     readonly floor: number | undefined;
-    /** True if the server has another store now; its messages start again. */
+    /** True if the server has another store now, whose messages start again. */
     readonly reset: boolean;
 }
 
-/** Messages arrive, for the first time, again, or in another way. */
+/** The connection works: for the first time, again, or by another transport. */
 export interface CometOpenEvent extends Event {
     readonly type: 'open';
     readonly transport: CometTransport;
 }
 
-/** The connection is lost or was not to be had; it is tried again. */
+/** The connection was lost or could not be made; it is tried again. */
 export interface CometErrorEvent extends Event {
     readonly type: 'error';
     readonly error: CometError;
-    /** Milliseconds until then. */
+    /** The next attempt is in so many milliseconds. */
     readonly retryIn: number;
 }
 
-/** It is over: by close(), or because the server refused for good. */
+/** The object has ended, by close() or because the server refused for good. */
 export interface CometCloseEvent extends Event {
     readonly type: 'close';
     readonly error: CometError | undefined;
@@ -136,17 +136,17 @@ export interface CometCloseEvent extends Event {
 /** A message was deleted (the server's CometDeletions). */
 export interface CometDeleteEvent extends Event {
     readonly type: 'delete';
-    /** The deleted message's. */
+    /** That of the deleted message. */
     readonly timestamp: number;
     readonly channel: string;
     /** The notice itself. */
     readonly message: CometMessage;
 }
 
-/** A message has a new text. Show it if the author is the message's own. */
+/** A message has a new text. Show it if the author is that of the message. */
 export interface CometEditEvent extends Event {
     readonly type: 'edit';
-    /** The edited message's. */
+    /** That of the edited message. */
     readonly timestamp: number;
     readonly channel: string;
     readonly author: string | null;
@@ -161,7 +161,7 @@ export interface CometTypingEvent extends Event {
     readonly type: 'typing';
     readonly channel: string;
     readonly author: string | null;
-    /** For how many seconds, unless it comes again. */
+    /** For how many seconds, unless the event comes again. */
     readonly keep: number;
     readonly message: CometMessage;
 }
@@ -181,21 +181,21 @@ export interface CometPublishOptions {
     /** The event's name: `message` if not given. */
     type?: string;
     /**
-     * For a message that passes ("Ann is typing"): how long it is kept, in
-     * seconds or as a text such as `5s` or `10min`.
+     * For a passing message ("Ann is typing"): how long it is kept, in seconds
+     * or as a text such as `5s` or `10min`.
      */
     keep?: number | string;
-    /** Needed where the object has several channels. */
+    /** Needed if the object has several channels; otherwise not allowed. */
     channel?: string;
-    /** Made up if not given. The same key and body are stored once only. */
+    /** Made up if not given. The same key and body are stored only once. */
     idempotencyKey?: string;
     signal?: AbortSignal;
 }
 
 export interface CometHistoryOptions {
-    /** The newest `limit` messages before this timestamp … */
+    /** Read the newest `limit` messages before this timestamp, */
     before?: number;
-    /** … or those after this one. */
+    /** or those after this one. */
     since?: number;
     /** 1 to 1000; 100 if not given. */
     limit?: number;
@@ -205,14 +205,14 @@ export interface CometHistoryOptions {
 }
 
 export interface CometHistory {
-    /** Oldest first. An answer may hold fewer than there are. */
+    /** Oldest first. An answer may have fewer messages than there are. */
     messages: CometMessage[];
-    /** The last one's, or where the question stood. */
+    /** The last message's timestamp, or the cursor that was asked for. */
     timestamp: number;
     gap: boolean;
     /**
-     * Only when a search (`q`) was cut short: nothing before this timestamp
-     * was looked at yet. Ask again with it as `before`.
+     * Only if a search (`q`) was cut short: messages before this timestamp
+     * were not searched yet. Ask again with it as `before`.
      */
     before?: number;
 }
@@ -222,14 +222,14 @@ export class Comet extends EventTarget {
 
     readonly url: string;
     readonly state: CometState;
-    /** The timestamp this object has got to; undefined until it is known. */
+    /** The timestamp that this object has reached; undefined if not known. */
     readonly cursor: number | undefined;
-    /** What messages come by, this tab's or another's. */
+    /** The transport in use, by this tab or by the leading one. */
     readonly transport: CometTransport | undefined;
-    /** True while the connection is another tab's. */
+    /** True while the connection belongs to another tab. */
     readonly shared: boolean;
 
-    /** Stores a message; those of one object in the order of the calls. */
+    /** Stores a message; one object's messages in the order of the calls. */
     publish(body: string, options?: CometPublishOptions):
         Promise<{ timestamp: number; channel: string }>;
     /** Replaces the text of a message of the same user on all pages. */
@@ -243,7 +243,7 @@ export class Comet extends EventTarget {
     /** Throws a member out of a channel, for a moderator. */
     remove(member: string, options?: { channel?: string;
                                        signal?: AbortSignal }): Promise<void>;
-    /** Messages that there are, without waiting for any. */
+    /** Reads existing messages; does not wait for new ones. */
     history(options?: CometHistoryOptions): Promise<CometHistory>;
     /**
      * Notes on the server that the user has read a channel up to a timestamp;
@@ -251,12 +251,12 @@ export class Comet extends EventTarget {
      */
     read(timestamp?: number, options?: { channel?: string;
                                          signal?: AbortSignal }): Promise<void>;
-    /** How many messages the user has not read, up to 100, and their mark. */
+    /** How many messages the user has not read, up to 100, and the read mark. */
     unread(options?: { channel?: string; signal?: AbortSignal }):
         Promise<{ unread: number; read: number; timestamp: number }>;
     /** Follows who is in a channel (the server's CometPresence). */
     presence(channel?: string): Presence;
-    /** Ends it; requests under way go on. */
+    /** Ends the object. Requests that have begun continue. */
     close(): void;
 
     addEventListener<K extends keyof CometEventMap>(
@@ -277,21 +277,21 @@ export class Comet extends EventTarget {
 
 export interface CometMember {
     member: string;
-    /** When it came, in microseconds since 1970. */
+    /** When the member came, in microseconds since 1970. */
     since: number;
-    /** What the site's application says about it, as JSON. */
+    /** What the site's application says about the member, as JSON. */
     info?: string;
 }
 
 /**
- * Who is in a channel. Dispatches `change` whenever that has changed, and
+ * Who is in a channel. Dispatches `change` whenever this has changed, and
  * `close` with an `error` if the server refuses for good.
  */
 export class Presence extends EventTarget {
     private constructor();
     /** By name. */
     readonly members: Map<string, CometMember>;
-    /** How many members there are, also where not all are listed. */
+    /** How many members there are, even if not all are listed. */
     readonly count: number;
     /** How many clients without a user there are. */
     readonly anonymous: number;
@@ -301,16 +301,16 @@ export class Presence extends EventTarget {
 }
 
 /**
- * What a message means, one of the history for example: the type and the fields
- * of the event `message`, `edit`, `delete` or `typing`.
+ * What event a message is, for example one of the history: the type and the
+ * fields of the event `message`, `edit`, `delete` or `typing`.
  */
 export function eventOf(message: CometMessage):
     ['message' | 'edit' | 'delete' | 'typing', Record<string, unknown>];
 
-/** A name for one message, for `idempotencyKey`. */
+/** A key for one message, for `idempotencyKey`. */
 export function newKey(): string;
 
-/** One block of an event stream, with the fields it has. */
+/** One block of an event stream, with those fields that it has. */
 export interface EventStreamBlock {
     id?: string;
     event?: string;

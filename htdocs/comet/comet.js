@@ -12,18 +12,18 @@
 // repeated, no matter how often news arrive and which tab sends them.
 
 const PATIENCE = 4;             // seconds a stream may take for its first byte
-const SILENCE = 60;             // seconds it may be silent: two CometHeartbeats
+const SILENCE = 60;             // seconds it may be silent: over two heartbeats
 const WAIT = 25;                // seconds a poll asks the server to wait
-const GRACE = 10;               // seconds it may take beyond that
+const GRACE = 10;               // seconds its answer may take beyond that
 const BLOCKED = 600;            // seconds until a blocked stream is tried again
 const GLANCE = 10;              // seconds between polls of a hidden tab
 const BEAT = 5;                 // seconds between checks of the connection
-const LOST_LEADER = 30;         // seconds without a word of the leading tab
+const LOST_LEADER = 30;         // seconds without news of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
 const MOST_HELD = 1000;         // news put aside while catching up
 const TRIES = 5;                // attempts at one publish
 const TYPING = 6;               // seconds for which a user is typing
-const EARLY = 10;               // seconds before its end a token is renewed
+const EARLY = 10;               // seconds before it ends a token is renewed
 const LONGEST_TIMER = 2 ** 31 - 1;      // ms
 
 const AGAIN = Symbol('again');  // the attempt ended: start another at once
@@ -43,7 +43,7 @@ const CAUSES = {
     507: 'The server has no room left to store messages.',
 };
 
-/** A request that failed; its status is 0 when there was no (whole) answer. */
+/** A request that failed. Its status is 0 if there was no (complete) answer. */
 export class CometError extends Error {
     constructor(status, { said = '', retryAfter = 0, cause,
                           why = CAUSES[status], blocked = false,
@@ -55,8 +55,8 @@ export class CometError extends Error {
         this.status = status;
         this.said = said;
         this.retryAfter = retryAfter;   // seconds
-        this.blocked = blocked;         // by a proxy on the way, it seems
-        this.foreign = foreign;         // not the server's own decision
+        this.blocked = blocked;         // by a proxy, it seems
+        this.foreign = foreign;         // not decided by the module, it seems
     }
 
     /** True if asking again may help. */
@@ -65,16 +65,17 @@ export class CometError extends Error {
             || [408, 425, 429].includes(this.status);
     }
 
-    /** True if the server may have done what it was asked in spite of this. */
+    /** True if the server may have done what was asked, although this
+     * failed. */
     get unsure() {
         return this.status === 0 || this.status >= 500;
     }
 
     /**
-     * True if a client that was let in before should ask again: a filter
-     * against floods (mod_evasive), a firewall, or the web server while the
-     * module is being replaced has refused it.  The module gives its reason in
-     * JSON; these do not.  A 401 has no such reason either, but asks the user
+     * True if a client that was let in before should ask again. It was refused
+     * by a filter against floods (mod_evasive), by a firewall, or by the web
+     * server while the module is being replaced: the module itself gives its
+     * reason in JSON; these do not. A 401 without such a reason asks the user
      * to sign in.
      */
     get passing() {
@@ -91,13 +92,13 @@ class CometEvent extends Event {
 }
 
 /**
- * text/event-stream, as the HTML standard parses it: push() takes the next
- * piece of decoded text and returns the blocks that it completes, each
- * {id, event, data, retry}, undefined where a block has no such field.
+ * Parses text/event-stream as the HTML standard says. push() takes the next
+ * piece of decoded text, and returns the blocks that it completes. A block is
+ * {id, event, data, retry}; fields that it lacks are undefined.
  */
 export class EventStreamParser {
     #line = '';         // the unfinished line
-    #return = false;    // the last piece ended in CR: an LF belongs to it
+    #return = false;    // the last piece ended in CR: ignore an LF
     #block = {};
 
     push(text) {
@@ -140,7 +141,7 @@ export class EventStreamParser {
 
 /* ---- requests ------------------------------------------------------------ */
 
-/** An attempt that can be aborted, and is aborted when it takes too long. */
+/** An attempt that can be aborted, and aborts itself if it takes too long. */
 class Attempt {
     #control = new AbortController();
     #timer;
@@ -157,7 +158,7 @@ class Attempt {
         return this.#control.signal;
     }
 
-    /** Aborts in so many seconds, unless it is called again before that. */
+    /** Aborts after so many seconds, unless this is called again before. */
     expect(seconds, reason = new CometError(0)) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.end(reason), seconds * 1000);
@@ -169,12 +170,12 @@ class Attempt {
         this.#control.abort(reason);
     }
 
-    /** Stops the timer: nothing is expected for the moment. */
+    /** Stops the timer, since nothing is expected for the moment. */
     relax() {
         clearTimeout(this.#timer);
     }
 
-    /** Waits for a promise, but not beyond the end of this attempt. */
+    /** Waits for a promise, until this attempt ends. */
     wait(promise) {
         return new Promise((done, fail) => {
             const end = () => fail(this.reason);
@@ -186,14 +187,15 @@ class Attempt {
         });
     }
 
-    /** Why this failed: the reason for the abort, or the error. */
+    /** Why the attempt failed: the reason for its abort, or the error. */
     cause(error) {
         return this.reason ?? (error instanceof CometError
             ? error : new CometError(0, { cause: error }));
     }
 }
 
-/** fetch() whose every failure is a CometError (or the attempt's reason). */
+/** Does what fetch() does, but every failure is a CometError, or the reason for
+ * the attempt's abort. */
 async function request(url, init, attempt) {
     let answer;
     try {
@@ -213,11 +215,11 @@ async function request(url, init, attempt) {
     });
 }
 
-/** The JSON of an answer that must be complete. */
+/** The JSON of an answer, which must be complete. */
 async function jsonOf(answer, attempt) {
     const type = answer.headers.get('Content-Type') ?? '';
     if (!type.startsWith('application/json')) {
-        // Perhaps the answer redirected to a login page.
+        // The request may have been redirected to a login page.
         throw new CometError(answer.redirected ? 401 : 0, {
             why: answer.redirected ? undefined : 'Something else answers here.',
         });
@@ -232,7 +234,7 @@ async function jsonOf(answer, attempt) {
 
 /* ---- tokens -------------------------------------------------------------- */
 
-/** The claims of a token; nothing where it has none.  The server verifies it. */
+/** The claims of a token; {} if it has none. The server verifies the token. */
 function claimsOf(token) {
     try {
         const text = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
@@ -243,19 +245,20 @@ function claimsOf(token) {
     }
 }
 
-/** The token of an application: a text, or a function that gets one. */
+/** An application's token: a text, or a function that gets one. */
 class Token {
     #source;
     #text;
-    #until = Infinity;  // Date.now() when it is renewed
-    #pending;           // the promise of the next one
+    #until = Infinity;  // when to renew it, as a Date.now()
+    #pending;           // a promise of the next one
 
     constructor(source) {
         this.#source = source;
         this.#text = typeof source === 'function' ? undefined : source;
     }
 
-    /** The token; a new one where there is none, or it soon ends. */
+    /** Returns the token; gets a new one if there is none, or if it soon
+     * ends. */
     async get() {
         if (this.#text !== undefined && Date.now() < this.#until) {
             return this.#text;
@@ -280,9 +283,9 @@ class Token {
         if (typeof text !== 'string' || !text) {
             throw new CometError(401);
         }
-        // Only the life of a new token is counted from now. If a token seems to
-        // have ended already, the clocks differ: then it is renewed when the
-        // server refuses it.
+        // Only the life of a new token is counted from now. A token that seems
+        // to have ended already means that the clocks differ; it is renewed
+        // when the server refuses it.
         const { exp, iat = begun / 1000 } = claimsOf(text);
         const life = text === this.#text ? NaN : (exp - iat) * 1000;
         this.#until = life > 0
@@ -291,7 +294,8 @@ class Token {
         return text;
     }
 
-    /** Notes that a token was refused; true if there may be another. */
+    /** Notes that a token was refused. Returns true if there may be another
+     * one. */
     refuse(text) {
         if (typeof this.#source !== 'function') {
             return false;
@@ -302,15 +306,15 @@ class Token {
         return true;
     }
 
-    /** In how many milliseconds to renew the token, if that is known. */
+    /** In how many milliseconds the token must be renewed, if that is known. */
     get left() {
         const left = this.#until - Date.now();
         return left > 0 && left <= LONGEST_TIMER ? left : undefined;
     }
 }
 
-/** The event of a message, of the history for example: its type and its
- *  fields. */
+/** What event a message is, for example one of the history: its type and
+ * fields. */
 export function eventOf(message) {
     const { type, timestamp, channel, author, body, keep } = message;
     if (type === '@deleted') {
@@ -328,14 +332,14 @@ export function eventOf(message) {
             }
         }
         catch {
-            // This text does not follow the convention: it is a plain message.
+            // A text that does not follow the convention is a plain message.
         }
     }
     return ['message', { message, data: body,
                          lastEventId: String(timestamp) }];
 }
 
-/** Full jitter: anything up to a limit that doubles with each failure. */
+/** Full jitter: a random pause up to a limit that doubles with each failure. */
 function backoff(failures, first = 1000) {
     return Math.random() * Math.min(MOST_PAUSE * 1000, first * 2 ** failures);
 }
@@ -361,9 +365,9 @@ class Pause {
 
 /* ---- transports ---------------------------------------------------------- */
 
-// Each transport gets a line (made by class Link) and reports to it what arrives.
-// When the server has ended the connection properly, it returns how many ms to
-// pause before the next one.
+// Each transport gets a line (made by class Link) and reports to it what
+// arrives. If the server ends the connection properly, it returns how many
+// milliseconds to pause before the next one.
 
 async function events(line) {
     const blocked = new CometError(0, {
@@ -389,14 +393,15 @@ async function events(line) {
         const text = decoder.decode(value, { stream: true });
         farewell = takeBlocks(line, parser.push(text)) ?? farewell;
     }
-    if (!line.isOpen) {     // it says at once when to come back, or nothing
+    if (!line.isOpen) {     // the server only said when to come back, or
+                            // nothing
         throw farewell === undefined
             ? blocked : new CometError(503, { retryAfter: farewell / 1000 });
     }
     return farewell;
 }
 
-/** Reports these blocks to a line; returns the pause they ask for. */
+/** Reports these blocks to a line; returns the pause that they ask for. */
 function takeBlocks(line, blocks) {
     let farewell;
     let messages = [];
@@ -434,7 +439,7 @@ function takeBlocks(line, blocks) {
 }
 
 async function poll(line) {
-    let hasty = 0;      // empty answers in a row that came without a wait
+    let hasty = 0;      // empty answers in a row that came without waiting
     for (;;) {
         const glance = !line.isOpen || line.isAside();
         const wait = glance ? 0 : WAIT;
@@ -470,13 +475,15 @@ function newsOf(since, { messages, timestamp, gap }) {
 }
 
 /**
- * The forever-iframe.  Its document calls a function of its parent window by a
- * name that the server chooses.  That parent is another frame in between, so
- * the page needs no global function and each Comet has one of its own.
+ * The forever-iframe. Its document calls a function of its parent window by a
+ * name that the server chooses. Here this parent is another frame in between.
+ * So the page needs no global function, and each Comet has a function of its
+ * own.
  */
 async function iframe(line) {
-    // The document does not say at which cursor it begins.  A poll tells that,
-    // and the messages missed before.  Without polls the first message tells it.
+    // The document does not say at which cursor it begins. A poll says this,
+    // and has the messages that were missed. Without polls the first message
+    // says it.
     try {
         line.news(newsOf(line.since, await line.poll(0)));
     }
@@ -487,7 +494,8 @@ async function iframe(line) {
         line.isBlind = true;
     }
     if (document.readyState !== 'complete') {
-        // A document that never ends would keep the page from being loaded.
+        // An endless document in the page would keep the page from finishing to
+        // load.
         line.attempt.relax();
         await new Promise((done) => {
             addEventListener('load', done, { once: true });
@@ -551,7 +559,7 @@ function watchFrame(inner, line) {
     const page = inner.contentDocument;
     const act = page && inner.contentWindow.comet;
     if (typeof act !== 'function') {
-        return;     // not yet, or the answer is not mod_comet's
+        return;     // not open yet, or the answer is not mod_comet's
     }
     if (!String(act).includes(`"${line.callback}"`)) {
         line.attempt.end(new CometError(406, {
@@ -567,7 +575,7 @@ function watchFrame(inner, line) {
     }
 }
 
-/** Why a frame has loaded another document. */
+/** Why a frame has another document than the server's. */
 function frameError(inner) {
     let status = 0;
     let said = '';
@@ -578,14 +586,14 @@ function frameError(inner) {
         said = JSON.parse(inner.contentDocument.body.textContent).error;
     }
     catch {
-        // A page of the browser itself, or of a proxy on the way.
+        // A page of the browser itself, or of a proxy in between.
     }
     return new CometError(status < 400 ? 0 : status, { said, foreign: !said });
 }
 
 /**
- * A WebSocket.  Browsers do not tell why one was refused, so the link takes an
- * event stream instead of one that does not open.
+ * A WebSocket. Browsers do not say why one was refused. So if a WebSocket does
+ * not open, the link uses an event stream instead.
  */
 async function websocket(line) {
     const url = line.url({ transport: 'websocket', live: 0 });
@@ -600,7 +608,8 @@ async function websocket(line) {
                 clearTimeout(probe);
                 probe = setTimeout(() => {
                     line.expect(GRACE, AGAIN);
-                    socket.send('{}');  // it is answered, if only by an error
+                    socket.send('{}');  // the server answers, if only by an
+                                        // error
                 }, line.silence * 1000);
             };
             line.signal.addEventListener('abort', () => fail(line.attempt.reason));
@@ -632,7 +641,7 @@ async function websocket(line) {
     }
 }
 
-/** Reports what a server's frame says. */
+/** Reports what a frame of the server says. */
 function takeFrame(line, frame) {
     if (frame.open !== undefined) {
         line.opened(frame.open);
@@ -651,8 +660,8 @@ function takeFrame(line, frame) {
 
 /** Publishes on a WebSocket. */
 class Speaker {
-    #waiting = new Map();   // by ref: what to do with the answer
-    #unnamed = [];          // what waits until a message tells the channel
+    #waiting = new Map();   // by ref: what to do with its answer
+    #unnamed = [];          // stored, but the channel's name is not known yet
     #next = 0;
     #channel;               // of the last message
 
@@ -661,8 +670,9 @@ class Speaker {
     }
 
     /**
-     * Stores a message; its answer is awaited as long as the attempt lasts.  The
-     * URL's own channel is not named; messages tell what it is.
+     * Stores a message, and waits for the answer until the attempt ends. If the
+     * URL is that of one channel, the channel is not named; arriving messages
+     * tell its name.
      */
     say(publish, attempt) {
         const ref = ++this.#next;
@@ -693,7 +703,8 @@ class Speaker {
         }
     }
 
-    /** The WebSocket has ended: what was not answered may have been stored. */
+    /** Handles the WebSocket's end. A message without an answer may have been
+     * stored. */
     end() {
         const waiting = [...this.#waiting.values(), ...this.#unnamed];
         this.#waiting.clear();
@@ -708,7 +719,7 @@ const TRANSPORTS = { events, poll, iframe, websocket };
 
 /* ---- one connection ------------------------------------------------------ */
 
-/** The link as a transport sees it: one attempt at a connection. */
+/** A link as a transport sees it: one attempt at a connection. */
 class Line {
     isOpen = false;
 
@@ -726,7 +737,7 @@ class Line {
         return this.link.comet.url({ since: this.since, ...query });
     }
 
-    /** Sends a request whose answer must begin in so many seconds. */
+    /** Sends a request. Its answer must begin within so many seconds. */
     async fetch(query, accept, seconds, reason) {
         const { comet } = this.link;
         const answer = await comet.send(
@@ -756,7 +767,8 @@ class Line {
         this.attempt.expect(seconds, reason);
     }
 
-    /** The server has answered, starting at this cursor if it is given. */
+    /** Called when the server has answered; with the cursor at which it begins,
+     * if known. */
     opened(cursor) {
         if (this.isOpen || this.attempt.reason) {
             return;
@@ -770,7 +782,8 @@ class Line {
         }
     }
 
-    /** News have arrived; without `after` they continue the last ones. */
+    /** Called when news have arrived. Without `after` they continue the last
+     * ones. */
     news({ messages = [], cursor, gap, reset, after = this.since }) {
         if (this.attempt.reason) {
             return;
@@ -794,7 +807,7 @@ class Line {
         return this.link.isAside();
     }
 
-    /** Whether this transport would still be chosen. */
+    /** Whether this transport would be chosen again now. */
     stays() {
         return this.link.choose() === this.transport;
     }
@@ -806,12 +819,12 @@ class Line {
 }
 
 /**
- * Keeps a connection: chooses the transport and reconnects when it ends.  Its
- * user `comet` must have cursor(), url(query), send(), tokenLeft(), news(news),
- * status({state, transport, error, retryIn}) and over(error).
+ * Keeps a connection: chooses the transport, and reconnects when it ends. Its
+ * owner `comet` must have cursor(), url(query), send(), tokenLeft(),
+ * news(news), status({state, transport, error, retryIn}) and over(error).
  */
 class Link {
-    retry = 1000;           // ms, as the server last said
+    retry = 1000;           // ms, as the server said last
     pause = new Pause();
     #line;
     #over = false;
@@ -844,7 +857,7 @@ class Link {
         this.pause.cut();
     }
 
-    /** The user looks at the page: a timer may be overdue. */
+    /** Called when the user looks at the page: a timer may be overdue. */
     look() {
         const silent = Date.now() - this.#line.heard;
         if (this.options.polite || silent > this.options.silence * 1000) {
@@ -855,13 +868,14 @@ class Link {
         }
     }
 
-    /** The network has changed: event streams may no longer be blocked. */
+    /** Called when the network has changed: streams may no longer be
+     * blocked. */
     renew() {
         this.#blockedUntil = this.#socketAt = 0;
         this.again();
     }
 
-    /** Whether to leave the connections a browser has to other tabs. */
+    /** Whether to leave the browser's few connections to other tabs. */
     isAside() {
         return this.options.polite && document.hidden;
     }
@@ -886,7 +900,7 @@ class Link {
         }
     }
 
-    /** The connection on which messages can be published; else undefined. */
+    /** The connection on which messages can be published, or undefined. */
     get speaker() {
         return this.#line.isOpen ? this.#line.speaker : undefined;
     }
@@ -920,7 +934,8 @@ class Link {
         this.comet.status({ state: 'open', transport });
     }
 
-    /** The server has ended the connection properly: come back when it says. */
+    /** Handles a proper end of the connection: come back when the server
+     * says. */
     #ended(farewell) {
         const line = this.#line;
         this.retry = line.retry;
@@ -966,7 +981,8 @@ class Link {
         return pause;
     }
 
-    /** Whether event streams are the only choice, though one seemed blocked. */
+    /** Whether event streams are the only choice, although one seemed
+     * blocked. */
     #isNoFallback(line, cause) {
         return this.#isFree && line.transport === 'poll'
             && cause.status === 406 && !this.#isRefused;
@@ -994,8 +1010,8 @@ class Link {
 /* ---- one connection for all tabs ----------------------------------------- */
 
 /**
- * The tabs (and workers) of a site that read the same channels.  The one that
- * holds the lock leads and sends the others all news.  Its owner must have
+ * The tabs (and workers) of a site that read the same channels. The one that
+ * holds the lock leads, and sends all news to the others. Its owner must have
  * lead(), follow() for when another tab leads, alone() for when sharing is not
  * possible, and hear(data).
  */
@@ -1004,10 +1020,10 @@ class Share {
     #name;
     #owner;
     #channel;
-    #turn;              // ends our wait for the lock, or releases it
+    #turn;              // ends the wait for the lock, or releases it
     #timer;
     #heard = Date.now() - (LOST_LEADER - 2 * BEAT) * 1000;
-    #asked = true;      // whether we asked the leader since we last heard it
+    #asked = true;      // whether the leader was asked since it was heard
 
     static isPossible() {
         return typeof BroadcastChannel === 'function'
@@ -1059,10 +1075,11 @@ class Share {
             return;
         }
         if (!this.leading) {
-            this.#owner.alone();    // we are not allowed to use locks
+            this.#owner.alone();    // this page may not use locks
             return;
         }
-        this.leading = false;       // the lock was taken: we did not answer
+        this.leading = false;       // another tab took it: this one did not
+                                    // answer
         this.#owner.follow();
         this.#wait();
     }
@@ -1077,7 +1094,8 @@ class Share {
         }
     }
 
-    /** A leader that does not answer is frozen, or worse: take its place. */
+    /** Takes the leader's place if it does not answer: it is frozen, or
+     * worse. */
     #look() {
         if (this.leading) {
             this.post({});
@@ -1111,12 +1129,13 @@ const DEFAULTS = {
     silence: SILENCE,
 };
 
-/** A key for one message; it stays the same however often it is sent. */
+/** A key for one message. It stays the same however often the message is
+ * sent. */
 export function newKey() {
     return crypto.getRandomValues(new Uint32Array(4)).join('-');
 }
 
-/** The options as given, or a TypeError that says what is wrong. */
+/** Returns the options, or throws a TypeError that says what is wrong. */
 function checked(given) {
     const options = { ...DEFAULTS };
     for (const [name, value] of Object.entries(given)) {
@@ -1153,19 +1172,19 @@ export class Comet extends EventTarget {
     #options;
     #cursor;
     #state = 'connecting';
-    #token;                 // undefined where none is used
+    #token;                 // undefined if none is used
     #transport;
-    #told;                  // what the leading tab last said of its state
+    #told;                  // the state that the leading tab last reported
     #link;                  // set while this object leads, or is alone
     #share;                 // set while objects can share
     #catching;              // the attempt to get missed messages
-    #held = [];             // news put aside until these have come
-    #floor = -1;            // gaps up to here were reported
+    #held = [];             // news put aside until those have come
+    #floor = -1;            // gaps up to this were reported
     #isSure;                // a cursor ahead of the leader's is known to be right
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other
-    #self = newKey();       // by which this object knows its own typing
+    #self = newKey();       // marks this object's own `typing`
     #typed = new Map();     // channel: Date.now() of the last typing()
 
     constructor(url, options = {}) {
@@ -1243,8 +1262,8 @@ export class Comet extends EventTarget {
     }
 
     /**
-     * Sends a request; where the server refuses the token, once more with the
-     * next one.  `begin` starts the timer for the answer.
+     * Sends a request. If the server refuses the token, sends it once more with
+     * the next one. `begin` starts the timer for the answer.
      */
     async #send(url, init, headers, attempt, begin) {
         for (let again = false; ; again = true) {
@@ -1268,7 +1287,7 @@ export class Comet extends EventTarget {
         }
     }
 
-    /** Asks for existing messages, without waiting for new ones. */
+    /** Asks for existing messages; does not wait for new ones. */
     async #ask(query, attempt, cache) {
         try {
             const answer = await this.#send(
@@ -1283,8 +1302,8 @@ export class Comet extends EventTarget {
     }
 
     /**
-     * Messages of the past: {messages, timestamp, gap}, oldest first.  If a
-     * search was cut short, there is also `before`, to continue with.
+     * Reads messages of the past: {messages, timestamp, gap}, oldest first. If
+     * a search was cut short, there is also a `before` with which to continue.
      */
     async history({ before, since, limit, q, signal } = {}) {
         const attempt = new Attempt(signal);
@@ -1310,7 +1329,7 @@ export class Comet extends EventTarget {
             return;
         }
         this.#typed.set(channel, now);
-        // Not in the queue of the messages: it must not be late.
+        // Not in the queue of messages, since it must not be late.
         this.#publish(this.#self, { type: 'typing', keep: TYPING, channel,
                                     tries: 1,
                                     idempotencyKey: null }).catch(() => {});
@@ -1328,7 +1347,7 @@ export class Comet extends EventTarget {
         await this.#post({ remove: member }, url, signal);
     }
 
-    /** Stores a message: {timestamp, channel}. */
+    /** Stores a message; returns {timestamp, channel}. */
     publish(body, options = {}) {
         const done = this.#queue.then(() => this.#publish(body, options));
         this.#queue = done.catch(() => {});
@@ -1376,9 +1395,9 @@ export class Comet extends EventTarget {
     }
 
     /**
-     * Publishes on this object's own WebSocket, to a channel that it was opened
-     * for; undefined where there is none.  A message with `keep` takes a
-     * request.
+     * Publishes on this object's own WebSocket. Returns undefined if there is
+     * none, if it does not follow the channel by name, or if the message has
+     * `keep`: then a request is needed.
      */
     async #say(channel, { keep, ...publish }, attempt) {
         const { channels } = this.#options;
@@ -1396,8 +1415,8 @@ export class Comet extends EventTarget {
         await this.#post({ read: timestamp }, channel, signal);
     }
 
-    /** How many messages the user has not read, and up to where the user has
-     *  read: {unread, read, timestamp}. */
+    /** How many messages the user has not read, and how far the user has read:
+     * {unread, read, timestamp}. */
     async unread({ channel, signal } = {}) {
         return this.#get({ unread: '' }, this.#channelUrl(channel), signal);
     }
@@ -1479,13 +1498,13 @@ export class Comet extends EventTarget {
                 return;
             }
             catch {
-                // A page of an opaque origin, for example, may not use locks.
+                // For example, a page of an opaque origin may not use locks.
             }
         }
         this.#alone(wanted);
     }
 
-    /** What objects must have in common to share a connection. */
+    /** What objects that share a connection must have in common. */
     #name() {
         const { channels, transport, share, callback, fetchOptions }
             = this.#options;
@@ -1577,7 +1596,7 @@ export class Comet extends EventTarget {
         });
     }
 
-    /** Handles a message of another tab, from the leader or to the leader. */
+    /** Handles a message of another tab: from the leader, or to the leader. */
     #hear({ ask, status, news }) {
         if (ask) {
             this.#tell();
@@ -1589,7 +1608,7 @@ export class Comet extends EventTarget {
             this.#heed({ ...status, error: status.cause
                 && new CometError(status.cause.status, status.cause) });
             if (status.retryIn && !globalThis.document?.hidden) {
-                // The leading tab's timers may be slow, if it is hidden.
+                // The timers of a hidden leading tab may be slow.
                 setTimeout(() => this.#share?.ask(), status.retryIn + 100);
             }
         }
@@ -1614,7 +1633,8 @@ export class Comet extends EventTarget {
 
     /* ---- what arrives ---- */
 
-    /** Takes the new messages of these news; false if earlier ones are missing. */
+    /** Takes the new messages from news. Returns false if earlier ones are
+     * missing. */
     #take({ after, messages, cursor, gap, reset }, own = false) {
         const since = this.#cursor;
         if (own && (reset || since === undefined)) {
@@ -1647,7 +1667,7 @@ export class Comet extends EventTarget {
         return true;
     }
 
-    /** Reports once that messages after the cursor are missing. */
+    /** Reports, only once, that messages after the cursor are missing. */
     #tellGap({ since, floor }) {
         const end = floor ?? since + 1;
         if (this.#cursor < end && this.#floor < end) {
@@ -1693,7 +1713,8 @@ export class Comet extends EventTarget {
                 const news = newsOf(since, answer);
                 failures = 0;
                 this.#isSure = true;
-                // The answer is empty: there are no messages up to there.
+                // An empty answer means that there are no messages up to the
+                // goal.
                 if (!news.messages.length && !news.reset) {
                     news.cursor = Math.max(news.cursor, goal);
                 }
@@ -1703,7 +1724,7 @@ export class Comet extends EventTarget {
             catch (error) {
                 const cause = attempt.cause(error);
                 if (cause.status === 406) {
-                    this.#alone();      // the server allows no polls at all
+                    this.#alone();      // the server does not allow polls
                 }
                 else if (cause !== OVER && !cause.passing) {
                     this.#close(cause);
@@ -1730,20 +1751,20 @@ export class Comet extends EventTarget {
 }
 
 /**
- * Who is in a channel: a list from the server, and from there on the messages of
- * its sibling channel.  After a gap, and when the channel has been too full for
- * single joins and leaves, the list is read again.
+ * Who is in a channel: a list from the server, and since then the messages of
+ * the sibling channel. The list is read again after a gap, and after the
+ * channel was too full to report single joins and leaves.
  */
 export class Presence extends EventTarget {
     #ask;
     #members = new Map();   // member: {member, since, info}
     #totals = { count: 0, anonymous: 0, most: 0 };
-    #from;                  // the list is of this timestamp
+    #from;                  // the timestamp of the list
     #news = [];             // messages that came while the list was read
     #isReading = false;
-    #isStale = true;        // the list does not follow what happens
+    #isStale = true;        // the list no longer follows what happens
     #closing = new AbortController();
-    #begin;                 // opens the stream that follows a timestamp
+    #begin;                 // opens a stream that continues from a timestamp
     #comet;                 // that stream
 
     constructor(url, options, ask) {
@@ -1759,7 +1780,7 @@ export class Presence extends EventTarget {
         return this.#members;
     }
 
-    /** How many members there are, also where not all are listed. */
+    /** How many members there are, even if not all are listed. */
     get count() {
         return this.#totals.count;
     }
@@ -1769,7 +1790,8 @@ export class Presence extends EventTarget {
         return this.#totals.anonymous;
     }
 
-    /** False while the list cannot be complete: the channel is too full. */
+    /** False while the list cannot be complete, because the channel is too
+     * full. */
     get complete() {
         return !this.#isStale && this.#members.size === this.count;
     }
@@ -1803,7 +1825,7 @@ export class Presence extends EventTarget {
         });
     }
 
-    /** Reads the list; once more if it became stale meanwhile. */
+    /** Reads the list, and reads it again if it has become stale meanwhile. */
     async #readList() {
         this.#isStale = true;
         if (this.#isReading) {
@@ -1850,8 +1872,8 @@ export class Presence extends EventTarget {
         this.#members = members;
         this.#totals = { count: page.count, anonymous: page.anonymous,
                          most: page.most };
-        // Later pages of the list may include some of these changes already;
-        // applying them again does no harm.
+        // The list's later pages may include some of these changes already. To
+        // apply them again does no harm.
         this.#from = first.timestamp;
         for (const message of this.#news.splice(0)) {
             this.#apply(message);

@@ -21,7 +21,8 @@ const WORDS = {
     offline: 'Ended',
 };
 
-/** Sets a text only where it changes: a screen reader repeats what is set. */
+/** Sets a text only if it has changed, since a screen reader repeats each text
+ * that is set. */
 function say(element, text) {
     if (element.textContent !== text) {
         element.textContent = text;
@@ -35,7 +36,7 @@ function showState(state, why = '') {
     $('#stop').disabled = state === 'idle' || state === 'offline';
 }
 
-/** The channels of the form: names between commas or line ends. */
+/** The channels in the form: names between commas or line ends. */
 function channelsOf(text) {
     return [...new Set(text.split(',').map((name) => name.trim()))]
         .filter(Boolean);
@@ -51,12 +52,13 @@ let count = 0;
 let latencies = [];
 let clock = { offsetMs: 0, tookMs: Infinity };
 let fresh = [];         // rows not shown yet
-let held;               // while paused: what came meanwhile
-let painting;           // the timer that shows what is fresh
+let held;               // what has come since the user paused
+let painting;           // the timer that shows the fresh rows
 
 const nowMs = () => performance.timeOrigin + performance.now();
 
-/** Keeps the end in view, unless the reader has scrolled away from it. */
+/** Appends rows. Keeps the end in view, unless the user has scrolled away from
+ * it. */
 function append(...rowsToAdd) {
     const atEnd = live.scrollHeight - live.scrollTop - live.clientHeight < 48;
     rows.append(...rowsToAdd);
@@ -69,7 +71,8 @@ function append(...rowsToAdd) {
     }
 }
 
-/** Shows a row with the next frame, together with all others of this frame. */
+/** Shows a row in the next frame, together with all others that come before
+ * it. */
 function show(row) {
     fresh.push(row);
     fresh.splice(0, fresh.length - ROWS_KEPT);
@@ -189,7 +192,8 @@ $('#aloud').addEventListener('change', ({ currentTarget }) => {
 
 /* ---- publishing ---------------------------------------------------------- */
 
-/** The faster the answer, the more exact is its estimate of the other clock. */
+/** Estimates the server's clock; the faster an answer, the better its
+ * estimate. */
 function heedClock({ tookMs, offsetMs }) {
     if (tookMs < clock.tookMs && Math.abs(offsetMs) > tookMs) {
         clock = { offsetMs, tookMs };
@@ -198,7 +202,7 @@ function heedClock({ tookMs, offsetMs }) {
     }
 }
 
-let attempt = {};       // what was asked to be stored last, and by which key
+let attempt = {};       // what was last sent to be stored, and its key
 
 $('#publish').addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -239,9 +243,9 @@ $('#body').addEventListener('keydown', (event) => {
 
 /* ---- history ------------------------------------------------------------- */
 
-let query;              // {channels, words, limit} of the pages shown
+let query;              // {channels, words, limit} of the pages that are shown
 let pages = [];         // `before` of this page and of those newer than it
-let wanted = 0;         // how many pages were, so far
+let wanted = 0;         // how many pages were asked for so far
 
 async function showPage() {
     const { channels, ...rest } = query;
@@ -253,10 +257,10 @@ async function showPage() {
         const { messages, before } = await readHistory(
             endpoint, channels, { before: pages.at(-1), ...rest });
         if (number !== wanted) {
-            return;     // another one is, by now
+            return;     // another page was asked for meanwhile
         }
         list.replaceChildren(...messages.map((message) => makeRow(message)));
-        // A long search is cut short and says where to continue.
+        // A long search is cut short, and says where to continue.
         const since = before && new Date(before / 1000).toLocaleString();
         $('#history-empty').hidden = messages.length > 0;
         say($('#history-empty'), before
@@ -301,7 +305,7 @@ $('#newer').addEventListener('click', () => {
 
 /* ---- moderating ---------------------------------------------------------- */
 
-/** Removes a deleted message from what is shown. */
+/** Removes a deleted message from the page. */
 function removeRow(timestamp) {
     document.querySelectorAll(`.message[data-timestamp="${timestamp}"]`)
         .forEach((row) => row.remove());
@@ -329,7 +333,7 @@ for (const log of [live, $('#history')]) {
 
 /* ---- channels, and who is there ------------------------------------------- */
 
-let shownChannel;       // whose members are shown
+let shownChannel;       // the channel whose members are shown
 
 const timeOf = (timestamp) => new Date(timestamp / 1000).toLocaleString([], {
     dateStyle: 'short', timeStyle: 'short' });
@@ -401,14 +405,15 @@ async function showMembers(channel) {
 
 $('#list-channels').addEventListener('click', showChannels);
 
-/* ---- go ------------------------------------------------------------------ */
+/* ---- start
+ * ----------------------------------------------------------------- */
 
 if (location.hash.length > 1) {
     try {
         $('#channels').value = decodeURI(location.hash.slice(1));
     }
     catch {
-        // The value is not one of ours.
+        // The hash was not made by this page.
     }
 }
 watchRules($('#rules'), endpoint, () => channelsOf($('#channels').value));

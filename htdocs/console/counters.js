@@ -6,7 +6,7 @@ const EVERY_MS = 2000;
 const KEPT = 60;
 const GAUGES = new Set(['children', 'sending', 'blocked']);
 
-// Groups of counters, for people.  Counters that no pattern matches come last.
+// Groups of counters, for people. Counters that match no pattern come last.
 const GROUPS = [
     ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered|incoming)/],
     ['Publishing', /^(published|repeated|publish refused)/],
@@ -33,7 +33,7 @@ function flatten(status) {
     return rows;
 }
 
-/** Points of a line from the left to the right, in a box of 60 by 20. */
+/** The points of a line from left to right, in a box of 60 by 20. */
 function points(values) {
     const most = Math.max(1e-9, ...values);
     return values.map((value, index) => {
@@ -43,7 +43,7 @@ function points(values) {
 }
 
 class Counter {
-    values = [];        // of a gauge; of what only grows, the rate
+    values = [];        // of a gauge; or the rates of a counter
     #last;
 
     constructor(box, name) {
@@ -64,7 +64,7 @@ class Counter {
     }
 }
 
-/** Keeps groups of counters up to date, as long as the page is seen. */
+/** Keeps groups of counters up to date while the page is visible. */
 export function watchCounters(box, template, note, url) {
     const groups = new Map();
     const counters = new Map();

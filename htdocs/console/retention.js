@@ -9,7 +9,8 @@ const UNITS = [['d', 86400, 'day'], ['h', 3600, 'hour'], ['min', 60, 'minute'],
 const plural = (number, word) =>
     `${number.toLocaleString()} ${word}${number === 1 ? '' : 's'}`;
 
-/** An age in its largest whole unit: [number, unit, word]. */
+/** An age in the largest unit in which it is a whole number: [number, unit,
+ * word]. */
 function split(seconds) {
     const [unit, size, word] = UNITS.find(([, each]) => seconds % each === 0);
     return [seconds / size, unit, word];
@@ -27,7 +28,7 @@ function describe({ count, age }) {
 
 /**
  * Runs the section with the rules of retention.
- * @param patterns  returns what the page's form says: channels and wildcards
+ * @param patterns  returns the channels and wildcards in the page's form
  */
 export function watchRules(section, endpoint, patterns) {
     const $ = (selector) => section.querySelector(selector);

@@ -4,7 +4,7 @@
 const rowTemplate = document.querySelector('#row');
 const noteTemplate = document.querySelector('#note');
 
-/** A row of a message; the latency is in milliseconds, or not known. */
+/** Make the row of a message. The latency is in milliseconds, or undefined. */
 export function makeRow({ timestamp, channel, type, author, body }, latency) {
     const row = rowTemplate.content.firstElementChild.cloneNode(true);
     const put = (name, text) => {
@@ -31,14 +31,14 @@ export function makeRow({ timestamp, channel, type, author, body }, latency) {
     return row;
 }
 
-/** A row that is no message. */
+/** Make a row that is no message. */
 export function makeNote(text) {
     const note = noteTemplate.content.firstElementChild.cloneNode(true);
     note.textContent = text;
     return note;
 }
 
-/** Milliseconds for people. */
+/** A number of milliseconds, for people. */
 export function showDuration(ms) {
     const size = Math.abs(ms);
     return size < 10 ? `${ms.toFixed(1)} ms`

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the console asks the server for besides the live messages.
 
-/** The endpoint's URL for a channel. */
+/** The URL of a channel of the endpoint. */
 function channelUrl(endpoint, channel) {
     const url = new URL(endpoint);
     url.pathname += `/${channel.split('/').map(encodeURIComponent).join('/')}`;
     return url;
 }
 
-/** An Error; `unsure` if the server may have done what it was asked. */
+/** An Error. `unsure` is set if the server may have done what was asked. */
 function failure(message, unsure) {
     return Object.assign(new Error(message), { unsure });
 }
 
-/** Returns the JSON of an answer, or throws a failure() that says why not. */
+/** Returns the JSON of an answer, or throws a failure() that says what is
+ * wrong. */
 async function ask(url, options) {
     const answer = await fetch(url, options).catch(() => {
         throw failure('The server cannot be reached.', true);
@@ -29,7 +30,7 @@ async function ask(url, options) {
     return json;
 }
 
-/** The channels that some patterns stand for: [{channel, last}], by name. */
+/** The channels that match some patterns: [{channel, last}], by name. */
 export async function listChannels(endpoint, patterns) {
     const lists = await Promise.all(patterns.map(async (pattern) => {
         const url = new URL(endpoint);
@@ -51,7 +52,7 @@ export function listMembers(endpoint, channel) {
     return ask(url, { headers: { Accept: 'application/json' } });
 }
 
-/** What a moderator does: an answer without a body. */
+/** Sends a request of a moderator, whose answer has no body. */
 async function moderate(url) {
     const answer = await fetch(url, { method: 'POST' }).catch(() => {
         throw failure('The server cannot be reached.', true);
@@ -77,7 +78,7 @@ export function throwOut(endpoint, channel, member) {
 }
 
 /**
- * The rules for some channels and wildcards, and what all others keep:
+ * The rules for some channels and wildcards, and what all other channels keep:
  * {rules: [{pattern, count, age}], others: {count, age}}.
  */
 export async function listRules(endpoint, patterns) {
@@ -95,7 +96,8 @@ export async function listRules(endpoint, patterns) {
     };
 }
 
-/** Sets what the channels of a pattern keep: {count, age}, {all} or {default}. */
+/** Sets what channels that match a pattern keep: {count, age}, {all} or
+ * {default}. */
 export function setRule(endpoint, pattern, what) {
     const url = new URL(endpoint);
     url.searchParams.set('retention', pattern);
@@ -104,7 +106,7 @@ export function setRule(endpoint, pattern, what) {
     return moderate(url);
 }
 
-/** A page of the history: the newest before a timestamp, oldest first. */
+/** Reads a page of the history: the newest before a timestamp, oldest first. */
 export function readHistory(endpoint, channels, { before, words, limit }) {
     const url = new URL(endpoint);
     channels.forEach((name) => url.searchParams.append('channel', name));
@@ -117,9 +119,8 @@ export function readHistory(endpoint, channels, { before, words, limit }) {
 }
 
 /**
- * Stores a message, once for each key: {timestamp, tookMs, offsetMs}.  offsetMs
- * is how far the server's clock is ahead of ours, as exactly as this answer
- * shows.
+ * Stores a message, once for each key: {timestamp, tookMs, offsetMs}. offsetMs
+ * is how far the server's clock is ahead of ours, as far as this answer shows.
  */
 export async function publish(endpoint, { channel, type, body, key }) {
     const url = channelUrl(endpoint, channel);

@@ -4,8 +4,8 @@
 
 const PAGES = [['tutorial.html', 'Tutorial'], ['index.html', 'Reference'],
                ['recipes.html', 'Recipes'], ['security.html', 'Security']];
-const MOST = 12;        // results
-const AROUND = 60;      // characters of an excerpt, on each side of a word
+const MOST = 12;        // results that are shown
+const AROUND = 60;      // characters of an excerpt on each side of a word
 
 const form = document.querySelector('[role=search]');
 const input = document.querySelector('#query');
@@ -13,11 +13,12 @@ const list = document.querySelector('#found');
 const count = document.querySelector('#found-count');
 const side = document.querySelector('.side');
 
-// Small letters; quotes and hyphens as one types them, or not.  The length stays.
+// In lower case, with straight quotes, and with spaces for hyphens. The length
+// stays the same.
 const plain = (text) => text.replace(/[‘’]/g, "'").replace(/-/g, ' ')
     .toLowerCase();
 
-// A heading without the word behind it that says what it is.
+// A heading without the word after it that says of what kind it is.
 const titleOf = (heading) =>
     (heading.querySelector('a') ?? heading).textContent.trim();
 
@@ -51,7 +52,7 @@ function partsOf(html, [page, name]) {
     return parts;
 }
 
-let index;      // a promise of all parts
+let index;      // a promise of the parts of all pages
 
 function readPages() {
     index ??= Promise.all(PAGES.map(async (page) => {
@@ -61,12 +62,13 @@ function readPages() {
         }
         return partsOf(await answer.text(), page);
     })).then((all) => all.flat());
-    index.catch(() => { index = undefined; });      // the next try reads again
+    index.catch(() => { index = undefined; });      // the next search reads
+                                                    // again
     return index;
 }
 
-// How well a part matches: the words side by side count most, and a title counts
-// more than a text.  0: some word is not there.
+// How well a part matches. Words side by side count most, and a title counts
+// more than a text. 0: a word is missing.
 function rank(part, words) {
     const phrase = words.join(' ');
     let sum = 0;
@@ -145,7 +147,7 @@ input.addEventListener('keydown', (event) => {
         search();
     }
 });
-// On a narrow screen the contents would cover what was chosen.
+// On a narrow screen the contents would cover the chosen section.
 side.addEventListener('click', (event) => {
     if (event.target.closest('a') && !wide.matches) {
         side.open = false;

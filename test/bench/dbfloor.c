@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a disk and SQLite can do: fdatasync calls and durable rows a second.
+/* What a disk and SQLite alone can do: fdatasync calls and durable rows a
+ * second.
  *
  * usage: dbfloor FOLDER SECONDS
- * Prints JSON: write + fdatasync of 4 KiB, and transactions of 32 rows with
- * synchronous=FULL in WAL mode. */
+ *
+ * Prints JSON: the time of a write and fdatasync of 4 KiB, and the rate of
+ * transactions of 32 rows with synchronous=FULL in WAL mode. */
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -39,7 +41,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* The median time of durably appending 4 KiB, in microseconds. */
+/* The median time to append 4 KiB durably, in microseconds. */
 static double median_fdatasync_us(double seconds)
 {
     static char page[4096];

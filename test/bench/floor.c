@@ -27,9 +27,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define KEPT 1024 /* messages of a channel */
+#define KEPT 1024 /* messages kept for each channel */
 #define CHANNELS 4096
-#define CONNS 65536 /* file descriptors */
+#define CONNS 65536 /* the highest file descriptor is below this */
 #define REQUEST_MAX 65536
 #define OUTPUT_MAX (1 << 20)
 
@@ -39,7 +39,8 @@ typedef struct conn_t {
     char *input; /* an incomplete request */
     char *unsent;
     size_t input_length, unsent_length, unsent_offset;
-    int next, previous; /* next one waiting for the same message; 0: none */
+    int next, previous; /* other clients that wait for the same message; 0:
+                         * none */
     int channel;
     kind_e kind;
 } conn_t;
@@ -50,9 +51,10 @@ typedef struct text_t {
 } text_t;
 
 typedef struct channel_t {
-    int first[KINDS]; /* the first one waiting */
-    uint64_t count; /* number of messages so far, and of the newest one */
-    text_t *kept; /* message n is in place n % KEPT */
+    int first[KINDS]; /* the first client that waits, by kind */
+    uint64_t count; /* how many messages there were; also the newest one's
+                     * number */
+    text_t *kept; /* message n is at n % KEPT */
 } channel_t;
 
 static conn_t conns[CONNS];
@@ -136,7 +138,7 @@ static void put(int fd, const char *bytes, size_t length)
     if (conn->unsent_length == 0) {
         written = write(fd, bytes, length);
         if (written < 0 && errno != EAGAIN) {
-            return; /* the loop sees the error */
+            return; /* the loop notices the error */
         }
         written = written < 0 ? 0 : written;
         if ((size_t)written == length) {
@@ -165,7 +167,7 @@ static void put_unsent(int fd)
     }
 }
 
-/* Write a message as an event stream's event into `to`. */
+/* Write a message into `to`, as an event of a stream. */
 static size_t event_of(const text_t *message, char *to)
 {
     memcpy(to, "data: ", 6);
@@ -278,8 +280,8 @@ static void get(int fd, const char *path, int number)
     }
 }
 
-/* Serve the request at the start of `text`, which ends in NUL. Returns the
- * request's length, or 0 while it is incomplete. */
+/* Serve the request at the start of `text`, which ends in NUL.  Returns the
+ * request's length, or 0 if it is still incomplete. */
 static size_t serve(int fd, char *text, size_t length)
 {
     static const char accepted[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"

@@ -13,14 +13,16 @@
 #include "load_message.h"
 #include "load_websocket.h"
 
-/* One process with one thread holds all subscribers and all publishers, so
- * that one monotonic clock serves both ends of a delivery. */
+/* One thread of one process holds all subscribers and all publishers, so that
+ * one monotonic clock times both ends of a delivery. */
 
 typedef enum {
-    LOAD_PARK, /* open streams and hold them: memory, CPU of an idle server */
+    LOAD_PARK, /* open streams and hold them: memory and CPU of an idle
+                * server */
     LOAD_STREAM, /* event streams, with publishing */
     LOAD_POLL, /* long polls, with publishing */
-    LOAD_GET, /* requests that are answered at once, keep-alive */
+    LOAD_GET, /* requests that are answered at once, on kept-alive
+               * connections */
     LOAD_PUBLISH, /* publishing without subscribers */
     LOAD_HISTORY /* store messages, then read them all by new streams */
 } load_mode_e;
@@ -29,13 +31,13 @@ typedef enum {
 typedef enum {
     LOAD_CURSOR_NONE,
     LOAD_CURSOR_ETAG, /* ETag and Last-Modified, sent back as conditions */
-    LOAD_CURSOR_HEADER, /* a field of the answer's head, by name */
-    LOAD_CURSOR_JSON /* the last member of that name in the body */
+    LOAD_CURSOR_HEADER, /* a header field of the answer, by name */
+    LOAD_CURSOR_JSON /* the last member of this name in the body */
 } load_cursor_e;
 
 typedef struct load_options_t {
     load_mode_e mode;
-    const char *url; /* of subscribers; may contain {channel}, {cursor} */
+    const char *url; /* for subscribers; may contain {channel}, {cursor} */
     const char *publish_url; /* may contain {channel} */
     load_cursor_e cursor;
     const char *cursor_name;
@@ -43,13 +45,14 @@ typedef struct load_options_t {
     int subscribers;
     int channels; /* subscriber i reads channel i % channels */
     int publishers;
-    int batch; /* messages in a request, as NDJSON; 0: one, as text */
+    int batch; /* messages in a request, as NDJSON; 0: one message, as text */
     size_t size_bytes; /* size of a message */
-    int64_t messages; /* how many to publish; 0: for `seconds` */
-    double rate; /* messages a second; 0: as fast as acknowledged */
-    double seconds; /* seconds of publishing, requesting or holding */
-    double settle_seconds; /* from the last connect to the first message */
-    double limit_seconds; /* seconds of the whole run */
+    int64_t messages; /* how many to publish; 0: as many as in `seconds` */
+    double rate; /* messages a second; 0: as fast as they are acknowledged */
+    double seconds; /* how long to publish, request or hold */
+    double settle_seconds; /* time between the last connect and the first
+                            * message */
+    double limit_seconds; /* how long the whole run may take */
     pid_t server; /* the root of the server's processes */
 } load_options_t;
 
@@ -65,12 +68,13 @@ typedef struct load_conn_t {
     int index;
     int channel;
     bool publisher;
-    bool ready; /* its first request is answered (a stream) or sent */
-    bool busy; /* waiting for an answer */
+    bool ready; /* a stream: its answer has begun; a poll: its first request is
+                 * sent */
+    bool busy; /* waits for an answer */
     load_state_e state;
     int errors;
     load_http_t http;
-    char *unsent; /* bytes that the socket did not accept yet */
+    char *unsent; /* bytes that the socket has not accepted yet */
     size_t unsent_length, unsent_offset;
     int64_t opened_ns, asked_ns;
 
@@ -78,27 +82,30 @@ typedef struct load_conn_t {
     load_scan_t scan;
     load_seen_t seen;
     char *cursor, *etag, *modified;
-    char *body; /* the answer, if the cursor is in it */
+    char *body; /* the answer's body, if the cursor is in it */
     size_t body_length, body_room;
 
-    /* the publisher's request that is being sent: its messages */
+    /* a publisher: the messages of the request that is being sent */
     int in_request;
     uint64_t first_sequence;
-    bool again; /* without any answer: must be sent again */
+    bool again; /* got no answer: must be sent again */
 
-    /* a publisher's WebSocket: what it has sent and is not answered yet */
+    /* a publisher's WebSocket, and the messages on it that have no answer
+     * yet */
     load_websocket_t socket;
-    int64_t *sent_at_ns; /* a ring of LOAD_PIPELINE_MAX */
-    uint64_t piped, answered; /* messages, on this connection */
+    int64_t *sent_at_ns; /* when each message was sent: a ring of
+                          * LOAD_PIPELINE_MAX */
+    uint64_t piped, answered; /* how many messages, on this connection */
 } load_conn_t;
 
 typedef struct load_totals_t {
     int ready, connecting;
     uint64_t connect_errors, http_errors, closed;
-    uint64_t reopened; /* the server closed it between two requests */
+    uint64_t reopened; /* connections that the server closed between two
+                        * requests */
     uint64_t delivered, duplicates, disordered, strangers, malformed;
     uint64_t sent, acknowledged, refused, answers, requests;
-    int last_refusal; /* status of it */
+    int last_refusal; /* the status of the last refusal */
     int64_t first_sent_ns, last_acknowledged_ns, last_delivered_ns;
 } load_totals_t;
 
@@ -106,11 +113,12 @@ typedef struct load_t {
     load_options_t options;
     load_totals_t totals;
     load_conn_t *subscribers, *publishers;
-    uint64_t *sent_in, *acknowledged_in; /* messages, by channel */
+    uint64_t *sent_in, *acknowledged_in; /* how many messages, by channel */
     uint64_t run; /* marks the messages of this run */
     load_histogram_t latency, acknowledge, request;
     bool publishing, asking, stopping;
-    int64_t due_from_ns, until_ns; /* of publishing or asking */
+    int64_t due_from_ns, until_ns; /* when publishing or requesting begins and
+                                    * ends */
 } load_t;
 
 extern load_t load;
@@ -118,18 +126,19 @@ extern load_t load;
 /* load_conn.c: sockets and the loop over their events */
 
 void load_loop_init(void);
-/* Wait for events until that time at most, and handle them. */
+/* Wait for events, for this time at most, and handle them. */
 void load_loop_turn(int timeout_ms);
 void load_loop_for(double seconds);
-/* Wake the loop at that time of the monotonic clock. */
+/* Wake the loop at this time of the monotonic clock. */
 void load_loop_wake_at(int64_t time_ns);
-/* @param url  of http:// or ws:// */
+/* Set where publishers or subscribers connect.  @param url  http:// or ws:// */
 void load_target(bool publisher, const char *url);
 bool load_conn_is_websocket(const load_conn_t *conn);
 bool load_conn_open(load_conn_t *conn);
 void load_conn_close(load_conn_t *conn, load_state_e state);
 void load_conn_write(load_conn_t *conn, const char *data, size_t length);
-/* Write a template's text with {channel} and {cursor} filled in. */
+/* Write the path of a connection's requests, with {channel} and {cursor} filled
+ * in. */
 void load_conn_path(const load_conn_t *conn, char *path, size_t room);
 const char *load_conn_host(const load_conn_t *conn);
 
@@ -144,7 +153,7 @@ void load_subscriber_tick(void);
 
 /* load_publisher.c */
 
-/* The connection is there. */
+/* Called when a publisher's connection is open. */
 void load_publisher_opened(load_conn_t *conn);
 
 void load_publisher_start(int64_t messages, double rate, double seconds);
@@ -152,23 +161,25 @@ void load_publisher_tick(void);
 void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
                          int64_t now_ns);
 void load_publisher_lost(load_conn_t *conn);
-/* On an idle connection send the next messages, or those that got no answer. */
+/* On an idle connection, send the next messages, or those that got no
+ * answer. */
 void load_publisher_send(load_conn_t *conn);
 /* Whether all requests have been answered. */
 bool load_publisher_done(void);
 
-/* Assign numbers to that many messages of a connection's channel; return the
- * first. */
+/* Number the next `count` messages of a connection's channel; return the first
+ * number. */
 uint64_t load_publisher_number(load_conn_t *conn, int count);
 
-/* Write the text of a message that a connection sends; return its length. */
+/* Write a message that a connection sends; return its length. */
 size_t load_publisher_text(const load_conn_t *conn, uint64_t sequence,
                            char *to);
 
-/* load_pipeline.c: publishing on a WebSocket, many messages at a time */
+/* load_pipeline.c: publishing on a WebSocket, without waiting for each
+ * answer */
 
-#define LOAD_PIPELINE_MAX 512 /* messages without an answer */
-#define LOAD_PIPELINE_STEP 64 /* messages in a write */
+#define LOAD_PIPELINE_MAX 512 /* messages without an answer, at most */
+#define LOAD_PIPELINE_STEP 64 /* messages in one write */
 
 void load_pipeline_open(load_conn_t *conn);
 void load_pipeline_send(load_conn_t *conn);
@@ -178,7 +189,7 @@ void load_pipeline_lost(load_conn_t *conn);
 
 /* load_run.c */
 
-/* Make the run that the options describe, and print the result as a line of
+/* Make the run that the options describe, and print the result as one line of
  * JSON. */
 void load_run(void);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions for every part of the load generator. */
+/* Functions that all parts of the load generator use. */
 #ifndef LOAD_BASE_H
 #define LOAD_BASE_H
 

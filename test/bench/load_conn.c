@@ -22,7 +22,8 @@
 #endif
 
 #define EVENTS 512
-/* Subscribers use the addresses 127.0.0.1 to 127.0.0.8 to have enough ports. */
+/* Subscribers use the addresses 127.0.0.1 to 127.0.0.8, so that there are
+ * enough ports. */
 #define ADDRESSES 8
 #define READS_IN_A_ROW 8
 
@@ -33,7 +34,7 @@ typedef struct target_t {
     bool websocket;
 } target_t;
 
-static target_t targets[2]; /* [publisher] */
+static target_t targets[2]; /* by load_conn_t.publisher */
 static int epoll_fd, timer_fd;
 static char input[1 << 18];
 
@@ -188,7 +189,7 @@ void load_conn_write(load_conn_t *conn, const char *data, size_t length)
     if (conn->unsent_length == 0) {
         written = write(conn->fd, data, length);
         if (written < 0 && errno != EAGAIN) {
-            return; /* the loop sees the error */
+            return; /* the loop notices the error */
         }
         written = written < 0 ? 0 : written;
         if ((size_t)written == length) {
@@ -275,7 +276,7 @@ static void take_input(load_conn_t *conn)
 static void happened(load_conn_t *conn, uint32_t events)
 {
     if (conn->fd < 0) {
-        return; /* an event of this turn has closed it */
+        return; /* another event of this turn has closed it */
     }
     if (conn->state == LOAD_CONNECTING) {
         connected(conn, events);
@@ -311,7 +312,7 @@ void load_loop_turn(int timeout_ms)
             continue;
         }
         happened(conn, events[i].events);
-        /* Many deliveries must not delay the next publish. */
+        /* even among many deliveries, the next message is published on time */
         if (load.publishing && (i % 32 == 31 || conn->publisher)) {
             load_publisher_tick();
         }

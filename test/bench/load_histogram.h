@@ -15,8 +15,8 @@ typedef struct load_histogram_t {
 
 void load_histogram_add(load_histogram_t *histogram, int64_t value);
 
-/* The value below which a share (0 to 1) of the values lies; 0 if it is
- * empty. */
+/* The value below which a share (0 to 1) of the values lies; 0 if there are
+ * none. */
 double load_histogram_at(const load_histogram_t *histogram, double share);
 
 #endif

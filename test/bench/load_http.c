@@ -73,7 +73,7 @@ static void frame(load_http_t *http)
                        && !field_is(http, "Connection", "keep-alive"));
     http->left = 0;
     http->extension = false;
-    if (http->status == 101) { /* whatever Content-Length says */
+    if (http->status == 101) { /* even with a Content-Length */
         http->part = LOAD_PART_OPEN;
         http->closes = true;
     }
@@ -123,8 +123,8 @@ static load_http_event_e take_head(load_http_t *http, const char **data,
         return LOAD_HTTP_BAD;
     }
     if (http->head[9] == '1' && strncmp(http->head + 9, "101", 3) != 0) {
-        return take_head(http, data, length); /* an interim answer: the final
-                                               * one follows */
+        return take_head(http, data, length); /* this was an interim answer; the
+                                               * final one follows */
     }
     frame(http);
     return LOAD_HTTP_HEAD;
@@ -169,7 +169,8 @@ static void take_size(load_http_t *http, char c)
     }
 }
 
-/* Handle one byte between chunks; true if the answer is complete. */
+/* Handle one byte around a chunk's data.  Returns true if the answer is
+ * complete. */
 static bool take_between(load_http_t *http, char c)
 {
     if (http->part == LOAD_PART_SIZE) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The generator's messages: written, found in a stream of bytes, ticked off. */
+/* The generator's messages: write them, find them in a stream of bytes, and
+ * note which have arrived. */
 #include "load_message.h"
 #include "load.h"
 
@@ -40,8 +41,8 @@ static bool read_number(const char **at, uint64_t *number)
     return *at > start && *(*at)++ == '.';
 }
 
-/* Parse the message whose tilde is at `text`. A tilde ends its numbers, so
- * nothing reads beyond that. */
+/* Parse the message whose tilde is at `text`.  Its numbers end at another
+ * tilde, so nothing reads beyond that. */
 static verdict_e parse(const char *text, size_t length, size_t size_bytes,
                        load_message_t *message, size_t *used)
 {
@@ -77,7 +78,8 @@ static void carry(load_scan_t *scan, const char *data, size_t length)
     scan->carried += length;
 }
 
-/* Continue a message that has begun. PART: all bytes were taken. */
+/* Continue a message that has begun.  Returns PART if it has taken all
+ * bytes. */
 static verdict_e finish_carried(load_scan_t *scan, const char **data,
                                 size_t *length, size_t size_bytes,
                                 load_message_t *message)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The generator's messages: written, found in a stream of bytes, ticked off. */
+/* The generator's messages: write them, find them in a stream of bytes, and
+ * note which have arrived. */
 #ifndef LOAD_MESSAGE_H
 #define LOAD_MESSAGE_H
 
@@ -8,28 +9,28 @@
 #include <stdint.h>
 
 /* A message is `~PL.RUN.CHANNEL.SEQUENCE.SENT_NS.xxx…x~`, filled with x up to
- * its size. URLs, JSON and event streams leave all these characters
+ * its size.  URLs, JSON and event streams leave all of these characters
  * unchanged. */
 typedef struct load_message_t {
     uint64_t run, channel, sequence;
     int64_t sent_ns;
 } load_message_t;
 
-#define LOAD_MESSAGE_MIN 80 /* the most bytes that the numbers need */
+#define LOAD_MESSAGE_MIN 80 /* the numbers fit into this size */
 #define LOAD_MESSAGE_MAX 65536
 
-/* Write a message of that size, with a NUL after it; return its length. */
+/* Write a message of this size, with a NUL after it; return its length. */
 size_t load_message_write(char *to, size_t size_bytes,
                           const load_message_t *message);
 
-/* The message that is incomplete at the end of the bytes seen so far. */
+/* The incomplete message at the end of the bytes that were seen so far. */
 typedef struct load_scan_t {
     char *carry;
     size_t carried, room;
 } load_scan_t;
 
-/* Take bytes off *data up to the end of the next message of at least that size.
- * Returns false if none is complete there; then all bytes are taken.
+/* Take bytes off *data up to the end of the next message of at least this size.
+ * Returns false if no message is complete there; then all bytes are taken.
  * `malformed` counts what begins like a message but is none. */
 bool load_scan_next(load_scan_t *scan, const char **data, size_t *length,
                     size_t size_bytes, load_message_t *message,

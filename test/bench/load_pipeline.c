@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publishing on a WebSocket: a message is sent before those before it are
+/* Publishing on a WebSocket: a message is sent before earlier ones are
  * answered. */
 #include "load.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Ours takes JSON, and nchan the message as it is. */
+/* mod_comet takes a message as JSON, nchan as it is. */
 static const char BEFORE[] = "{\"publish\":{\"body\":\"", AFTER[] = "\"}}";
 
 static bool is_json(void)
@@ -33,7 +33,8 @@ void load_pipeline_open(load_conn_t *conn)
     load_conn_write(conn, request, (size_t)length);
 }
 
-/* A connection is busy while it has no room for a step. */
+/* A connection is busy while fewer than LOAD_PIPELINE_STEP messages may be
+ * sent. */
 static void note_room(load_conn_t *conn)
 {
     conn->busy =
@@ -81,7 +82,7 @@ static void take_answer(load_conn_t *conn, int64_t now_ns)
 {
     if (is_json() && strncmp(conn->socket.start, "{\"stored", 8) != 0
         && strncmp(conn->socket.start, "{\"error\"", 8) != 0) {
-        return; /* the cursor, or a message: our WebSockets read, too */
+        return; /* the cursor, or a message: mod_comet's WebSockets also read */
     }
     if (conn->answered == conn->piped) {
         load_die("an answer to nothing: %s", conn->socket.start);

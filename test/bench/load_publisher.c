@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int64_t wanted; /* how many; 0: until the time is over */
-static double rate; /* a second; 0: as fast as acknowledged */
+static int64_t wanted; /* how many messages; 0: as many as fit into the time */
+static double rate; /* messages a second; 0: as fast as acknowledged */
 static uint64_t turn; /* the next channel */
 static int next_publisher;
 
@@ -39,7 +39,7 @@ size_t load_publisher_text(const load_conn_t *conn, uint64_t sequence, char *to)
     return load_message_write(to, load.options.size_bytes, &message);
 }
 
-/* Write a request's body: one message, or a batch of lines. */
+/* Write a request's body: one message, or a batch with one on each line. */
 static size_t body_of(const load_conn_t *conn, char *body)
 {
     size_t length = 0;
@@ -72,7 +72,7 @@ uint64_t load_publisher_number(load_conn_t *conn, int count)
     return first;
 }
 
-/* Assign numbers to the messages of a connection's next request. */
+/* Number the messages of a connection's next request. */
 static void take_messages(load_conn_t *conn)
 {
     conn->channel = (int)(turn++ % (uint64_t)load.options.channels);
@@ -111,7 +111,7 @@ void load_publisher_send(load_conn_t *conn)
     }
     conn->again = false;
     load_conn_path(conn, path, sizeof(path));
-    /* The body is written first, because the head gives its length. */
+    /* The body is written first, because the head contains its length. */
     body = request + 2048;
     length = body_of(conn, body);
     head =
@@ -125,7 +125,7 @@ void load_publisher_send(load_conn_t *conn)
     load_conn_write(conn, request + place, (size_t)head + length);
 }
 
-/* An idle publisher; its connection is opened if it is closed. */
+/* Find an idle publisher, and open closed connections on the way. */
 static load_conn_t *idle_publisher(void)
 {
     int count = load.options.publishers, i;
@@ -166,7 +166,7 @@ void load_publisher_tick(void)
         }
         conn = idle_publisher();
         if (!conn) {
-            return; /* the acknowledgement continues */
+            return; /* publishing continues when an answer comes */
         }
         load_publisher_send(conn);
     }
@@ -218,8 +218,8 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
-/* A request without any answer is sent again on a new connection. If it was
- * stored after all, subscribers receive it twice and report that. */
+/* Send a request that got no answer again, on a new connection.  If it was
+ * stored after all, subscribers receive its messages twice and report that. */
 void load_publisher_lost(load_conn_t *conn)
 {
     if (load_conn_is_websocket(conn)) {

@@ -92,8 +92,8 @@ static bool time_is_over(void)
     return load_now_ns() > limit_ns;
 }
 
-/* Publishers connect first, so that later growth of memory is caused by
- * subscribers. */
+/* Publishers connect first; then subscribers alone cause the growth of
+ * memory. */
 static void open_publishers(void)
 {
     int i;
@@ -126,7 +126,7 @@ static void open_subscribers(void)
     load_loop_for(load.options.settle_seconds);
 }
 
-/* How many deliveries the acknowledged messages must cause. */
+/* How many deliveries the acknowledged messages must lead to. */
 static uint64_t expected(void)
 {
     uint64_t sum = 0;
@@ -140,7 +140,8 @@ static uint64_t expected(void)
     return sum;
 }
 
-/* Publish, then wait until everything has arrived or nothing more does. */
+/* Publish, then wait until everything has arrived, or until nothing more
+ * comes. */
 static void publish_all(void)
 {
     const load_options_t *options = &load.options;
@@ -207,7 +208,7 @@ static void run_publish(void)
     publish_all();
     to = usage_now();
     load.stopping = true;
-    load_loop_for(0.05); /* a repeated message would come soon */
+    load_loop_for(0.05); /* a repeated message would soon come */
     wanted = listened ? expected() : 0;
     put_totals();
     put("expected", (double)wanted);
@@ -241,7 +242,7 @@ static void run_get(void)
     put_usage(&from, &to, (double)load.totals.answers);
 }
 
-/* Time one new stream until it has the whole history. */
+/* Time one new stream until it has received the whole history. */
 static bool read_history(load_conn_t *conn, uint64_t count)
 {
     int64_t start = load_now_ns();

@@ -17,7 +17,7 @@ typedef struct family_t {
     size_t count;
 } family_t;
 
-/* The fields of /proc/PID/stat after the name. */
+/* The fields of /proc/PID/stat after the process's name. */
 static char *stat_of(const char *pid, char *text, size_t room)
 {
     char path[64], *end;
@@ -48,7 +48,8 @@ static bool has(const family_t *family, pid_t pid)
     return false;
 }
 
-/* Add the processes whose parent is in the family; true if there were any. */
+/* Add the children of processes that are in the family.  Returns true if there
+ * were any. */
 static bool add_children(family_t *family)
 {
     DIR *folder = opendir("/proc");

@@ -5,13 +5,14 @@
 
 #include <sys/types.h>
 
-/* Seconds of CPU so far, including children that have ended. */
+/* The CPU time used so far, in seconds, including that of children that have
+ * ended. */
 double load_server_cpu_seconds(pid_t root);
 
-/* Proportional set size in KiB, from smaps_rollup. */
+/* The proportional set size in KiB, from smaps_rollup. */
 long load_server_pss_kib(pid_t root);
 
-/* Seconds of CPU of this process. */
+/* The CPU time of this process, in seconds. */
 double load_own_cpu_seconds(void);
 
 #endif

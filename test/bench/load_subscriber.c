@@ -176,7 +176,7 @@ static void take_head(load_conn_t *conn)
     }
 }
 
-/* A long poll sends its next request. */
+/* Let a long poll send its next request. */
 static void poll_again(load_conn_t *conn, bool closes)
 {
     if (conn->errors > ERRORS_MAX || load.stopping) {
@@ -240,8 +240,9 @@ void load_subscriber_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
-/* A server may close a connection between two requests even if the client has
- * just sent one (RFC 9112, section 9.3.1). The client then sends it again. */
+/* Handle a lost connection.  A server may close it between two requests even if
+ * the client has just sent one (RFC 9112, section 9.3.1).  The client then
+ * sends the request again. */
 void load_subscriber_lost(load_conn_t *conn, int64_t now_ns)
 {
     bool cut = conn->busy && !load_http_is_unanswered(&conn->http);

@@ -12,7 +12,7 @@ enum {
     EIGHT_BYTES = 127
 };
 
-/* Servers undo any mask; this one is as good as a random one. */
+/* Any mask will do, since servers undo it. */
 static const unsigned char MASK[4] = { 0x5a, 0xc3, 0x96, 0x0f };
 
 size_t load_websocket_frame(char *to, const char *text, size_t length)
@@ -36,7 +36,7 @@ size_t load_websocket_frame(char *to, const char *text, size_t length)
     return at + length;
 }
 
-/* How many bytes the head has, as far as it is known. */
+/* How long a frame's head is, as far as this is known. */
 static size_t head_size(const load_websocket_t *socket)
 {
     unsigned size = socket->head_length < 2 ? 0 : socket->head[1] & 0x7f;

@@ -7,32 +7,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The lines of a handshake's head that ask for it. */
+/* The header fields that ask for a WebSocket. */
 #define LOAD_WEBSOCKET_FIELDS \
     "Upgrade: websocket\r\nConnection: Upgrade\r\n" \
     "Sec-WebSocket-Version: 13\r\n" \
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 
-/* The most bytes of a frame around its text. */
+/* How much longer a frame may be than its text. */
 #define LOAD_WEBSOCKET_AROUND 14
 
-/* Write a masked frame with that text, of at most 65535 bytes; return its
+/* Write a masked frame with a text of at most 65535 bytes; return the frame's
  * length. */
 size_t load_websocket_frame(char *to, const char *text, size_t length);
 
 #define LOAD_WEBSOCKET_START 8
 
-/* What has arrived of a server's frame. All zero before the first. */
+/* The state of reading a server's frames.  It is all zero before the first
+ * one. */
 typedef struct load_websocket_t {
     unsigned char head[10];
     size_t head_length;
     uint64_t left; /* bytes of the text that are still to come */
-    char start[LOAD_WEBSOCKET_START + 1]; /* how its text begins, with a NUL */
+    char start[LOAD_WEBSOCKET_START + 1]; /* the beginning of the text, with a
+                                           * NUL */
     size_t start_length;
 } load_websocket_t;
 
 /* Take bytes off *data up to the end of the next text frame, and skip control
- * frames. Returns false if none is complete there; then all bytes are taken. */
+ * frames.  Returns false if no text frame is complete there; then all bytes are
+ * taken. */
 bool load_websocket_next(load_websocket_t *socket, const char **data,
                          size_t *length);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A handler that does nothing: what httpd's own request cycle costs.
+/* A handler that does nothing: it shows what httpd's own request cycle costs.
  *
- * `SetHandler bench-null` reads the request's body, if any, and answers
- * with a constant text, about as long as mod_comet's answer with a message. */
+ * `SetHandler bench-null` reads the request's body, if any, and answers with a
+ * constant text.  That text is about as long as mod_comet's answer with a
+ * message. */
 #include <httpd.h>
 #include <http_config.h>
 #include <http_protocol.h>
@@ -34,8 +35,8 @@ static int answer(request_rec *r)
     return OK;
 }
 
-/* No file belongs to the URL: skip httpd's directory walk, as mod_comet
- * does. */
+/* Skip httpd's directory walk, as mod_comet does, since the URL stands for no
+ * file. */
 static int no_file(request_rec *r)
 {
     return strncmp(r->uri, "/null/", 6) == 0 ? OK : DECLINED;

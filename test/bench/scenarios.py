@@ -9,16 +9,17 @@ from servers import (BENCH, HEARTBEAT_SECONDS, Comet, Floor, Nchan, Null,
                      Unavailable)
 
 LOAD = os.path.join(BENCH, "load")
-# Above this share of a core the figure describes the generator.
+# If the generator uses more than this share of a core, the figure describes the
+# generator.
 GENERATOR_LIMIT = 0.9
 
 
 class Failed(Exception):
-    """A run whose figures would mean nothing."""
+    """A run has failed: its figures would be meaningless."""
 
 
 class Figure:
-    """A figure of a run: a row of the table."""
+    """A figure of a run; it makes a row of the table."""
 
     def __init__(self, key, title, unit=1, less_is_better=False):
         self.key, self.title, self.unit = key, title, unit
@@ -62,14 +63,14 @@ class Scenario:
         return options
 
     def seconds(self):
-        """About how long a run takes on one server."""
+        """About how many seconds a run takes on one server."""
         rate = self.load.get("rate")
         run = (self.load["seconds"] if "seconds" in self.load
                else self.load["messages"] / rate if rate else 0.5)
         return run + 1.2 + self.load.get("subscribers", 0) / 4000
 
     def arguments(self, server, options):
-        # A server without streams is measured by publishing only.
+        # On a server without streams only publishing is measured.
         url = self.url and server.url(self.url)
         mode = self.mode if url or not self.url else "publish"
         words = [mode, "--server=%d" % server.process.pid]
@@ -116,10 +117,11 @@ def generator(arguments):
 
 
 def check(mode, result, options):
-    """Reject the figures of a run that lost something."""
+    """Fail if a run has lost or repeated something."""
     wanted = {"refused": 0, "http_errors": 0, "closed": 0, "malformed": 0,
               "duplicates": 0, "connect_errors": 0}
-    if options.get("publishers", 1) == 1:   # several race to the server
+    if options.get("publishers", 1) == 1:   # several publishers race to the
+                                            # server
         wanted["disordered"] = 0
     if mode in ("stream", "poll", "publish", "history"):
         wanted["acknowledged"] = result["sent"]
@@ -147,13 +149,15 @@ def check_bodies(result):
 
 
 class DiskFloor:
-    """SQLite alone, in the same folder, as a server of the scenario."""
+    """Stands for SQLite alone, in the same folder, among a scenario's
+    servers."""
 
     name = "floor"
 
 
 class BatchScenario(Scenario):
-    """Messages in batches; the floor is SQLite with as many rows."""
+    """Messages in batches. The floor is SQLite alone with as many rows a
+    transaction."""
 
     def measure(self, kind, scale=1, children=1):
         if kind is not DiskFloor:

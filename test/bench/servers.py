@@ -28,7 +28,8 @@ HEARTBEAT_SECONDS = 25
 
 
 class Unavailable(Exception):
-    """A server, or something that it needs, is missing or does not start."""
+    """A server, or something that it needs, is missing, or it does not
+    start."""
 
 
 def raise_nofile():
@@ -57,10 +58,11 @@ def is_root():
 
 
 class Server:
-    """A server with a folder of its own; `with` starts and stops it.
+    """A server with a folder of its own. A `with` statement starts and stops
+    it.
 
-    urls: what the generator asks: stream, poll, publish, history, get; what
-    is missing there a server does not offer.
+    urls: the paths for the generator: stream, poll, publish, history, get. A
+    server does not offer what is missing there.
     """
 
     name = ""
@@ -70,8 +72,7 @@ class Server:
 
     def __init__(self, children=1, conf=""):
         self.children, self.conf = children, conf
-        # Not below /tmp, which may be in memory: the disk is part of the
-        # figure.
+        # Not below /tmp, which may be in memory: the figures include the disk.
         self.root = tempfile.mkdtemp(
             prefix="comet-bench-",
             dir=os.environ.get("BENCH_DIR", "/var/tmp"))
@@ -171,7 +172,7 @@ class Comet(Server):
             "websocket": "/comet/{channel}",
             "publish-websocket": "/comet/{channel}"}
     cursor = "json:timestamp"
-    # How a message is published on a WebSocket.
+    # The type of a message that is published on a WebSocket.
     frame = "application/json"
     module = os.path.join(BUILD, "mod_comet.so")
 
@@ -200,7 +201,7 @@ class Comet(Server):
                       "MaxSpareThreads %d" % (64 * self.children)]
         lines += ['CometStore "sqlite:%s/comet.db"' % data,
                   "CometEndpoint /comet", "CometReplay 0",
-                  # A heartbeat is sent at least three times in a Timeout.
+                  # At least three heartbeats are sent within a Timeout.
                   "Timeout %d" % (4 * HEARTBEAT_SECONDS),
                   "CometHeartbeat %ds" % HEARTBEAT_SECONDS,
                   "CometPollTimeout 45s",
@@ -210,8 +211,8 @@ class Comet(Server):
                 self.write("httpd.conf", "\n".join(lines) + "\n")]
 
     def listens(self):
-        """Whether it serves messages: a child of a first start makes the
-        database after it has begun to listen."""
+        """Whether it serves messages. At the first start, a child makes the
+        database only after httpd has begun to listen."""
         if not super().listens():
             return False
         with socket.create_connection(("127.0.0.1", self.port)) as client:
@@ -220,7 +221,7 @@ class Comet(Server):
 
 
 class Before(Comet):
-    """The same with another build of the module: what a change costs."""
+    """mod_comet as built before a change: shows what the change costs."""
 
     name = "before"
     module = os.environ.get("BENCH_BEFORE") or ""
@@ -240,7 +241,8 @@ class Null(Comet):
 
 
 class Nchan(Server):
-    """nginx with nchan's memory store, a worker for each of our children."""
+    """nginx with nchan's memory store, and as many workers as httpd has
+    children."""
 
     name = "nchan"
     urls = {"stream": "/stream/{channel}", "poll": "/poll/{channel}",
@@ -311,7 +313,8 @@ class Nchan(Server):
 
 
 class Floor(Server):
-    """A bare epoll server: one write(2) a delivery, nothing durable."""
+    """A bare epoll server: one write(2) for each delivery, and nothing
+    durable."""
 
     name = "floor"
     urls = {"stream": "/stream/{channel}", "poll": "/poll/{channel}?c={cursor}",
@@ -324,7 +327,8 @@ class Floor(Server):
 
 
 def taking_part(kinds):
-    """These servers, and the other build after ours if there is one."""
+    """These servers; the other build of mod_comet, if there is one, comes after
+    ours."""
     return [server for kind in kinds
             for server in ((kind, Before) if kind is Comet and Before.module
                            else (kind,))]
@@ -343,7 +347,7 @@ def output_of(*command):
 
 
 def versions():
-    """The versions of what is compared, as text."""
+    """The versions of the programs that are compared, as text."""
     found = []
     commit = output_of("git", "describe", "--always", "--dirty")
     found.append("mod_comet" + (" " + commit if commit else ""))

@@ -32,8 +32,8 @@ class Results:
 
 
 def usable(scenario, figure, run):
-    """Whether a delivery's figure is missing because there were no
-    deliveries."""
+    """Whether a figure has a value: a delivery's latency has none if there were
+    no deliveries."""
     delivers = scenario.mode in ("stream", "poll")
     return not (delivers and figure.key.startswith("latency")
                 and run["delivered"] == 0)
@@ -46,7 +46,8 @@ def number(value):
 
 
 def cell(results, scenario, server, figure):
-    """Median and spread; a note below the table says why they are missing."""
+    """Median and spread of a figure. If they are missing, a note below the
+    table says why."""
     values = results.values(scenario, server, figure)
     key = (scenario.name, server)
     if not values:
@@ -90,7 +91,7 @@ def rows(results, scenarios):
 
 
 def notes(results, scenarios):
-    """The meaning of the marks that occur in the table."""
+    """Explain the marks that occur in the table."""
     if any(run["generator_share"] > GENERATOR_LIMIT
            for runs in results.runs.values() for run in runs):
         yield ("* the generator used more than %d %% of a core: it was the"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""aiohttp, reading an answer as its manual shows; it resumes by
+"""Reads an event stream with aiohttp as the manual shows. It resumes by
 Last-Event-ID."""
 
 import asyncio
@@ -30,7 +30,7 @@ async def follow(url):
 
 
 async def main():
-    """Follow until the parent closes our standard input."""
+    """Follow until the parent closes this program's standard input."""
     task = asyncio.ensure_future(follow(sys.argv[1]))
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)

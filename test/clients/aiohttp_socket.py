@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A WebSocket by aiohttp: publish messages, and print what comes.  The arguments
-are the URL and a count."""
+"""Publishes messages on a WebSocket with aiohttp, and prints what comes. The
+arguments are the URL and a count."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""curl in a loop; Last-Event-ID is taken from curl's output.
+"""Runs curl in a loop, and takes Last-Event-ID from its output.
 
 usage: curl_client.py [OPTION OF CURL]... URL
 """

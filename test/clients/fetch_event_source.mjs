@@ -12,16 +12,17 @@ const { fetchEventSource } = require('@microsoft/fetch-event-source');
 
 fetchEventSource(url(), {
   openWhenHidden: true,
-  // Called for every empty line, also after a comment or a lone `retry:`.
+  // Called for every empty line, even after a comment or a lone `retry:`.
   onmessage({ id, event, data }) {
     if (data !== '') {
       print({ lastEventId: id, type: event || 'message', data });
     }
   },
-  // As its README shows: throw, so that it reconnects when a stream ends.
+  // Throw, so that the library reconnects when a stream ends: its README says
+  // so.
   onclose() {
     throw new Error('closed');
   },
-  // No answer: it tries again after the time that `retry:` gave.
+  // Without an answer the library tries again after the time in `retry:`.
   onerror() {},
 });

@@ -24,8 +24,8 @@ function connection() {
     return session;
 }
 
-/** Asks; gives every piece of the answer to `piece`; returns the status, or 0 if
- * the answer is not complete. */
+/** Send a request. Call `piece` for each piece of the answer. Return the
+ * status, or 0 if the answer is not complete. */
 function ask(path, headers, piece) {
     return new Promise((done) => {
         let status = 0;
@@ -35,8 +35,8 @@ function ask(path, headers, piece) {
         request.on('response', (fields) => { status = fields[':status']; });
         request.on('data', (text) => piece(text, status));
         request.on('error', () => { status = 0; });
-        // an answer that a closed connection cuts ends like any other, and the
-        // connection is known to be closed a moment later
+        // An answer that is cut off by a closed connection ends like any other.
+        // That the connection is closed is known only a moment later.
         request.on('close', () => setTimeout(() => done(
             request.aborted || request.rstCode || used.destroyed
                 ? 0 : status), 20));

@@ -11,8 +11,8 @@ export function print(event) {
   }) + '\n');
 }
 
-// The URL to subscribe to is the only argument; the parent ends a driver by
-// closing its standard input.
+// The only argument is the URL to subscribe to. To end a driver, the parent
+// closes its standard input.
 export function url() {
   process.stdin.on('end', () => process.exit(0)).resume();
   return process.argv[2];

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Python drivers share: they print events as lines of JSON."""
+"""What the Python drivers share: they print each event as a line of JSON."""
 
 import json
 import os
@@ -16,5 +16,5 @@ def print_event(event):
 
 
 def printing_stream():
-    """An EventStream that prints."""
+    """An EventStream that prints its events."""
     return EventStream(print_event)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hyper-h2 with three streams, a chain of polls and a request for each message
-of the first stream on one connection.  The library checks every frame and every
-window; what breaks its rules ends this program with a traceback.  After a GOAWAY
-it takes no frame any more, so the connection ends there.
+"""hyper-h2 with three streams and a chain of polls on one connection, and with
+a download for each message of the first stream. The library checks every frame
+and every window; if one breaks its rules, this program ends with a traceback.
+After a GOAWAY the library accepts no more frames, so the connection ends there.
 
 usage: python_h2.py URL
 """
@@ -26,7 +26,7 @@ from printing import EventStream, print_event
 
 
 class Reader:
-    """A stream, over all its requests."""
+    """An event stream. It is requested again whenever it ends."""
 
     def __init__(self, name, path):
         self.name, self.path, self.due = name, path, 0.0
@@ -53,7 +53,8 @@ class Reader:
 
 
 class Whole:
-    """A request whose answer counts when it is complete."""
+    """A request whose answer counts only if it is complete; otherwise it is
+    repeated."""
 
     due = 0.0
 
@@ -92,7 +93,7 @@ class Poll(Whole):
 
 
 class Client:
-    """One connection at a time, with what is asked on it."""
+    """One connection at a time, and the requests on it."""
 
     def __init__(self, url):
         self.url = urlsplit(url)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A WebSocket by python3-websockets: publish messages, and print what comes.
-The arguments are the URL and a count."""
+"""Publishes messages on a WebSocket with python3-websockets, and prints what
+comes. The arguments are the URL and a count."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ async def run(url, count):
         for number in range(count):
             text = json.dumps({"publish": {"body": "m%d \u20ac" % number},
                                "ref": number})
-            # each third one in fragments
+            # every third message in fragments
             await socket.send(text if number % 3 else list(text))
         waiting = 2 * count
         async for text in socket:

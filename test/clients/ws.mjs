@@ -16,7 +16,7 @@ socket.on('open', () => {
       { publish: { body: `m${number} \u20ac` }, ref: number });
     if (number % 3) {
       socket.send(text);
-    } else { // in two fragments, with a ping in between
+    } else { // in two fragments, with a ping between them
       socket.send(text.slice(0, 9), { fin: false });
       socket.ping();
       socket.send(text.slice(9), { fin: true });

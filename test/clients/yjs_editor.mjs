@@ -13,7 +13,8 @@ const { connect } = await import(`${folder}/comet-yjs.js`);
 const say = (...words) => process.stdout.write(`${JSON.stringify(words)}\n`);
 const documents = {};
 
-/** As wp.apiFetch(): rejects with what the REST API says. */
+/** Does what wp.apiFetch() does: if the REST API answers with an error, the
+ * promise is rejected with it. */
 async function ask(query) {
   const url = new URL(path, site);
   for (const [name, value] of Object.entries(query)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** What the fuzzers have in common. */
+/** What all fuzzers share. */
 #ifndef COMET_FUZZ_H
 #define COMET_FUZZ_H
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Unlike assert(), it is checked in every build. */
+/* Unlike assert(), this is checked in every build. */
 #define MUST(condition) \
     do { \
         if (!(condition)) { \

@@ -73,7 +73,7 @@ static void encode_check_html(comet_text_t text)
     comet_buffer_free(&html);
 }
 
-/* Whole answers are UTF-8 whatever a message contains. */
+/* Whatever a message contains, whole answers are UTF-8. */
 static void encode_check_answers(comet_text_t text)
 {
     comet_message_fields_t fields = { .timestamp = 1,
@@ -100,7 +100,7 @@ static void encode_check_answers(comet_text_t text)
 
 #define ENCODE_ID APR_INT64_C(1795229965123456)
 
-/* Line ends as a parser returns them: each is one line feed. */
+/* Replace line ends as a parser does: each becomes one line feed. */
 static size_t encode_normalise(comet_text_t text, unsigned char *out)
 {
     size_t at, written = 0;
@@ -116,7 +116,8 @@ static size_t encode_normalise(comet_text_t text, unsigned char *out)
     return written;
 }
 
-/* A parser written from the standard returns the message unchanged. */
+/* Check that a parser written from the standard returns the message
+ * unchanged. */
 static void encode_check_event(const comet_message_t *message,
                                const comet_buffer_t *stream)
 {
@@ -139,7 +140,8 @@ static void encode_check_event(const comet_message_t *message,
     free(wanted);
 }
 
-/* As JSON it is one event, too, and its data is harmless in a script. */
+/* Check that a message as JSON is one event, too, and that its data is harmless
+ * in a script. */
 static void encode_check_json_event(const comet_buffer_t *stream)
 {
     reference_event_t event = { encode_room(stream->length + 7),
@@ -157,7 +159,7 @@ static void encode_check_json_event(const comet_buffer_t *stream)
     free(event.data);
 }
 
-/* Nothing in the message ends the script around it. */
+/* Check that nothing in the message ends the script around it. */
 static void encode_check_script(const comet_buffer_t *script)
 {
     static const char begin[] = "<script>comet(", end[] = ");</script>\n";

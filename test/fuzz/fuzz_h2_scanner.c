@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz a client's HTTP/2 bytes. The input's first byte says how they are cut,
- * the rest is what the client sends. The scanner must find the same frames as a
- * look at all bytes at once, must pass all bytes on unchanged, and must leave
- * the windows consistent.
+ * Fuzz a client's HTTP/2 bytes.  The input's first byte says how the bytes are
+ * cut; the rest is what the client sends.  The scanner must find the frames
+ * where they lie, must pass on all bytes unchanged, and must leave the windows
+ * consistent.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.
@@ -17,15 +17,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/* The frames found, and all the bytes. */
+/* All bytes, and how far they were scanned. */
 typedef struct h2_look_t {
     const uint8_t *all;
     size_t size;
-    size_t passed; /* bytes that were passed on */
-    size_t at; /* where the next frame starts */
+    size_t passed; /* how many bytes were passed on */
+    size_t at; /* where the next frame must begin */
     comet_h2_scanner_t scanner;
     comet_h2_window_t window;
-    int64_t granted; /* the connection's window when it was accepted */
+    int64_t granted; /* how large the connection's window must be */
 } h2_look_t;
 
 static uint32_t h2_number(const uint8_t *at, int bytes)
@@ -38,7 +38,7 @@ static uint32_t h2_number(const uint8_t *at, int bytes)
     return number;
 }
 
-/* The scanner has passed bytes on, unchanged. */
+/* Check that the bytes that the scanner passes on are unchanged. */
 static void h2_pass(h2_look_t *look, const void *bytes, size_t length)
 {
     MUST(length <= look->size - look->passed);
@@ -62,8 +62,8 @@ static void h2_use_update(h2_look_t *look)
          || !comet_h2_window_find(&look->window, scanner->frame.stream));
 }
 
-/* Handle a frame as the session would: every second stream becomes ours, and
- * spends what its window permits. */
+/* Handle a frame as the session would.  Every second stream becomes ours, and
+ * spends as much as its window allows. */
 static void h2_use_frame(h2_look_t *look)
 {
     const comet_h2_frame_t *frame = &look->scanner.frame;
@@ -100,7 +100,7 @@ static void h2_use_frame(h2_look_t *look)
     MUST(window->count <= COMET_H2_STREAMS_MOST);
 }
 
-/* The header must lie where the previous frame ended. */
+/* Check that the frame's header lies where the previous frame ended. */
 static void h2_see_frame(h2_look_t *look)
 {
     const comet_h2_scanner_t *scanner = &look->scanner;

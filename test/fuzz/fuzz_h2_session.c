@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz an HTTP/2 connection with ghosts. The input says what the client,
- * mod_http2 and the ghosts' owner do, one after the other. Both sides keep
- * their own account of the windows. Each must get whole frames only, the client
- * never more than it has granted, nothing after a stream's end, and nothing of
- * what mod_http2 writes on a claimed stream.
+ * Fuzz an HTTP/2 connection with ghosts.  The input says what the client,
+ * mod_http2 and the ghosts' owner do, one after the other.  The test keeps
+ * accounts of the windows for both sides.  Each side must get whole frames
+ * only.  The client must get no more than it has granted, nothing after a
+ * stream's end, and nothing of what mod_http2 writes on a claimed stream.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.
@@ -17,25 +17,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PAIR_STREAMS 8
 
-/* The account of one side. */
+/* The windows as one side counts them. */
 typedef struct pair_side_t {
     int64_t
-        window; /* of the connection: what may still be sent to the client */
-    int64_t first; /* of new streams */
+        window; /* the connection's: how much may still be sent to the client */
+    int64_t first; /* the initial window of a stream */
     int64_t streams[PAIR_STREAMS];
     int open[PAIR_STREAMS];
-    int broken; /* more than any window was granted on the connection */
-    int over; /* the same of a stream, by SETTINGS; it may have ended already */
+    int broken; /* the connection's window or a setting has broken the rules */
+    int over; /* SETTINGS have made a stream's window too large; it may have
+               * ended already */
 } pair_side_t;
 
 typedef struct pair_t {
-    const uint8_t *at, *end; /* of the input */
+    const uint8_t *at, *end; /* what is left of the input */
     comet_h2_session_t session;
     comet_h2_ghost_t ghosts[PAIR_STREAMS];
     int linked[PAIR_STREAMS], claimed[PAIR_STREAMS];
     pair_side_t client, server;
-    int answered[PAIR_STREAMS]; /* mod_http2 has begun an answer */
-    unsigned opened; /* how many streams */
+    int answered[PAIR_STREAMS]; /* whether mod_http2 has begun an answer */
+    unsigned opened; /* how many streams were opened */
 } pair_t;
 
 static uint32_t pair_number(pair_t *pair, int bytes)
@@ -63,7 +64,7 @@ static void pair_told(void *baton, comet_h2_ghost_t *ghost)
     MUST(ghost->state != COMET_H2_CLAIMED);
 }
 
-/* A side may send more. @param stream  0: on the connection */
+/* Allow a side to send more.  @param stream  0: on the connection */
 static void pair_grant(pair_side_t *side, uint32_t stream, int64_t more)
 {
     int64_t *window = stream ? &side->streams[stream / 2] : &side->window;
@@ -75,7 +76,7 @@ static void pair_grant(pair_side_t *side, uint32_t stream, int64_t more)
     else if (side->open[stream / 2]) {
         *window += more;
         if (!more || *window > COMET_H2_31_BITS) {
-            side->open[stream / 2] = 0; /* an error of this stream alone */
+            side->open[stream / 2] = 0; /* this error ends only the stream */
         }
     }
 }
@@ -92,7 +93,7 @@ static void pair_set(pair_side_t *side, int64_t first)
     side->broken |= first > COMET_H2_31_BITS;
 }
 
-/* A frame from the client, on the account of either side. */
+/* Count a frame of the client, for one side. */
 static void pair_hear(pair_side_t *side, const char *frame)
 {
     uint32_t length = pair_read(frame, 3), stream = pair_read(frame + 5, 4);
@@ -119,7 +120,7 @@ static void pair_hear(pair_side_t *side, const char *frame)
     }
 }
 
-/* A frame that the client gets. */
+/* Check and count a frame that the client gets. */
 static void pair_get(pair_t *pair, const char *frame)
 {
     pair_side_t *client = &pair->client;
@@ -141,8 +142,8 @@ static void pair_get(pair_t *pair, const char *frame)
     }
 }
 
-/* Whole frames, and nothing else.
- * @param to_client  or to mod_http2 */
+/* Check that bytes are whole frames, and count these.
+ * @param to_client  0: they go to mod_http2 */
 static void pair_pass(pair_t *pair, comet_buffer_t *bytes, int to_client)
 {
     size_t at = 0;
@@ -165,7 +166,7 @@ static void pair_pass(pair_t *pair, comet_buffer_t *bytes, int to_client)
     comet_buffer_free(bytes);
 }
 
-/* The client sends a frame, in two pieces. */
+/* Let the client send a frame, in two pieces. */
 static void pair_send(pair_t *pair, comet_h2_type_e type, uint8_t flags,
                       uint32_t stream, const unsigned char *payload,
                       uint32_t length)
@@ -187,7 +188,7 @@ static void pair_send(pair_t *pair, comet_h2_type_e type, uint8_t flags,
     MUST(!pair->client.broken || pair->server.broken);
 }
 
-/* mod_http2 writes a frame. */
+/* Let mod_http2 write a frame. */
 static void pair_write(pair_t *pair, comet_h2_type_e type, uint8_t flags,
                        uint32_t stream, uint32_t length)
 {
@@ -237,7 +238,7 @@ static void pair_write_data(pair_t *pair, unsigned i, int ends)
                2 * i + 1, (uint32_t)length);
 }
 
-/* What the client does. */
+/* Let the client do something. */
 static void pair_client(pair_t *pair, unsigned what, unsigned i)
 {
     unsigned char number[6] = { 0, 4 };
@@ -281,7 +282,7 @@ static void pair_claim(pair_t *pair, unsigned i)
     }
 }
 
-/* What the ghosts' owner does. */
+/* Let the ghosts' owner do something. */
 static void pair_owner(pair_t *pair, unsigned what, unsigned i)
 {
     static const char text[16384];

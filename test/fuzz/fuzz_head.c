@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the recognition of polls by their bytes: the first NUL separates the
- * input into two heads. A learnt head matches itself, and a matching head
- * differs only in digits. A learnt answer head can be written again, and is
- * then learnt as the same.
+ * Fuzz the recognition of polls by their bytes.  The first NUL separates the
+ * input into two heads.  A head that was learnt matches itself, and a matching
+ * head differs from it only in digits.  The head of an answer that was learnt
+ * can be written again, and what is learnt from it is then the same.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the reading of a batch of messages, one JSON object a line. An accepted
- * message is one that the store accepts; written again, it is read as the same
- * message.
+ * Fuzz the reading of a batch of messages, one JSON object a line.  The store
+ * accepts every message that this reading accepts.  If the message is written
+ * again, the same message is read from it.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.
@@ -51,7 +51,7 @@ static void lines_check(const comet_ndjson_line_t *line, comet_buffer_t *out)
     comet_buffer_puts(out, "}\n");
 }
 
-/* The line with that number, counted from 1. */
+/* Return the line with this number, counted from 1. */
 static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
 {
     const char *end = text.data + text.length, *next;
@@ -66,7 +66,8 @@ static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
     return text;
 }
 
-/* Another parser also finds each accepted member in the line, exactly once. */
+/* Check that another parser finds an accepted member in the line, too, exactly
+ * once. */
 static void lines_check_member(comet_text_t line, const char *name,
                                comet_text_t taken)
 {

@@ -15,7 +15,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Write a text with every byte escaped; decoding returns it. */
+/* Write a text with every byte escaped, so that decoding returns the text. */
 static void params_write(comet_buffer_t *out, comet_text_t text)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -29,7 +29,7 @@ static void params_write(comet_buffer_t *out, comet_text_t text)
     }
 }
 
-/* Decoding, writing and decoding again gives the same. */
+/* Check that what was decoded can be written and decoded again unchanged. */
 static void params_round_trip(const comet_params_t *params, apr_pool_t *pool)
 {
     comet_buffer_t written = { 0 };
@@ -82,7 +82,8 @@ static void params_check_texts(comet_text_t text)
     if (!comet_params_check_channel(text)) {
         MUST(valid && text.length >= 1);
         MUST(text.length <= COMET_CHANNEL_MAX_BYTES);
-        /* a valid channel is a valid type, except the server's own */
+        /* a valid channel name is a valid type, except for a type of the
+         * server's own */
         MUST(!comet_params_check_type(text)
              || comet_text_equal(text, comet_text("gap")));
         MUST(text.data[0] != '/' && text.data[text.length - 1] != '/');

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz patterns of topics, and topics as names of channels. The first line is a
- * pattern, the rest a topic. A topic that a pattern matches begins with its
- * stem, and every topic comes back from its name.
+ * Fuzz patterns of topics, and topics as names of channels.  The first line is
+ * a pattern, the rest a topic.  A topic that matches the pattern begins with
+ * the pattern's stem.  Every topic that has a channel name can be read back
+ * from this name.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz what a subscriber reads. A selection of names and prefixes matches what
- * a linear search matches, in whatever order they came, and its key identifies
- * it.
+ * Fuzz the selections of subscribers.  A selection of names and prefixes
+ * matches what a linear search matches, whatever the order of its words.  Its
+ * key identifies it.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
  * every `make check`.
@@ -15,8 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SELECTION_MOST 16
 
-/* Lines: an empty line, or one that ends in a slash, is a prefix; others are
- * names. */
+/* The words of a selection, one a line.  An empty line, or one that ends in a
+ * slash, is a prefix; all others are names. */
 typedef struct selection_input_t {
     comet_text_t names[SELECTION_MOST], prefixes[SELECTION_MOST];
     apr_size_t name_count, prefix_count;
@@ -51,8 +51,8 @@ static void selection_read(selection_input_t *input, comet_text_t text)
     }
 }
 
-/* A channel under a prefix is longer than it; the empty prefix covers all
- * channels. */
+/* A channel under a prefix is longer than the prefix.  The empty prefix covers
+ * all channels. */
 static int selection_is_under(comet_text_t text, comet_text_t prefix)
 {
     return !prefix.length
@@ -86,7 +86,8 @@ static void selection_check(const selection_input_t *input,
          == selection_expected(input, channel));
 }
 
-/* Try all that is in the selection, beginnings of that, and longer texts. */
+/* Try all words of the selection, the beginnings of its names, and the
+ * beginnings of the text. */
 static void selection_check_all(const selection_input_t *input,
                                 const comet_selection_t *selection,
                                 comet_text_t text)
@@ -121,7 +122,7 @@ static void selection_check_distinct(const comet_selected_t *list,
     }
 }
 
-/* In reverse order it is the same selection. */
+/* Check that the words in reverse order make the same selection. */
 static void selection_check_order(selection_input_t *input,
                                   const comet_selection_t *selection)
 {

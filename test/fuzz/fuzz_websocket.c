@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the reader of a client's WebSocket frames: the first byte says how many
- * bytes are read at a time.  However the frames arrive, the reader takes the
- * same messages, which are valid UTF-8 and not too long, and answers them in the
+ * Fuzz the reader of a client's WebSocket frames.  The first byte says how many
+ * bytes are read at a time.  However the frames are cut, the reader takes the
+ * same messages, which are valid UTF-8 and not too long, and answers in the
  * same way.
  *
  * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
@@ -17,9 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define WEBSOCKET_MOST 1000
 
-/* What became of a client's bytes. */
+/* What the reader made of a client's bytes. */
 typedef struct websocket_run_t {
-    comet_buffer_t texts; /* each with its length */
+    comet_buffer_t texts; /* each after its length */
     comet_buffer_t replies;
     apr_status_t status;
 } websocket_run_t;

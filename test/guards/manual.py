@@ -10,9 +10,9 @@ PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
 CONTEXTS = {"SERVER": "server config, virtual host",
             "LOCATION": "server config, virtual host, location"}
-# Headers that httpd itself reads or sets, so the glue does not name them.
+# Headers that httpd itself reads or sets, so that the glue does not name them.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
-# Headers that are read or set internally and are no part of the interface.
+# Headers that are read or set internally, and do not belong to the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
                         "Accept-Language", "Sec-Fetch-User"},
             "response": set()}
@@ -50,8 +50,8 @@ class Manual:
     # -- the code -----------------------------------------------------------
 
     def table(self):
-        """{directive: (scope, default)} of the tables.  The default is written as
-        in a configuration, or "" if there is none."""
+        """{directive: (scope, default)} of the code's tables. A default is
+        written as in a configuration; it is "" if there is none."""
         text = uncommented(self.read("mod_comet/tables/directives.def"))
         text = text[text.rindex("#endif"):text.index("#undef")]
         found = {}
@@ -73,7 +73,8 @@ class Manual:
 
 
 def default(kind, rest):
-    """The default of a line of directives.def, after directive and field."""
+    """The default in a line of directives.def; `rest` is what follows the
+    directive and its field."""
     if kind == "LIMIT":
         return ""
     if kind == "SETTER":
@@ -85,7 +86,7 @@ def default(kind, rest):
 
 
 def uncommented(text):
-    """C without its comments; strings are kept."""
+    """C code without its comments. Strings are kept."""
     return re.sub(r'("(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*',
                   lambda match: match.group(1) or " ", text, flags=re.S)
 
@@ -96,7 +97,7 @@ def plain(markup):
 
 
 def differences(what, code, page):
-    """The names that are only in the code or only in the page, or twice in the
+    """Report names that are only in the code, only in the page, or twice in the
     page."""
     return (["%s: %s is not in the code" % (what, name)
              for name in sorted(set(page) - set(code))]
@@ -129,7 +130,7 @@ def directives(manual):
 
 
 def wrong_default(manual, name, box):
-    """A list of what is wrong with a box's Default row."""
+    """Report what is wrong with the row Default of a directive's box."""
     value = manual.default(name)
     expected = "%s %s" % (name, value) if value else None
     if box.get("Default") == expected:
@@ -155,7 +156,7 @@ def parameters(manual):
 
 
 def metrics(manual):
-    """the manual's counters are those of the tables, word for word"""
+    """the manual has the counters of the tables, word for word"""
     code = {(name, kind.lower(), text) for kind, name, text in re.findall(
         r'METRIC\((\w+), (\w+),\s*"([^"]*)"\)',
         manual.read("mod_comet/tables/metrics.def"))}
@@ -181,7 +182,8 @@ def ways(manual):
 
 
 def notes(manual):
-    """the manual has each note of the access log, and each end, word for word"""
+    """the manual has each note of the access log and each kind of end, word for
+    word"""
     names = re.findall(r'\bset\(\w+, "(comet-\w+)"',
                        manual.read("mod_comet/output/notes.c"))
     code = re.findall(r'END\(\w+, "([^"]*)",\s*"([^"]*)"\)',
@@ -195,7 +197,7 @@ def notes(manual):
 
 
 def refusals(manual):
-    """the manual has each id of the error log, and each status has an id"""
+    """the manual has each refusal's id, and each error status has such an id"""
     code = re.findall(r'REFUSAL\((\d+), (\d+), (\w+),\s*"([^"]*)"\)',
                       manual.read("mod_comet/tables/refusals.def"))
     level = {"EACH": "info", "MINUTE": "warn"}
@@ -207,7 +209,7 @@ def refusals(manual):
         [" | ".join((*row[:4], plain(row[4]))) for row in page])
     wrong += ["refusal: %s is there twice" % i for i, *_ in code
               if [x[0] for x in code].count(i) > 1]
-    # 500 has no reason but that memory is short
+    # 500 needs no id: its only reason is a lack of memory
     errors_of_page = {s for s in manual.marked("status")
                       if s >= "400" and s != "500"}
     wrong += ["status %s has no id in refusals.def" % s for s in
@@ -216,7 +218,7 @@ def refusals(manual):
 
 
 def log_ids(manual):
-    """each line of the error log has an id, which is in the manual, too"""
+    """each line of the error log has an id, and the manual has each id"""
     table = {i: (level, text) for i, level, text in re.findall(
         r'LOG\((\d+), (\w+),\s*"([^"]*)"\)',
         manual.read("mod_comet/tables/log.def"))}
@@ -236,7 +238,8 @@ def log_ids(manual):
             level = re.search(r"APLOG_([A-Z]+),.*|$",
                               call.replace("APLOG_MARK", "")).group(1) or ""
             level = level.lower()
-            # refusals and warnings have theirs from a table and a caller
+            # The ids of refusals come from a table, those of warnings from the
+            # caller.
             if not ids and not path.endswith(("reasons.c", "warning.c")):
                 wrong.append("%s: a line without an id: %s"
                              % (path, " ".join(call.split())[:60]))
@@ -285,7 +288,7 @@ def headers(manual):
 
 
 def errors(manual):
-    """the errors that the manual quotes are those of the code"""
+    """the errors that the manual quotes are in the code"""
     texts = []
     for run in re.findall(r'"(?:\\.|[^"\\\n])*"(?:\s*(?:"(?:\\.|[^"\\\n])*"'
                           r'|[A-Z][A-Z0-9_]*(?:\(\w+\))?))*', manual.code):
@@ -309,7 +312,8 @@ def errors(manual):
 
 
 def pieces(text):
-    """An error, and the two halves it may consist of; `…` stands for any text."""
+    """An error, and its two halves, since the code may have these separately.
+    `…` stands for any text."""
     yield text.replace("…", "x")
     yield text.partition(": ")[2] or text
     yield text.partition(": ")[0]
@@ -350,7 +354,7 @@ def anchors(manual):
         for target in re.findall(r'href="([^":]*)"', text):
             path, _, anchor = target.partition("#")
             if path.split("?")[0].endswith("comet-status"):
-                continue        # the server's
+                continue        # a page of the server's
             count += 1
             full = os.path.normpath(os.path.join(folder, path)) \
                 if path else os.path.join(folder, name)
@@ -366,7 +370,7 @@ def anchors(manual):
 
 
 def neighbours(manual):
-    """the manual's table of other modules says what test_500 finds"""
+    """the manual's table of other modules agrees with what test_500 finds"""
     sys.path.insert(0, os.path.join("test", "e2e"))
     import beside
     rows = {row["name"]: beside.verdict(row)
@@ -418,7 +422,7 @@ def claims(manual):
         wrong += ["security.html: no test for: " + plain(claim)[:60]
                   for claim in re.findall(r"<li>(.*?)</li>",
                                           claimed.group(1), re.S)]
-    # what the page says about defaults is what the code does
+    # the defaults that the page names are those of the code
     for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
                         ("CometMulti", "off"), ("CometSearch", "off"),
                         ("CometEscape", "on"), ("CometLimitPublish", "off"),

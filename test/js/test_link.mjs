@@ -17,9 +17,10 @@ function block(timestamp, body = `m${timestamp}`) {
 }
 
 /**
- * A test with a server that uses one of `steps` for each request, and repeats
- * the last one.  A step is a function of (answer, query), or the texts of an
- * event stream: a final END ends it, CUT breaks it; otherwise it stays open.
+ * Make a test whose server uses one of `steps` for each request, and then
+ * repeats the last one. A step is a function of (answer, query), or a list of
+ * the texts of an event stream. If END is the last text, the stream ends; if
+ * CUT is, the connection breaks; otherwise it stays open.
  */
 function scripted(name, steps, options, check) {
     test(name, { timeout: 10_000 }, async () => {
@@ -296,7 +297,7 @@ const polled = (status, body) => (answer) => {
 };
 
 scripted('a stream that seemed blocked, where there are no polls, is asked for again', [
-    () => {},                   // a packet is lost
+    () => {},                   // as if a packet were lost
     polled(200, { messages: [], timestamp: 10, gap: false }),
     polled(406, { error: 'transport: poll is off here' }),
     [`retry: 40\nid: 10\n\n${block(11)}`],
@@ -318,7 +319,7 @@ scripted('where there is neither, that is the end', [
     assert.deepEqual(of(told, 'close'), [406]);
 });
 
-// ---- a refusal that passes (mod_evasive, a firewall, a server being replaced)
+// ---- temporary refusals (of mod_evasive, a firewall, a server being replaced)
 
 const refuse = (status, body = '<h1>No</h1>') => (answer) => {
     answer.writeHead(status, { 'Content-Type': body.startsWith('{')
@@ -334,7 +335,7 @@ const polledAt = (timestamp) => (answer) => {
 };
 
 // 404 while the module is being replaced, 406 from mod_security, 400 and 405
-// from what stands before the server
+// from something in front of the server
 for (const status of [403, 404, 406, 400, 405]) {
     scripted(`a ${status} between polls is tried again after a pause`, [
         polledAt(11), refuse(status), polledAt(12),

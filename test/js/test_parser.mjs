@@ -7,7 +7,7 @@ import test from 'node:test';
 
 import { EventStreamParser } from '../../htdocs/comet/comet.js';
 
-/** What a parser returns for a text that arrives in pieces of that size. */
+/** Return what a parser makes of a text that arrives in pieces of this size. */
 function parse(text, size = Infinity) {
     const parser = new EventStreamParser();
     const blocks = [];

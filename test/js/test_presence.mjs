@@ -6,7 +6,7 @@ import test from 'node:test';
 
 import { Comet } from '../../htdocs/comet/comet.js';
 
-/** A server with one channel, room/@online, and its list of members. */
+/** Make a server with one channel, room/@online, and its list of members. */
 function makeServer() {
     const server = {
         list: { members: [], count: 0, most: 3, anonymous: 0, timestamp: 100 },
@@ -87,7 +87,8 @@ follows('the list, and what happens after it', async (server, comet) => {
     const presence = comet.presence();
     let changes = 0;
     presence.addEventListener('change', () => changes++);
-    await until(() => names(presence) === 'ann,bob,cy');    // of two pages
+    await until(() => names(presence) === 'ann,bob,cy');    // the list has two
+                                                            // pages
     assert.equal(presence.members.get('cy').info, '{"a":1}');
     assert.ok(presence.complete);
     server.publish('leave', 'bob');

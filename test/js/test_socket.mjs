@@ -8,7 +8,7 @@ import test from 'node:test';
 
 import { Comet } from '../../htdocs/comet/comet.js';
 
-/** The server's side of a WebSocket. */
+/** A WebSocket whose server is the test. */
 class FakeSocket {
     static all = [];
 
@@ -40,7 +40,7 @@ class FakeSocket {
 const message = (timestamp, body = `m${timestamp}`) => (
     { timestamp, channel: 'c', type: 'message', author: null, body });
 
-/** A test with a server that answers event streams and publishes. */
+/** Make a test whose server answers event streams and publishes. */
 function played(name, options, check) {
     test(name, { timeout: 10_000 }, async () => {
         const posted = [];
@@ -103,7 +103,7 @@ played('a WebSocket reads and publishes', { since: 3 },
     await until(() => one.sent.length === 2);
     one.says({ error: 'too long', status: 413, ref: 2 });
     await assert.rejects(refused, { status: 413, said: 'too long' });
-    // another channel than the object's own is published to by a request
+    // an object with one channel cannot publish to another
     await assert.rejects(comet.publish('z', { channel: 'd' }), TypeError);
     assert.deepEqual(posted, []);
 });
@@ -151,7 +151,7 @@ played('what was not answered is published again, under its key', {},
     one.says({ open: 3 });
     const published = comet.publish('x');
     await until(() => one.sent.length);
-    one.ends(1006);     // and for now there is no other WebSocket
+    one.ends(1006);     // the next WebSocket does not open yet
     assert.equal((await published).timestamp, 77);
     assert.deepEqual(posted, [one.sent[0].publish.key]);
 });

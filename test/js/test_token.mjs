@@ -7,7 +7,7 @@ import test from 'node:test';
 
 import { Comet, CometError } from '../../htdocs/comet/comet.js';
 
-/** A token that says this; nobody has signed it. */
+/** Make a token with these claims, without a valid signature. */
 function token(claims) {
     return `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`;
 }
@@ -20,8 +20,8 @@ async function until(condition) {
 }
 
 /**
- * A test with a server that keeps streams open and answers each request with
- * 401 that `accept` refuses.  `asked` gets [method, token] of each request.
+ * Make a test whose server keeps streams open, and answers 401 to each request
+ * whose token `accept` refuses. `asked` gets [method, token] of each request.
  */
 function served(name, options, check, accept = () => true) {
     test(name, { timeout: 10_000 }, async () => {

@@ -69,5 +69,5 @@ comet.close();
 new Comet('/comet/chat', { transport: 'pigeon' });
 // @ts-expect-error a message is a string
 comet.publish(1);
-// @ts-expect-error the cursor is not to be set
+// @ts-expect-error the cursor must not be set
 comet.cursor = 1;

@@ -14,7 +14,8 @@ import time
 
 
 class HttpConn(asyncio.Protocol):
-    """One keep-alive connection; calls back per head, data and end."""
+    """One kept-alive connection. It calls back for each head, piece of data and
+    end."""
 
     def __init__(self):
         self.transport = None
@@ -66,7 +67,7 @@ class HttpConn(asyncio.Protocol):
         pass
 
     def get(self, target, headers=b""):
-        """Send a GET; callbacks deliver the answer."""
+        """Send a GET. The callbacks deliver the answer."""
         self.asked = time.monotonic()
         self.transport.write(b"GET " + target.encode() + b" HTTP/1.1\r\n"
                              b"Host: localhost\r\n" + headers + b"\r\n")
@@ -76,7 +77,8 @@ class HttpConn(asyncio.Protocol):
         self.on_end()
 
     def parse(self):
-        """Consume one element of the buffer; False when more is needed."""
+        """Take one element from the buffer; return False if more bytes are
+        needed."""
         buf = self.buffer
         if self.framing == "head":
             end = buf.find(b"\r\n\r\n")
@@ -136,8 +138,8 @@ class HttpConn(asyncio.Protocol):
 
 
 class Held(HttpConn):
-    """One GET that the server holds: times of its head, of each piece and of
-    the end."""
+    """One GET that the server holds. It notes when the head, each piece and the
+    end came."""
 
     def __init__(self, target):
         super().__init__()
@@ -162,10 +164,10 @@ class Held(HttpConn):
 
 
 class Follower(HttpConn):
-    """Follows a channel by cursor, across lost connections.
+    """Follows a channel by cursor, even if connections are lost.
 
-    kind "classic" takes one message a poll, "endpoint" up to `limit`.
-    bodies holds what came, in order; repeats and disorder are errors.
+    The kind "classic" takes one message a poll, "endpoint" up to `limit`.
+    `bodies` has all messages, in order. Repeats and disorder are errors.
     """
 
     def __init__(self, load, kind, target, cursor=0, limit=1000):
@@ -242,7 +244,7 @@ class Follower(HttpConn):
             if self.partial:
                 self.errors.append("cut in the middle of an answer: %r"
                                    % exc)
-            self.requests -= 1       # not answered: not in the access log
+            self.requests -= 1       # the access log has no unanswered requests
             self.open_request = False
         self.reconnects += 1
         self.load.again(self)
@@ -252,10 +254,10 @@ class Follower(HttpConn):
 
 
 class Publisher(HttpConn):
-    """Posts prefix0, prefix1 … one after the other, until stopped.
+    """Posts prefix0, prefix1 … one after the other, until it is stopped.
 
-    acked: (timestamp, text) of the 201s; unsure: texts whose answer was lost
-    with the connection, so that they may or may not be stored.
+    acked:  (timestamp, text) of each message that was answered by 201.
+    unsure: texts whose answer was lost with the connection; they may be stored.
     """
 
     def __init__(self, load, target, prefix, pause=0.0, count=None,
@@ -335,7 +337,7 @@ class Publisher(HttpConn):
 
 
 class Load:
-    """An event loop, in a thread, that holds the clients."""
+    """An event loop that runs the clients, in a thread."""
 
     def __init__(self, port, host="127.0.0.1", connects_at_once=100):
         self.host, self.port = host, port
@@ -355,7 +357,7 @@ class Load:
         self.close()
 
     def run(self, coroutine, timeout=60.0):
-        """Run a coroutine in the loop from the test's thread."""
+        """Run a coroutine in the loop; called by the test's thread."""
         return asyncio.run_coroutine_threadsafe(
             coroutine, self.loop).result(timeout)
 
@@ -372,7 +374,8 @@ class Load:
         return await asyncio.gather(*[self.connect(m) for m in makers])
 
     def hold(self, count, target, timeout=60.0, keep_body=True):
-        """Open `count` held GETs of one target and wait for their heads."""
+        """Open `count` GETs of one target that are held, and wait for their
+        heads."""
         def make():
             conn = Held(target)
             conn.keep_body = keep_body
@@ -390,21 +393,22 @@ class Load:
 
     def publish(self, count, target, prefix, pause=0.0, each=None,
                 suffix="", timeout=60.0):
-        """Start `count` publishers, prefix "p" giving p0-0, p1-0 …"""
+        """Start `count` publishers. With the prefix "p" the first posts p0-0,
+        p0-1 …, the second p1-0 …."""
         makers = [lambda i=i: Publisher(self, target, "%s%d-" % (prefix, i),
                                         pause, each, suffix)
                   for i in range(count)]
         return self.run(self.open_all(makers), timeout)
 
     def finish(self, publishers, timeout=30.0):
-        """Stop publishers; wait for every answer under way."""
+        """Stop publishers, and wait for every answer that is still due."""
         for publisher in publishers:
             publisher.stop()
         self.wait(lambda: not any(p.open_request for p in publishers),
                   timeout, "the last answers")
 
     def again(self, conn):
-        """Reconnect a follower soon (called in the loop)."""
+        """Reconnect a follower soon. Called in the loop."""
         async def retry():
             while not conn.stopped:
                 try:

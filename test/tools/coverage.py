@@ -43,13 +43,15 @@ class File:
             self.branches[number, index] += branch["count"]
 
     def counts(self):
-        """Lines that ran, lines; branches that were taken, branches."""
+        """How many lines ran, of how many; how many branches were taken, of how
+        many."""
         return (sum(map(bool, self.lines.values())), len(self.lines),
                 sum(map(bool, self.branches.values())), len(self.branches))
 
 
 def read(build):
-    """Read the coverage data: a File by name, for each file of the core."""
+    """Read the coverage data; return a File for each file of the core, by
+    name."""
     notes = sorted(glob.glob(os.path.join(TOP, build, "obj/mod_comet/**/*.gcda"),
                              recursive=True))
     found = collections.defaultdict(File)
@@ -94,7 +96,7 @@ def main():
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     found = read(options.build)
-    # A source that no test has run leaves no counters: report it, too.
+    # A source that no test has run leaves no counters, but is reported, too.
     sources = {os.path.relpath(path, TOP)
                for folder in CORE
                for path in glob.glob(os.path.join(TOP, folder, "**/*.c"),

@@ -20,7 +20,8 @@ LINGER_NONE = struct.pack("ii", 1, 0)      # close() then sends a reset
 
 class Plan:
     """Where to cut a connection: after a number of bytes of its answer's body
-    (of its head, if negative), or a number of seconds after its head."""
+    (or of its head, if the number is negative), or a number of seconds after
+    its head."""
 
     def __init__(self, rng, span, seconds, heads):
         self.reset = rng.random() < 0.5
@@ -31,14 +32,15 @@ class Plan:
 
 
 class CuttingProxy:
-    """Forwards to `port` until start_cutting(); then cuts each connection
-    until `cuts` of them are cut, and forwards again.
+    """Forwards to `port`. After start_cutting() it cuts each connection until
+    it has cut `cuts` of them; then it only forwards again.
 
-    span:     cut within the first `span` bytes of the body
-    seconds:  … or at the latest that long after the head
-    heads:    part of the cuts that falls into the head
-    errors:   part of the requests that is answered 502 instead (a cut, too)
-    whole_id: never cut between the two line ends that end an event
+    span:     cut within the first `span` bytes of the body,
+    seconds:  or at the latest this long after the head
+    heads:    the share of the cuts that are made in the head
+    errors:   the share of the requests that are answered by 502 instead of
+              being forwarded; this counts as a cut
+    whole_id: never cut between the two line feeds that end an event
     """
 
     def __init__(self, port, seed=1, cuts=50, span=400, seconds=0.4,
@@ -49,8 +51,8 @@ class CuttingProxy:
         self.cutting = False
         self.lock = threading.Lock()
         self.resets = self.ends = self.refused = 0    # [lock]
-        self.inside = 0         # cuts that were not between two events
-        self.streaming = 0      # connections whose head has been passed on
+        self.inside = 0         # cuts in the middle of an event
+        self.streaming = 0      # connections whose head was passed on
         self.sockets = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -84,8 +86,8 @@ class CuttingProxy:
                              daemon=True).start()
 
     def plan(self):
-        """The plan for the next connection: (Plan or None, whether to answer
-        with an error)."""
+        """The plan for the next connection: where to cut it (None: nowhere),
+        and whether to answer with an error instead."""
         with self.lock:
             if not self.cutting or self.left == 0:
                 return None, False
@@ -94,7 +96,8 @@ class CuttingProxy:
                 self.rng.random() < self.errors
 
     def unused(self):
-        """A planned cut did not take place: use it for the next connection."""
+        """Note that a planned cut did not take place, so that another
+        connection is cut instead."""
         with self.lock:
             self.left += 1
 
@@ -128,9 +131,11 @@ class CuttingProxy:
             self.drop(client)
 
     def forward(self, client, server, plan):
-        """Forward both ways; True when the connection was cut.
+        """Forward in both directions; return True if the connection was cut.
 
-        One thread for both, or a close() would wait for the other's recv().
+        One thread serves both directions: of two threads, one could still be in
+        recv() when the other calls close(), and close() would have no effect
+        yet.
         """
         answer, head, deadline = b"", None, None
         try:
@@ -232,7 +237,7 @@ class CuttingProxy:
 
 
 def main():
-    """Cut what comes through, and report it."""
+    """Cut the connections that pass through, and print what was cut."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--to", type=int, default=8080, help="httpd's port")
     parser.add_argument("--seed", type=int, default=1)

@@ -6,10 +6,10 @@ import codecs
 
 
 class EventStream:
-    """Makes events ({"id", "type", "data"}) of the bytes fed to it.
+    """Turns the bytes that it is fed into events ({"id", "type", "data"}).
 
-    last_id and retry (in seconds) outlive a connection; begin() starts a
-    new one.
+    last_id and retry (in seconds) outlive a connection; begin() starts a new
+    one.
     """
 
     def __init__(self, on_event):
@@ -19,7 +19,7 @@ class EventStream:
         self.begin()
 
     def begin(self):
-        """Begin a new connection: an incomplete event is dropped."""
+        """Begin a new connection. An incomplete event is dropped."""
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self.rest, self.id = "", self.last_id
         self.type, self.data = "", []

@@ -2,8 +2,8 @@
 /*
  * A module that forks httpd's children, as mpm_itk and PHP's pcntl_fork() do.
  *
- * A fork serves a request with the header `X-Fork: serve`, and then ends. With
- * `X-Fork: exit` a fork ends at once, and the child continues.
+ * The header `X-Fork: serve` makes a fork serve the request and then end.  With
+ * `X-Fork: exit` the fork ends at once, and the child serves the request.
  */
 #include <httpd.h>
 #include <http_config.h>
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int serves; /* this process is a fork */
+static int serves; /* set in a fork that serves */
 
 static int fork_now(request_rec *r)
 {
@@ -38,11 +38,11 @@ static int fork_now(request_rec *r)
         return DECLINED;
     }
     r->connection->keepalive = AP_CONN_CLOSE;
-    r->connection->aborted = 1; /* the client has its answer */
+    r->connection->aborted = 1; /* the fork has answered the client */
     return DONE;
 }
 
-/* The answer is out. */
+/* Let a fork end once its answer is sent. */
 static int end_fork(request_rec *r)
 {
     if (serves && !r->main) {

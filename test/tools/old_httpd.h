@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The headers of httpd before 2.4.63, as mod_comet sees them: included before
- * all others, this file removes what was added later. Code that uses one of
- * these without a check of the version does not compile. `make tests` builds
- * tools/mod_comet_old.so in this way; on a newer httpd that module parks the
- * older way.
+ * Makes the headers of httpd look like those before 2.4.63.  This file is
+ * included before all others, and removes what was added later.  Code that uses
+ * one of these additions without checking the version then does not compile.
+ * `make tests` builds tools/mod_comet_old.so in this way.  On a newer httpd,
+ * that module parks in the older way.
  */
 #include <ap_mmn.h>
 #include <ap_mpm.h>

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A system clock that jumps, a slow disk, another kind of file system, a
- * process that ends slowly and a slow name server, by LD_PRELOAD.
+ * By LD_PRELOAD: a system clock that jumps, a slow disk, another kind of file
+ * system, a process that ends slowly, and a slow name server.
  *
- * The file that COMET_SHIM names contains five 64-bit numbers in this machine's
- * byte order, which the test may change at any time: by how many microseconds
- * the system clock is off, by how many a sync and the last part of exit() are
- * delayed, the type that statfs() reports for all file systems (0: the real
- * one), and by how many microseconds getaddrinfo() is delayed. The monotonic
- * clock is not changed.
+ * COMET_SHIM names a file with five 64-bit numbers in this machine's byte
+ * order.  The test may change them at any time.  They are:
+ *
+ * - by how many microseconds the system clock is off; the monotonic clock is
+ *   not changed,
+ * - by how many microseconds each sync is delayed,
+ * - by how many microseconds the last part of exit() is delayed,
+ * - the type that statfs() reports for all file systems (0: the real one),
+ * - by how many microseconds getaddrinfo() is delayed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -32,7 +35,7 @@
 #define MILLI INT64_C(1000)
 /* glibc's flag for a condition on the monotonic clock. */
 #define STEADY_CONDITION 2u
-/* The interval at which a wait on the system clock notices a jump. */
+/* How soon a wait on the system clock notices a jump. */
 #define LOOK_USEC (10 * MILLI)
 
 typedef struct settings_t {
@@ -117,7 +120,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return failed;
 }
 
-/* Like the kernel: a wait until a time of the system clock lasts until the
+/* As in the kernel, a wait until a time of the system clock lasts until the
  * clock shows that time, however long that takes after a jump. */
 int pthread_cond_timedwait(pthread_cond_t *restrict condition,
                            pthread_mutex_t *restrict lock,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose system clock jumps, whose disk is slow or on a network, or
-whose processes end slowly, or whose name server is slow: see shim.c."""
+"""A server whose system clock jumps, whose disk is slow or on a network, whose
+processes end slowly, or whose name server is slow: see shim.c."""
 
 import mmap
 import os
@@ -16,10 +16,10 @@ CLOCK, SYNC, EXIT, FILE_SYSTEM, RESOLVE, SIZE = 0, 8, 16, 24, 32, 40
 
 
 class Shim:
-    """The clock and delays of a server, set before it starts and changed
-    later.
+    """The clock and the delays of a server. Make it before the server starts;
+    the values can be changed later.
 
-    env: for other programs that must see the same clock.
+    env: the environment for other programs that must see the same clock.
     """
 
     def __init__(self, server):
@@ -36,19 +36,19 @@ class Shim:
         server.env.update(self.env)
 
     def set_clock(self, seconds):
-        """Set the system clock off by so many seconds."""
+        """Let the system clock be off by this many seconds."""
         struct.pack_into("=q", self.numbers, CLOCK, int(seconds * 10 ** 6))
 
     def set_sync(self, seconds):
-        """Make each sync take so much longer."""
+        """Make each sync take this much longer."""
         struct.pack_into("=q", self.numbers, SYNC, int(seconds * 10 ** 6))
 
     def set_exit(self, seconds):
-        """Make a process take so much longer at its very end."""
+        """Make a process take this much longer at its very end."""
         struct.pack_into("=q", self.numbers, EXIT, int(seconds * 10 ** 6))
 
     def set_resolve(self, seconds):
-        """Make the name server answer so much later."""
+        """Make the name server answer this much later."""
         struct.pack_into("=q", self.numbers, RESOLVE, int(seconds * 10 ** 6))
 
     def set_file_system(self, kind):

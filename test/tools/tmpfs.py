@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small disk that fills up or becomes read-only; it needs root."""
+"""A small disk that can be filled up or made read-only. It needs root."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from httpd_env import give, is_root
 
 
 class Tmpfs:
-    """A file system of its own in a folder of the children's user."""
+    """A separate file system in a folder of the user that children run as."""
 
     def __init__(self, folder, size="2m"):
         if not is_root():

@@ -15,15 +15,15 @@ JUMPS = (("at the right time", 0), ("a day back", -DAY),
 
 
 def outside(server, shim, text):
-    """Publish by another program whose clock jumps, too."""
+    """Publish by sqlite3, whose clock jumps, too."""
     subprocess.run(["sqlite3", "-cmd", ".timeout 5000", server.db,
                     "INSERT INTO message(channel, body) VALUES('chat', '%s')"
                     % text], check=True, timeout=30, env=shim.env)
 
 
 def publish_for(server, shim, seconds, prefix):
-    """Publish by HTTP and by sqlite3 in turn; return the texts, and the
-    longest time that a publish took."""
+    """Publish by HTTP and by sqlite3 in turn; return the texts, and how long
+    the slowest publish took."""
     texts, longest = [], 0.0
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(texts) < 6:
@@ -39,7 +39,7 @@ def publish_for(server, shim, seconds, prefix):
 
 
 def let_go(server, target="/comet/nothing?wait=20"):
-    """Check that a client's leaving is noticed."""
+    """Check that the server notices when a client leaves."""
     before = server.waiting("poll")
     with server.raw() as conn:
         conn.request("GET", target)
@@ -48,7 +48,7 @@ def let_go(server, target="/comet/nothing?wait=20"):
 
 
 def clock_jumps(make_server, mpm, stay):
-    """The clock jumps while clients publish and listen: timestamps strictly
+    """The clock jumps while clients publish and listen. Timestamps strictly
     increase, nothing waits for ever, static files are served, and the server
     stops in time."""
     server = make_server(start=False, mpm=mpm,
@@ -90,8 +90,8 @@ def clock_jumps(make_server, mpm, stay):
 
 
 def clock_back_while_waiting(make_server, mpm):
-    """The clock goes back a day while a client waits: news reach the client,
-    its leaving is noticed, and the server stops in time."""
+    """The clock goes back a day while a client waits. The client gets its
+    message, the server notices when the client leaves, and it stops in time."""
     server = make_server(start=False, mpm=mpm)
     shim = Shim(server)
     server.start()
@@ -133,8 +133,8 @@ def delete_key_message(server, shim, stamp):
 
 
 def upkeep_is_done(server, wait=12):
-    """Wait for a round of upkeep that began after this call: rounds start at
-    least every 5 s, and this one removes an expired key."""
+    """Wait for a round of upkeep that began after this call. Rounds start at
+    least every 5 s; this one removes an expired key."""
     sqlite(server.db, "INSERT INTO idempotency_key(timestamp, count, channel,"
            " author, key, hash, expires) VALUES(1, 1, 'x', '', 'mark',"
            " zeroblob(20), 1);")
@@ -144,9 +144,10 @@ def upkeep_is_done(server, wait=12):
 
 
 def history_survives(make_server, days=False):
-    """The clock goes a year ahead and back.  Retention by age deletes nothing
-    that the right clock would have kept.  Keys of stored messages stay valid,
-    and keys of deleted messages are kept for a day (`days` waits for that)."""
+    """The clock goes a year ahead and back. Retention by age deletes nothing
+    that the right clock would have kept. Keys of stored messages stay valid.
+    Keys of deleted messages are kept for a day; with `days`, this is checked,
+    too."""
     server = make_server(start=False, conf="CometRetain age=1h")
     shim = Shim(server)
     server.start()

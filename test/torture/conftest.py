@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixtures of test/e2e, and the table of scenarios at the end.
+"""The fixtures of test/e2e, and the table of scenarios that is printed at the
+end.
 
-A scenario is a function in a module of this folder (kills.py …).  It takes
-its numbers as arguments and returns a sentence of figures.  A file
-torture_*.py calls it with large numbers, multiplied by SCALE.  The file of the
+A scenario is a function in a module of this folder (kills.py and others). It
+takes its numbers as arguments, and returns a sentence of figures. A file
+torture_*.py calls it with large numbers, multiplied by SCALE. The file of the
 same number in test/e2e calls it with small ones.
 """
 
@@ -40,7 +41,7 @@ def pytest_itemcollected(item):
 
 @pytest.fixture(autouse=True)
 def scenario(request, record_property):
-    """The table names a test by the first sentence of its docstring."""
+    """Name the test in the table: by its docstring."""
     text = " ".join((request.function.__doc__ or request.node.name).split())
     record_property("scenario", text.rstrip("."))
 
@@ -53,7 +54,7 @@ def pytest_runtest_logreport(report):
                      "; ".join(value for name, value in report.user_properties
                                if name == "figure"),
                      report.outcome, report.duration])
-    elif report.failed:         # before the test, or in the checks after it
+    elif report.failed:         # in the set-up, or in the checks afterwards
         if report.when == "setup":
             ROWS.append([said.get("scenario", report.nodeid), "", "", 0])
         if ROWS[-1][2] != "failed":
@@ -76,7 +77,7 @@ def table():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the table and keep it."""
+    """Print the table, and keep it in a file."""
     os.makedirs(os.path.dirname(SUMMARY), exist_ok=True)
     with open(SUMMARY, "w", encoding="utf-8") as out:
         out.write(table())

@@ -40,7 +40,7 @@ def deafen(sock):
 
 
 class Crowd:
-    """Clients on plain sockets, which do nothing by themselves."""
+    """Clients on plain sockets; they only do what the test makes them do."""
 
     def __init__(self, server, make_socket=socket.socket, host="127.0.0.1"):
         self.server, self.host = server, host
@@ -91,13 +91,13 @@ def head(method, target, headers=None):
 
 
 def read_head(sock):
-    """Read the head of an answer and no further byte."""
+    """Read the head of an answer, and not a byte more."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = sock.recv(65536, socket.MSG_PEEK)
         if not more:
             raise ConnectionError("closed after %r" % data)
-        end = more.find(b"\r\n\r\n")     # (a head comes in one piece)
+        end = more.find(b"\r\n\r\n")     # a head comes in one piece
         data += sock.recv(end + 4 if end >= 0 else len(more))
     lines = data.decode("latin-1").split("\r\n")
     return Answer(int(lines[0].split(" ")[1]), {
@@ -106,17 +106,17 @@ def read_head(sock):
 
 
 def noise(count):
-    """Seconds below which the p99 of `count` samples means nothing: of few
-    samples it is the worst, which beside other tests shows their load and
-    their syncs."""
+    """Seconds below which a p99 of `count` samples means nothing. Of few
+    samples it is the slowest one; beside other tests, that shows only their
+    load and their syncs."""
     if count >= 500:
         return 0.05
     return 1.5 if "PYTEST_XDIST_WORKER" in os.environ else 0.5
 
 
 class Others:
-    """A well-behaved stream, a publisher and a visitor of the site: their
-    delays now are compared with those from before."""
+    """A well-behaved stream, a publisher and a visitor of the site. Their
+    present delays are compared with earlier ones."""
 
     def __init__(self, server):
         self.server = server
@@ -167,19 +167,20 @@ class Others:
         return time.monotonic() - begin
 
     def feel(self, count):
-        """p99 in seconds of `count` messages and of as many pages."""
+        """The p99 in seconds of `count` messages, and of as many pages."""
         return (quantile([self.message() for _ in range(count)], 0.99),
                 quantile([self.page() for _ in range(count)], 0.99))
 
     def remember(self, count):
-        """Measure while nothing has happened yet and everything is warm."""
+        """Measure before anything happens, once everything is warm."""
         self.feel(20)
         self.before = self.feel(count)
         return self
 
     def judge(self, count):
-        """Check that p99 is at most twice the first one, or noise(); return a
-        sentence.  (prefork starts processes meanwhile, by its own rules.)"""
+        """Check that the p99 is at most twice the remembered one, or noise();
+        return a sentence. prefork is not judged: it starts processes by its own
+        rules."""
         now = self.feel(count)
         if SANITIZER == "none" and self.server.mpm != "prefork":
             for was, have in zip(self.before, now):
@@ -190,21 +191,22 @@ class Others:
 
 
 class Footprint:
-    """What a server's children use, compared with the beginning."""
+    """What a server's children use, compared with what they used at the
+    beginning."""
 
     def __init__(self, server):
         self.server = server
         self.pss, self.fds = self.now()
 
     def now(self):
-        """KiB of memory and descriptors of all children."""
+        """The children's memory in KiB, and their number of descriptors."""
         while True:
             kids = self.server.children()
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 return sum(map(pss_kb, kids)), sum(map(fd_count, kids))
-            # one of them has just ended: sum without it
+            # a child has just ended: count again without it
 
     def grown(self):
-        """KiB and descriptors used beyond those at the beginning."""
+        """The growth since the beginning, in KiB and descriptors."""
         pss, fds = self.now()
         return pss - self.pss, fds - self.fds

@@ -23,7 +23,7 @@ RECOVERY = 1.0          # seconds
 class Publisher(threading.Thread):
     """Publishes its own texts, one after the other, until it is stopped.
 
-    said: (begin, end, status, text, timestamp or None)
+    said: (begin, end, status, text, timestamp or None) of each publish.
     """
 
     def __init__(self, port, name, pause, size):
@@ -47,8 +47,8 @@ class Publisher(threading.Thread):
 
 
 class Site:
-    """A server, its publishers, and clients of all kinds that must notice
-    nothing."""
+    """A server, its publishers, and clients of all kinds, which must not notice
+    anything."""
 
     def __init__(self, server, publishers=3, pause=0.02, size=20):
         self.server = server
@@ -81,7 +81,7 @@ class Site:
             who.__exit__()
 
     def said(self, begin=0.0, end=None):
-        """The answers to publishes that began between the two times."""
+        """The answers to all publishes that began between the two times."""
         end = end or time.monotonic()
         return [s for p in self.pubs for s in list(p.said)
                 if begin <= s[0] and s[1] <= end]
@@ -96,8 +96,8 @@ class Site:
                    "%d more messages to be stored" % count)
 
     def recovery(self, healed):
-        """Seconds from that moment until a publish that began later is
-        acknowledged; check that later ones succeed, too."""
+        """How many seconds after `healed` the first publish that began later
+        was acknowledged; check that later ones succeed, too."""
         def first():
             return min((s[1] for s in self.said(healed) if s[2] == 201),
                        default=None)
@@ -144,7 +144,7 @@ def statuses(said):
 
 
 def stay(seconds):
-    """Wait while the others work."""
+    """Wait while the publishers and clients work."""
     threading.Event().wait(seconds)
 
 
@@ -164,9 +164,9 @@ def check_sound(server):
 # -- locked -------------------------------------------------------------------------
 
 def locked(make_server, seconds, publishers=3):
-    """Another process holds the write lock: publishers get 503 in time,
-    streams and reads continue.  An INSERT that waits for the lock gets it in
-    spite of a flood of publishes."""
+    """Another process holds the write lock. Publishers get 503 in time; streams
+    and reads continue. An INSERT that waits for the lock gets it in spite of a
+    flood of publishes."""
     server = make_server(children=2)
     with Site(server, publishers) as site:
         lock = sqlite3.connect(server.db, isolation_level=None)
@@ -202,7 +202,7 @@ def locked(make_server, seconds, publishers=3):
 # -- the disk -------------------------------------------------------------------------
 
 def disk_full(small_disk, seconds):
-    """The disk is full: publishers get 507, listeners notice nothing, and
+    """The disk is full. Publishers get 507, listeners notice nothing, and
     publishing recovers by itself."""
     server, disk = small_disk
     with Site(server, size=2000) as site:
@@ -229,8 +229,8 @@ def disk_full(small_disk, seconds):
 
 
 def read_only_at_start(small_disk):
-    """The file system is read-only: publishers get 503, reads work where they
-    can.  Publishing recovers without a reload."""
+    """The file system is read-only when the server starts. Publishers get 503.
+    Publishing recovers without a reload."""
     server, disk = small_disk
     server.post("chat", "before")
     server.kill()
@@ -248,8 +248,7 @@ def read_only_at_start(small_disk):
 
 
 def recovers(server, healed, text):
-    """Publish until a message is stored; return the seconds since that
-    moment."""
+    """Publish until a message is stored; return the seconds since `healed`."""
     def stored():
         answer = server.request("POST", "/comet/chat", text.encode(), TEXT)
         assert answer.status in (201, 503), answer
@@ -277,8 +276,8 @@ def copy_of(server, name="copy.db"):
 
 
 def put_in_place(server, path):
-    """Replace the file as an administrator does: remove the old file and its
-    log first."""
+    """Replace the database as an administrator does: first remove the old file
+    and its log."""
     for end in ENDS:
         if os.path.exists(server.db + end):
             os.unlink(server.db + end)
@@ -286,19 +285,20 @@ def put_in_place(server, path):
 
 
 def deleted(make_server, ends=ENDS):
-    """The file is deleted, or its log is.  Publishing works again within a
-    second, and every message acknowledged from then on is there, also for
-    sqlite3.  Where only the log or its shared memory is deleted, all earlier
-    messages are there, too."""
+    """The database's file, its log or both are deleted. Publishing works again
+    within a second. Every message that is acknowledged from then on is there,
+    also for sqlite3. If only the log or its shared memory is deleted, all
+    earlier messages are there, too."""
     server = make_server(children=2)
     with Site(server) as site:
         begin = time.monotonic()
         for end in ends:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(server.db + end)      # (or a writer was faster)
+                os.unlink(server.db + end)      # a writer may have been faster
         healed = time.monotonic()
         texts = []
-        if ends == ("-shm",):       # else nothing to insert into
+        if ends == ("-shm",):       # otherwise there is no database to insert
+                                    # into
             texts += insert(server, 10, "at once")
         took = site.recovery(healed)
         texts += insert(server, 10, "later")
@@ -315,8 +315,8 @@ def deleted(make_server, ends=ENDS):
 
 
 def replaced(make_server, seconds):
-    """Another store replaces the file: publishers continue in it, and waiting
-    clients get the messages in it."""
+    """Another store replaces the file. Publishers continue in it, and waiting
+    clients get its messages."""
     server = make_server(children=2)
     with Site(server) as site:
         path = copy_of(server)
@@ -337,8 +337,8 @@ def replaced(make_server, seconds):
 
 
 def not_a_database(make_server, seconds):
-    """A text file replaces the database: publishers get 503 and no byte of it
-    changes.  With a database in its place again, everything works."""
+    """A text file replaces the database. Publishers get 503, and no byte of the
+    text file changes. With a database in its place again, everything works."""
     server = make_server(children=2)
     server.allow_log.append("comet")
     notes = b"These are my notes, not a database.\n" * 200
@@ -370,9 +370,9 @@ def not_a_database(make_server, seconds):
 
 
 def damaged_page(make_server, seconds, every=3):
-    """Pages of the file are overwritten: no unstored message is acknowledged,
-    and no child crashes.  With a valid file in its place everything works
-    again."""
+    """Pages of the file are overwritten. No message is acknowledged that is not
+    stored, and no child crashes. With a valid file in its place, everything
+    works again."""
     server = make_server(children=2)
     lines = "".join('{"body": "%d %s"}\n' % (i, "x" * 1500)
                     for i in range(400))
@@ -383,7 +383,8 @@ def damaged_page(make_server, seconds, every=3):
         path = copy_of(server)
         sqlite(server.db, "PRAGMA wal_checkpoint(PASSIVE);")
         begin = time.monotonic()
-        # Without the schema nothing could be read, be it stored or not.
+        # Keep the schema: without it nothing could be read, whether stored or
+        # not.
         pages = sqlite(server.db, "SELECT pageno FROM dbstat WHERE pageno > 8"
                        " AND name <> 'sqlite_schema';")
         with open(server.db, "r+b") as out:
@@ -420,9 +421,9 @@ def damaged_page(make_server, seconds, every=3):
 
 
 def owned_by_root(make_server):
-    """The file's owner becomes root.  Children that have it open continue.
-    After a restart the answer is 503 and the log shows the command that
-    repairs it; the repair takes effect without a reload."""
+    """The file's owner becomes root. Children that have it open continue. After
+    a restart the answer is 503, and the log shows the command that repairs
+    this. The repair takes effect without a reload."""
     if not is_root():
         pytest.skip("needs root to give files away")
     server = make_server(parent=ORDINARY)

@@ -14,7 +14,7 @@ from httpd_env import SLOW, WWW_USER, is_root, thread_count, wait_until
 
 
 def limit_of(pid):
-    """Soft and hard limit of a process' descriptors."""
+    """The soft and the hard limit of a process's descriptors."""
     with open("/proc/%d/limits" % pid) as limits:
         line = [x for x in limits if x.startswith("Max open files")][0]
     return [int(x) for x in line.split()[3:5]]
@@ -31,15 +31,15 @@ def set_limit(pid, soft):
 
 
 def lowest_free(pid):
-    """The number of a process' next descriptor."""
+    """The number that a process's next descriptor will get."""
     used = {int(name) for name in os.listdir("/proc/%d/fd" % pid)}
     return next(n for n in range(len(used) + 1) if n not in used)
 
 
 @contextlib.contextmanager
 def without_descriptors(pid, left=0):
-    """The process can open at most `left` more descriptors; it keeps those it
-    has."""
+    """Meanwhile the process can open at most `left` more descriptors. It keeps
+    those that it has."""
     soft = limit_of(pid)[0]
     set_limit(pid, lowest_free(pid) + left)
     try:
@@ -49,8 +49,8 @@ def without_descriptors(pid, left=0):
 
 
 TEXT = {"Content-Type": "text/plain"}
-# Requests on connections that are already open, and their permitted answers:
-# the usual one, or a clear error that it is impossible now.
+# Requests on connections that are already open. Each is answered as usual, or
+# by a clear error that it is impossible now.
 QUESTIONS = (
     ("GET", "/comet/x?since=0&wait=0", {}, None),
     ("GET", "/comet/x?since=0&wait=1", {}, None),
@@ -63,7 +63,7 @@ QUESTIONS = (
 
 def ask_all(conns, good):
     """Send all requests, each on its own connection; return how many messages
-    were acknowledged and how many requests refused."""
+    were acknowledged, and how many requests were refused."""
     acknowledged = refused = 0
     for conn, question in zip(conns, QUESTIONS):
         conn.request(*question)
@@ -96,8 +96,8 @@ def connected(server):
 
 def none_left(make_server, mpm, path, most):
     """A child has no descriptor left, or so few that it can open only half of
-    what it needs, also just after the database was replaced.  Answers are
-    clear, and no acknowledged message is lost.  With descriptors again,
+    what it needs, also just after the database was replaced. Its answers are
+    clear, and no acknowledged message is lost. Once it has descriptors again,
     everything works."""
     server = make_server(mpm=mpm, threads=16, conf=WRITE_PATHS[path]
                          + "CometMulti on\n")
@@ -105,7 +105,7 @@ def none_left(make_server, mpm, path, most):
     acknowledged = refused = 0
     for left in range(most):
         if left:
-            server.stop()           # nothing is open at first
+            server.stop()           # start without open files
             server.start()
         conns = connected(server)
         (child,) = server.children()
@@ -133,10 +133,10 @@ def none_left(make_server, mpm, path, most):
 
 
 def used_up(make_server, path, streams=150, pages=300):
-    """Clients use up all descriptors of a child: httpd lets another child take
-    over (and stops the server, AH02324, if this continues).  Each request gets
-    its own answer or a refusal.  When the clients have gone, everything works
-    as before."""
+    """Clients use up all descriptors of a child. httpd lets another child take
+    over (if this continues, it stops the server: AH02324). Each request gets
+    its own answer or a refusal. Once the clients are gone, everything works as
+    before."""
     server = make_server(mpm="event", threads=25, conf=WRITE_PATHS[path],
                          wrapper=("prlimit", "--nofile=300:300"))
     server.post("x", "first")
@@ -154,7 +154,7 @@ def used_up(make_server, path, streams=150, pages=300):
                     status = "closed"
                 said[status] = said.get(status, 0) + 1
         server.post("x", "second")
-    # (httpd itself answers 403 when it cannot check for a .htaccess)
+    # httpd itself answers 403 if it cannot look for a .htaccess
     assert set(said) <= {200, 503, 403, "closed"}, said
     assert said[200] >= pages
     assert said.get("closed", 0) + said.get(403, 0) <= 10, said
@@ -167,8 +167,8 @@ def used_up(make_server, path, streams=150, pages=300):
 
 
 def many_hosts(server, hosts, stores):
-    """The configuration of virtual hosts with logs of their own, some of them
-    with stores of their own."""
+    """The configuration of virtual hosts with their own logs, some with their
+    own stores."""
     return "".join(
         '<VirtualHost *>\n  ServerName h%d\n  ErrorLog "logs/e%d.log"\n'
         '  CustomLog "logs/a%d.log" e2e\n' % (n, n, n)
@@ -178,8 +178,7 @@ def many_hosts(server, hosts, stores):
 
 
 def leave_refused(socks):
-    """Clients whose answer is over close their ends; return how many are
-    left."""
+    """Close the clients whose answers are over; return how many are left."""
     ready = select.select(socks, [], [], 0)[0]
     for sock in ready:
         sock.setblocking(False)
@@ -195,13 +194,14 @@ def leave_refused(socks):
 
 
 def serving(server):
-    """The children that serve requests: not those that write logs."""
+    """The children that serve requests, without those that write logs."""
     return [pid for pid in server.children() if thread_count(pid) > 1]
 
 
 def fully_taken(server, target, headers=None):
-    """More clients than a child has descriptors for.  Those that find no place
-    are told so; a descriptor is left for each visitor, and no client is cut."""
+    """There are more clients than a child has descriptors for. Those that find
+    no place are told so. Each visitor still gets a descriptor, and no waiting
+    client is cut off."""
     (child,), asked = serving(server), 0
 
     def counts():
@@ -227,9 +227,9 @@ def fully_taken(server, target, headers=None):
 
 
 def at_start(make_server, left):
-    """Children start with few descriptors.  As soon as there are more, they
-    serve requests; if httpd has given them up, others do.  (The threaded MPMs
-    stop the whole server if its first child has too few for themselves.)"""
+    """Children start with few descriptors. As soon as they have more, they
+    serve requests; if httpd has given them up, their successors do. (Under a
+    threaded MPM httpd stops altogether if its first child has too few.)"""
     server = make_server(mpm="prefork")
     server.allow_log.append("AH00156")              # a fault of httpd itself
     server.post("x", "first")
@@ -253,11 +253,11 @@ def at_start(make_server, left):
 
 
 def stored(server, old, soft):
-    """Whether a message can be stored now; new children may have descriptors
-    again."""
+    """Whether a message can be stored now. First give new children their
+    descriptors back."""
     for pid in set(server.children()) - set(old):
         with contextlib.suppress(subprocess.CalledProcessError, OSError):
-            if limit_of(pid)[0] < soft:             # (it may have ended)
+            if limit_of(pid)[0] < soft:             # it may have ended
                 set_limit(pid, soft)
     try:
         return server.request("POST", "/comet/x", b"second", TEXT,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another host, behind a router that may stop forwarding: Linux namespaces.
+"""Another host, behind a router that may stop forwarding, made of Linux
+namespaces.
 
-    server (the test) 192.0.2.1 -- 192.0.2.2 router 198.51.100.2 --
-    198.51.100.1 the others
+server (the test) 192.0.2.1 -- 192.0.2.2 router 198.51.100.2 --
+198.51.100.1 the others
 
 The namespaces have no names, so they end with the last process that uses them.
 """
@@ -49,8 +50,8 @@ class Host:
 
     @contextlib.contextmanager
     def entered(self):
-        """Move this thread to that host, with the sockets that it makes and
-        the programs that it starts."""
+        """Within this context, this thread is on that host, and so are the
+        sockets that it makes and the programs that it starts."""
         home = here()
         try:
             call(LIBC.setns, self.fd, CLONE_NEWNET)
@@ -71,8 +72,8 @@ class Host:
                            stderr=subprocess.PIPE)
 
     def cable(self, other, mine, theirs):
-        """Connect an interface here with one on the other host, with these
-        addresses."""
+        """Connect an interface here, with the address `mine`, to one on the
+        other host, with the address `theirs`."""
         name = "to%d" % other.fd
         self.ip("link", "add", name, "type", "veth", "peer", "name",
                 "to%d" % self.fd, "netns", other.path)
@@ -98,7 +99,7 @@ class Far:
         self.forward(True)
 
     def forward(self, on):
-        """Switch whether the router forwards packets or drops them all."""
+        """Choose whether the router forwards packets or drops them all."""
         with self.router.entered(), \
                 open("/proc/sys/net/ipv4/ip_forward", "w") as switch:
             switch.write("1" if on else "0")
@@ -110,8 +111,8 @@ class Far:
 
 @pytest.fixture
 def far():
-    """Run the test on the server's host.  (Name this fixture before
-    make_server, so that servers stop where they were started.)"""
+    """Run the test on the server's host. Name this fixture before make_server,
+    so that servers are stopped on the host where they were started."""
     if not shutil.which("ip"):
         pytest.skip("no ip(8), which makes the other hosts (iproute2)")
     try:

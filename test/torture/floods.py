@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floods beyond every limit: of channels, messages, connections and waiters."""
+"""Floods beyond every limit: of channels, messages, connections and waiting
+clients."""
 
 import threading
 import time
@@ -39,7 +40,7 @@ class Pages(threading.Thread):
 
     def judge(self):
         """Check that every page was served, 99 % of them soon; return a
-        sentence.  (With few pages that is the slowest one, and other tests run
+        sentence. (Of few pages this is the slowest one, and other tests may run
         on this machine, too.)"""
         have = len(self.took)
         wait_until(lambda: len(self.took) >= have + 10, 20, "more pages")
@@ -54,7 +55,7 @@ class Pages(threading.Thread):
 
 
 def bounded(before, most_kib):
-    """Check that memory has grown by no more than that; return the growth in
+    """Check that memory has grown by at most `most_kib`; return the growth in
     KiB."""
     grown = before.grown()[0]
     assert SANITIZER != "none" or grown <= most_kib, grown
@@ -62,14 +63,15 @@ def bounded(before, most_kib):
 
 
 def check_held(socks):
-    """Check that all of these clients wait in places."""
+    """Check that each of these clients has a place: its answer begins with
+    200."""
     for sock in socks:
         answer = read_head(sock)
         assert answer.status == 200, (answer, sock.recv(1000))
 
 
 def read_until(sock, mark):
-    """Read a stream until it contains that text."""
+    """Read a stream until it contains `mark`."""
     data = b""
     while mark not in data:
         more = sock.recv(65536)
@@ -80,7 +82,7 @@ def read_until(sock, mark):
 # -- channels -------------------------------------------------------------------
 
 def publish_to(server, names):
-    """One message to each channel, on one connection."""
+    """Publish one message to each channel, on one connection."""
     with server.raw(timeout=30) as conn:
         for i in range(0, len(names), 50):
             some = names[i:i + 50]
@@ -95,8 +97,8 @@ def publish_to(server, names):
 
 def many_channels(make_server, path, channels, each=1000):
     """One client publishes to very many channels, then waits for all of them.
-    Memory grows a little for each channel, and shrinks again when the client
-    has left.  A request with too many channels gets an error."""
+    Memory grows a little with each channel, and shrinks again when the client
+    has left. A request with too many channels gets an error."""
     server = make_server(threads=16, conf=WRITE_PATHS[path] + (
         "CometMulti on\nCometReplay 0\nCometLimitChannels %d\n" % each))
     names = ["g%d/c%d" % (i // each, i) for i in range(channels)]
@@ -128,9 +130,9 @@ def many_channels(make_server, path, channels, each=1000):
 # -- messages -----------------------------------------------------------------------
 
 def flood_of_publishes(make_server, path, publishers, messages):
-    """Far more clients than threads publish as fast as they can; the rate of
-    another client is limited.  A message that is not stored is refused at once
-    with a retry time, and the site is served."""
+    """Far more clients than threads publish as fast as they can, and the rate
+    of another client is limited. A message that is not stored is refused at
+    once with a retry time. The site is served."""
     server = make_server(threads=16, conf=WRITE_PATHS[path] + """
 <Location "/comet/limited">
   CometLimitPublish address=20/s
@@ -174,9 +176,9 @@ WAITING = {
 
 
 def refusals(server, connects, status, at_once):
-    """Request places where there are none, in all ways; return how many
-    requests were told so.  A classic poll gets "no news", after a second where
-    it can be held that long."""
+    """Ask for places when none is free, in all ways; return how many requests
+    were told so. A classic poll gets "no news", a second later if it can be
+    held that long."""
     told = 0
     for _ in range(0, connects, at_once):
         with Crowd(server) as crowd:
@@ -187,7 +189,8 @@ def refusals(server, connects, status, at_once):
                 if WAYS[i % len(WAYS)][0] == CLASSIC:
                     assert answer.status in (200, status, 503), answer
                 elif WAYS[i % len(WAYS)][1] is EVENTS:
-                    assert answer.status == 200, answer     # and its end
+                    assert answer.status == 200, answer     # the stream ends at
+                                                            # once, too
                     assert int(answer.header("content-length"))
                 else:
                     assert answer.status == status, answer
@@ -197,13 +200,14 @@ def refusals(server, connects, status, at_once):
 
 
 def beyond(make_server, path, what, places, connects, at_once=100):
-    """There are far more clients than places: each further one is refused,
-    each client that has a place keeps it, and the site is served."""
+    """There are far more clients than places. Each client without a place is
+    refused, each client with a place keeps it, and the site is served."""
     directive, status = WAITING[what]
     server = make_server(threads=16, conf=WRITE_PATHS[path]
                          + directive % places)
     with Crowd(server) as crowd:
-        for _ in range(5):      # all at once: none is counted twice
+        for _ in range(5):      # many at once, to see that none is counted
+                                # twice
             crowd.leave()
             server.wait_waiting(0)
             held = crowd.ask(places, "/comet/held", EVENTS)
@@ -239,8 +243,8 @@ AsyncRequestWorkerFactor 20
 
 
 def overflow(make_server, path, clients, at_once=100):
-    """More clients stay than a small MPM has connections for.  A classic page
-    may be refused only after a second.  The connections that are reserved for
+    """More clients stay than a small MPM has connections for. A classic page
+    may be refused only after a second. The connections that are reserved for
     the site stay free."""
     server = make_server(mpm_conf=SMALL_MPM, conf=WRITE_PATHS[path])
     server.publish("x")

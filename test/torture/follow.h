@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: thousands of clients that know what they must receive. */
+/* Followers: thousands of clients that know which messages they must
+ * receive. */
 #ifndef FOLLOW_H
 #define FOLLOW_H
 
@@ -11,7 +12,7 @@
 #include "../bench/load_histogram.h"
 #include "../bench/load_http.h"
 
-/* All times are microseconds of the wall clock, as are the messages'
+/* All times are in microseconds of the wall clock.  So are the messages'
  * timestamps: server and followers run on one machine. */
 
 typedef enum {
@@ -22,10 +23,10 @@ typedef enum {
     FOLLOW_CLOCK
 } follow_kind_e;
 
-/* What all followers of a channel together have received, in order. Each
- * follower has received exactly its first `position` messages, so nothing is
- * missing or repeated. The program's caller compares the log with what was
- * published. */
+/* What all followers of a channel together have received, in order.  Each
+ * follower has received exactly its first `position` messages; so it has missed
+ * none, and none was repeated.  The test that runs this program compares the
+ * log with what was published. */
 typedef struct follow_log_t {
     char *channel;
     int64_t *stamps;
@@ -42,7 +43,7 @@ typedef struct follow_group_t {
 typedef enum {
     FOLLOW_CLOSED,
     FOLLOW_CONNECTING,
-    FOLLOW_OPEN, /* sends its next request */
+    FOLLOW_OPEN, /* waits for an answer, or can send a request */
     FOLLOW_PAUSING /* a poll between two requests */
 } follow_state_e;
 
@@ -51,20 +52,20 @@ typedef struct follower_t {
     int fd;
     follow_state_e state;
     load_http_t http;
-    char *text; /* the answer of a poll, a stream's last line so far */
+    char *text; /* the answer of a poll; of a stream, its last line so far */
     size_t length, room;
-    char *body; /* for the event that has begun */
-    int64_t cursor; /* the cursor in its requests */
-    int64_t last; /* timestamp of the last message or tick */
-    size_t position; /* its place in the log */
+    char *body; /* the body of the event that has begun */
+    int64_t cursor; /* the cursor that it sends */
+    int64_t last; /* the timestamp of the last message or tick */
+    size_t position; /* how many messages of the log it has received */
     bool awaits; /* a request is under way */
-    bool ticked; /* ticks of a clock on this connection */
+    bool ticked; /* the clock has ticked on this connection */
     int64_t asked_us, opened_us, due_us, leaves_us;
 } follower_t;
 
-/* A counter, and its name in the report. */
+/* The counters.  Their names are also those in the report. */
 #define FOLLOW_COUNTS(X) \
-    X(messages) /* delivered */ \
+    X(messages) /* messages delivered */ \
     X(ticks) \
     X(requests) /* requests sent */ \
     X(unanswered) /* closed before the first byte of an answer */ \
@@ -77,21 +78,21 @@ typedef struct follower_t {
     /* These must stay 0: */ \
     X(repeated) \
     X(missed) \
-    X(strange) /* messages that other followers missed */ \
+    X(strange) /* a message that other followers missed */ \
     X(malformed) \
-    X(gaps) /* said to be pruned */ \
-    X(backwards) /* cursors */
+    X(gaps) /* the answer says that messages were removed */ \
+    X(backwards) /* a cursor that goes back */
 
 typedef struct follow_totals_t {
 #define FOLLOW_FIELD(name) uint64_t name;
     FOLLOW_COUNTS(FOLLOW_FIELD)
 #undef FOLLOW_FIELD
     int last_refusal;
-    /* How long messages took to reach waiting clients: on connections older
-     * than the message, and on younger ones. */
+    /* How long messages took to reach waiting clients.  Then the longest times:
+     * on connections older than the message, and on younger ones. */
     load_histogram_t on_its_way;
     int64_t stall_us, catch_up_us;
-    char note[256]; /* the first fault, as text */
+    char note[256]; /* describes the first fault */
 } follow_totals_t;
 
 extern follow_totals_t follow_totals;
@@ -103,16 +104,16 @@ int64_t follow_now_us(void);
 follow_kind_e follow_kind_named(const char *name);
 /* Write the request for messages after the follower's cursor. */
 size_t follow_request(const follower_t *follower, char *to, size_t room);
-/* Handle a piece of a body. */
+/* Handle a part of a body. */
 void follow_take(follower_t *follower, const char *data, size_t length);
 /* Handle the end of the answer. */
 void follow_end(follower_t *follower);
-/* A new connection: forget incomplete data. */
+/* Begin a new connection: forget incomplete data. */
 void follow_begin(follower_t *follower);
 /* Become a new client, which reads from now on. */
 void follow_forget(follower_t *follower);
 bool follow_streams(const follower_t *follower);
-/* Count a fault, and describe the first. */
+/* Count a fault, and describe it if it is the first. */
 void follow_fault(uint64_t *count, const follower_t *follower, const char *what,
                   int64_t number);
 
@@ -120,19 +121,19 @@ void follow_fault(uint64_t *count, const follower_t *follower, const char *what,
 
 typedef struct follow_options_t {
     int port;
-    int pause_ms; /* between two polls */
-    double life_seconds; /* lifetime of a connection, on average; 0: for ever */
-    int connects; /* at once */
+    int pause_ms; /* the pause between two polls */
+    double life_seconds; /* the average lifetime of a connection; 0: for ever */
+    int connects; /* how many connections may begin at once */
     bool resting; /* clients that are cut off stay away for now */
 } follow_options_t;
 
 extern follow_options_t follow_options;
 
 void follow_loop_init(follower_t *followers, size_t count);
-/* Wait for events, at most 5 ms, and handle them; true if there is a command on
- * standard input. */
+/* Wait for events, at most 5 ms, and handle them.  True if a command has come
+ * on standard input. */
 bool follow_loop_turn(void);
-/* How many followers wait for news, or will do so after their pause. */
+/* How many followers wait for messages, or will do so after their pause. */
 size_t follow_open_count(void);
 void follow_close_all(void);
 

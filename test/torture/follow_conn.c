@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: their connections, which are opened again whatever happens. */
+/* The followers' connections, which are opened again whatever happens. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,7 +17,8 @@
 
 #define EVENTS 512
 #define TURN_MS 5
-/* Clients that were cut off or refused reconnect at different times. */
+/* Within this time, clients that were cut off or refused come back, each at
+ * another moment. */
 #define RETURN_US 40000
 
 static int epoll_fd, connecting;
@@ -98,8 +99,8 @@ static void ask(follower_t *follower)
     follower->awaits = true;
     follower->asked_us = follow_now_us();
     follow_totals.requests++;
-    /* A request is small enough to fit; if not, the connection has ended and
-     * the loop sees that. */
+    /* A request is so small that it fits into the socket; if it does not, the
+     * connection has ended, which the loop notices. */
     (void)!write(follower->fd, request, length);
 }
 
@@ -193,7 +194,7 @@ static void happened(follower_t *follower, uint32_t events)
     ssize_t count;
 
     if (follower->fd < 0) {
-        return; /* an event of this turn has closed it */
+        return; /* another event of this turn has closed it */
     }
     if (follower->state == FOLLOW_CONNECTING) {
         connected(follower);
@@ -209,8 +210,8 @@ static void happened(follower_t *follower, uint32_t events)
     }
 }
 
-/* Half of the clients that leave return as new clients, and half of them leave
- * by a reset. */
+/* Leave, half of the times by a reset.  Half of the clients that leave return
+ * as new clients. */
 static void leave(follower_t *follower)
 {
     struct linger reset = { 1, 0 };

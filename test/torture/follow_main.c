@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: the command line, and the tests' commands on standard input. */
+/* Followers: the command line, and the commands that tests send on standard
+ * input. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -226,7 +227,8 @@ static void command(char *line)
     fflush(stdout);
 }
 
-/* One command at a time: its sender waits for the answer. */
+/* Take one command, if there is one.  Its sender waits for the answer before it
+ * sends another. */
 static bool take_command(void)
 {
     char line[1024];

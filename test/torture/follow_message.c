@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: messages of each transport, checked against the channel's log. */
+/* Followers: read the messages of each transport, and compare them with the
+ * channel's log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -87,7 +88,7 @@ static void append(follow_log_t *log, int64_t stamp, const char *body)
     log->bodies[log->count++] = copy(body);
 }
 
-/* Whether the log agrees that `stamp` follows the follower's position. */
+/* Check that in the log `stamp` follows the follower's position. */
 static void compare(follower_t *follower, int64_t stamp, const char *body)
 {
     follow_log_t *log = follower->group->log;
@@ -114,7 +115,7 @@ static void compare(follower_t *follower, int64_t stamp, const char *body)
     follower->position = at + 1;
 }
 
-/* Note how long a message took to reach a follower that was waiting for it. */
+/* Note how long a message took to reach a follower that waited for it. */
 static void measure(const follower_t *follower, int64_t stamp)
 {
     int64_t from = stamp > follower->asked_us ? stamp : follower->asked_us;
@@ -149,7 +150,7 @@ void follow_forget(follower_t *follower)
 
 /* --- The formats ---------------------------------------------------------- */
 
-/* Skip a text that must be there. */
+/* Skip this text if it is there. */
 static bool skip(const char **at, const char *expected)
 {
     size_t length = strlen(expected);
@@ -173,7 +174,7 @@ static bool take_number(const char **at, int64_t *number)
     return true;
 }
 
-/* A string without escapes: publishers need none. */
+/* Take a string without escapes, which publishers do not need. */
 static bool take_string(char **at, char **text)
 {
     char *end = strchr(*at, '"');
@@ -187,7 +188,7 @@ static bool take_string(char **at, char **text)
     return true;
 }
 
-/* {"timestamp":…,"channel":…,"type":…,"author":…,"body":…} */
+/* Take {"timestamp":…,"channel":…,"type":…,"author":…,"body":…}. */
 static bool take_object(follower_t *follower, char **at)
 {
     const char *in = *at;
@@ -240,7 +241,7 @@ static bool take_poll(follower_t *follower, char *at)
     return true;
 }
 
-/* {"msg":"…","timestamp":…}; without news msg is empty. */
+/* Take {"msg":"…","timestamp":…}; if there is no news, msg is empty. */
 static bool take_classic(follower_t *follower, char *at)
 {
     const char *in = at;
@@ -268,7 +269,7 @@ static bool take_classic(follower_t *follower, char *at)
     return true;
 }
 
-/* A line of an event stream; the id is the last line of an event. */
+/* Take a line of an event stream; the id is the last line of an event. */
 static void take_event_line(follower_t *follower, char *line)
 {
     const char *in = line;
@@ -306,7 +307,8 @@ static void take_iframe_line(follower_t *follower, char *line)
     }
 }
 
-/* Each second has one tick; a young stream may skip its second one. */
+/* Take a tick of the clock.  Each second has one; a young stream may skip its
+ * second one. */
 static void take_tick(follower_t *follower, const char *line)
 {
     const char *in = line;
@@ -357,7 +359,7 @@ static void keep(follower_t *follower, const char *data, size_t length)
 
 void follow_take(follower_t *follower, const char *data, size_t length)
 {
-    /* The clock sends no lines: each element counts as one. */
+    /* The clock's output has no lines: each element counts as one. */
     int mark = follower->group->kind == FOLLOW_CLOCK ? '>' : '\n';
     const char *end;
 

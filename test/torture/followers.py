@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of clients in a process of their own: build/tools/follow."""
+"""Thousands of clients in a separate process (build/tools/follow)."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import subprocess
 from httpd_env import COMET_MODULE, PATIENCE, wait_until
 
 FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
-# What no follower may ever see.
+# The faults that no follower may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
-# The configuration of a server for so many clients.  At /parked its event
-# streams stay httpd's connections; at /fast its polls do not.
+# The configuration of a server for so many clients. Event streams at /parked
+# stay httpd's connections; polls at /fast are answered by the hub.
 CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
          "CometEndpoint /parked\n"
          "<Location /parked>\n  CometAdopt off\n</Location>\n"
@@ -22,8 +22,8 @@ CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
 class Followers:
     """Clients of a server, in groups (kind, count, channel, path).
 
-    While messages arrive the clients compare them with each other's; log()
-    returns what they agree on.
+    While messages arrive, the clients compare theirs with those of the others.
+    log() returns what they agree on.
     """
 
     def __init__(self, server, groups, **options):
@@ -48,7 +48,7 @@ class Followers:
         self.proc.stdout.close()
 
     def tell(self, command):
-        """Send a command; returns the report."""
+        """Send a command; return the report."""
         self.proc.stdin.write(command + "\n")
         self.proc.stdin.flush()
         line = self.proc.stdout.readline()
@@ -59,7 +59,7 @@ class Followers:
         return self.tell("report")
 
     def wait(self, condition, what, timeout=30):
-        """Wait until condition(report) is true; the report."""
+        """Wait until condition(report) is true; return the report."""
         last = {}
 
         def look():
@@ -73,7 +73,7 @@ class Followers:
         return last
 
     def wait_open(self, timeout=30):
-        """Wait until all of them wait for news."""
+        """Wait until all of them wait for messages."""
         return self.wait(lambda said: said["open"] == self.count,
                          "%d open" % self.count, timeout)
 
@@ -89,7 +89,7 @@ class Followers:
         return self.wait(complete, "all to have %r" % last, timeout)
 
     def log(self):
-        """By channel: the (timestamp, body) of each message, in order."""
+        """The (timestamp, body) of each message, in order, by channel."""
         path = os.path.join(self.folder, "followers.log")
         self.tell("write " + path)
         found = {}
@@ -107,6 +107,6 @@ class Followers:
 
 
 def limit(seconds):
-    """A deadline that is judged; it is extended under a sanitizer, and where
-    tests run in parallel."""
+    """A limit that is judged: longer under a sanitizer, and if tests run in
+    parallel."""
     return seconds * PATIENCE

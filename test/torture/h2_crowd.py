@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crowd of HTTP/2 connections, each with streams, polls, files and uploads:
-nothing is lost, repeated or damaged, and no window is exceeded."""
+"""A crowd of HTTP/2 connections, each with streams, polls, downloads and
+uploads: nothing is lost, repeated or damaged, and no window is exceeded."""
 
 import asyncio
 import contextlib
@@ -17,16 +17,19 @@ from h2_client import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, H2, HEADERS, \
     PING, RST, SETTINGS, WINDOW
 from httpd_env import SANITIZER, SLOW, wait_until
 
-# What clients allow a stream, and add to the connection's 65,535 bytes: node
-# and nghttp, python3-h2, Chromium, Firefox, curl.
+# The windows of several clients: that of each stream, and what is added to the
+# connection's 65,535 bytes: node and nghttp, python3-h2, Chromium, Firefox,
+# curl.
 PROFILES = [(65535, 0), (65535, 1 << 20), (6291456, 15663105),
             (131072, 12517377), (1 << 20, 1 << 24)]
-# (ThreadSanitizer takes each byte that mod_http2 and OpenSSL copy for a race, and
-# judges one at a time: larger files keep all threads waiting for it)
+# ThreadSanitizer takes each byte that mod_http2 and OpenSSL copy for a race,
+# and handles one race at a time. Larger files would keep all threads waiting
+# for it.
 FILE_BYTES = 1 << 18 if SANITIZER == "tsan" else 5 << 20
 UPLOAD_BYTES = 60000
 BEHIND_MOST = 100       # messages
-REFUSED = 7             # a reload ends the connection, and this came too late
+REFUSED = 7             # REFUSED_STREAM: a reload has ended the connection
+                        # before this request
 
 
 class Answer:
@@ -39,7 +42,7 @@ class Answer:
 
 
 class Client:
-    """One connection.  It opens a window again when half of it is used."""
+    """One connection. It opens a window again once half of it is used."""
 
     def __init__(self, port, profile, authority):
         self.port, self.authority = port, authority
@@ -77,7 +80,8 @@ class Client:
             await self.task
 
     def ask(self, method, path, headers=(), body=b""):
-        """Send a request; return its Answer, with ->ident."""
+        """Send a request; return its Answer, with the stream's number as
+        `ident`."""
         block = b"".join(
             b"\x10" + b"".join(H2.integer(len(t), 7, 0) + t for t in
                                (k.encode(), v.encode()))
@@ -106,13 +110,14 @@ class Client:
         self.writer.write(H2.frame(WINDOW, 0, ident, struct.pack(">I", used)))
 
     def grant_more(self, ident, of, whole):
-        """Open the window of the connection or of an answer again."""
+        """If half of a window is used, open it again: that of the connection,
+        or of an answer."""
         if self.grants and of.used >= whole // 2:
             self.grant(ident, of.used)
             of.credit, of.used = of.credit + of.used, 0
 
     def grant_again(self):
-        """Grant what was held back."""
+        """Grant the window that was held back."""
         self.grants = True
         if not self.ended:
             self.grant_more(0, self, self.total)
@@ -172,7 +177,8 @@ class Client:
         self.something.set()
 
     async def until(self, condition, seconds):
-        """Whether the condition came true in time; it may not after the end."""
+        """Wait for a condition; return whether it came true in time. Once the
+        connection has ended, it is not waited for."""
         end = time.monotonic() + seconds
         while not condition():
             left = end - time.monotonic()
@@ -198,7 +204,7 @@ class Follower:
                                  self.headers)
 
     def where(self):
-        """What is known of a follower that does not get on."""
+        """A text about a follower that makes no progress."""
         client, answer = self.client, self.answer
         return ("%s at %d: asked %.1f s ago, status %s, %d bytes, ended %s, "
                 "reset %s, stream's credit %d; connection of %d%s: credit %d, "
@@ -227,7 +233,7 @@ class Streamer(Follower):
     transport, headers = "events", [("accept", "text/event-stream")]
 
     def look(self):
-        """Take the events that are complete; return whether to ask again."""
+        """Take all complete events; return whether to ask again."""
         while True:
             end = self.answer.body.find(b"\n\n", self.parsed)
             if end < 0:
@@ -251,7 +257,7 @@ class Poller(Follower):
         if self.answer.ended and self.answer.reset is None \
                 and self.answer.status == 200:
             answer = json.loads(self.answer.body)
-            self.answer.status = None       # taken
+            self.answer.status = None       # the answer was taken
             for message in answer["messages"]:
                 self.got(message["timestamp"], message["body"])
             self.cursor = answer["timestamp"]
@@ -264,7 +270,9 @@ class Crowd:
         self.problems, self.delivered, self.published = [], 0, 0
         self.files = self.uploads = self.resets = self.breaks = self.stuck = 0
         self.seed, self.cursor, self.over = seed, "0", False
-        self.followers, self.advanced_at = [], 0.0  # last got a message then
+        self.followers, self.advanced_at = [], 0.0  # advanced_at: when a
+                                                    # follower last got a
+                                                    # message
         self.big = os.urandom(file_bytes)
         with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
             out.write(self.big)
@@ -328,7 +336,7 @@ class Crowd:
             self.breaks += 1
 
     async def watch(self, client, followers):
-        """Ask again whenever an answer has ended."""
+        """Send a new request for each follower whose answer has ended."""
         while not client.ended:
             for follower in followers:
                 if follower.look():
@@ -375,7 +383,8 @@ class Crowd:
             await watcher
 
     def is_stalled(self):
-        """Whether no follower has got on for so long that it is no load."""
+        """Whether no follower has made progress for so long that load cannot be
+        the reason."""
         return time.monotonic() > self.advanced_at + 20 * SLOW
 
     def is_done(self, followers):
@@ -384,8 +393,8 @@ class Crowd:
             or self.is_stalled())
 
     def is_ahead(self):
-        """Whether the publisher waits for followers, which a sanitizer or a busy
-        machine slows down."""
+        """Whether the publisher must wait for followers, which a sanitizer or a
+        busy machine slows down."""
         return self.published > BEHIND_MOST + min(
             (f.next for f in self.followers), default=self.published)
 
@@ -398,7 +407,8 @@ class Crowd:
                 time.sleep(0.05)
                 continue
             size = (1, 10, 100, 1000, 5000, 30000)[self.published % 6]
-            # a child that ends may not know whether it has stored a message
+            # a child that ends may not know whether it has stored a message,
+            # hence the key
             answer = self.server.request(
                 "POST", "/comet/crowd",
                 b"%d %s" % (self.published, b"x" * size),
@@ -424,7 +434,7 @@ class Crowd:
 
 def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf="",
           tls=True, file_bytes=FILE_BYTES):
-    """Run it; return the figures as a sentence."""
+    """Run the crowd; return the figures as a sentence."""
     server = make_server(
         mpm="event", tls=tls, h2=True, threads=64,
         conf="CometParkHTTP2 on\nCometReplay 100000\nCometHeartbeat 2\n"

@@ -16,7 +16,7 @@ from httpd_env import SANITIZER, SLOW, fd_count, pss_kb, thread_count, wait_unti
 
 EVENTS = "/comet/news?transport=events"
 CONF = "CometParkHTTP2 on\nCometReplay 0\nCometHeartbeat 25\n"
-# one child, whose threads are few beside its connections
+# one child, with few threads compared to its connections
 MPM = """ServerLimit 1
 StartServers 1
 ThreadLimit 64
@@ -29,23 +29,24 @@ MaxConnectionsPerChild 0
 ListenBacklog 2000
 H2MaxWorkers 64
 """
-# How many clients wait before memory is measured, so that all threads have
+# How many clients wait before memory is measured: enough that all threads have
 # worked.
 OTHERS = 150
-# What curl and Chromium allow a stream, and add to the connection's 65,535.
+# The windows of curl and Chromium: that of each stream, and what is added to
+# the connection's 65,535 bytes.
 CURL, CHROMIUM = (65535, 1 << 20), (6291456, 15663105)
 
 
 def cpu_seconds(pid):
-    """What a process has computed so far, in seconds."""
+    """The CPU time that a process has used so far, in seconds."""
     with open("/proc/%d/stat" % pid) as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Many:
-    """Connections of one process.  A message is a number; `next` has the one
-    that is due on each of the connections' streams."""
+    """The connections of this process. Each message is a number. A connection's
+    `got` has the number that is due next on each of its streams."""
 
     def __init__(self, server, connections, streams):
         self.selector, self.server = selectors.DefaultSelector(), server
@@ -73,7 +74,7 @@ class Many:
         self.selector.close()
 
     def take(self, conn):
-        """Read what has come; the streams get their messages in order."""
+        """Read what has come. Each stream must get its messages in order."""
         try:
             while True:
                 data = conn.sock.recv(65536)
@@ -97,7 +98,8 @@ class Many:
             stream.pieces = []
 
     def run(self, seconds, is_done=lambda: False):
-        """Read for that long, or until it is done."""
+        """Read for that long, or until is_done() is true; return whether it
+        was."""
         end = time.monotonic() + seconds
         while not is_done():
             left = end - time.monotonic()
@@ -113,7 +115,8 @@ class Many:
 
 
 def fan_out(server, many, rounds):
-    """How long it takes until all streams have a message, in seconds."""
+    """How long it takes, in seconds, until all streams have a message; for each
+    round."""
     took = []
     for number in range(rounds):
         begin = time.monotonic()
@@ -132,8 +135,8 @@ def server_for(make_server, **kwargs):
 
 
 def idle_cost(make_server, connections):
-    """KiB of a connection that has had its answer and waits for the next
-    request."""
+    """KiB of memory of a connection that has had its answer and waits for the
+    next request."""
     server = server_for(make_server)
     pid = server.children()[0]
     server.request("GET", "/static.txt", tls=True)
@@ -142,17 +145,19 @@ def idle_cost(make_server, connections):
     each = (pss_kb(pid) - before) / connections
     descriptors = fd_count(pid) - connections
     many.close()
-    # (a stop while httpd closes them may crash it: settle())
+    # if httpd is stopped while it closes them, it may crash: see settle()
     wait_until(lambda: fd_count(pid) <= descriptors, 60, "all to be closed")
     return each
 
 
 def many_streams(make_server, connections, streams, rest, rounds=10):
-    """Open them, let them rest, publish.  Return what was measured."""
+    """Open the streams, let them rest, then publish. Return what was
+    measured."""
     server = server_for(make_server)
     pid = server.children()[0]
-    # What a thread allocates once is not what a stream costs.  (Others than
-    # these would get the memory that these give back.)
+    # Before memory is measured, other streams make each thread allocate what it
+    # allocates only once. They are closed later, since the measured ones would
+    # reuse their memory.
     others = Many(server, OTHERS, 1)
     wait_until(lambda: server.status()["ghosts"] == OTHERS, 30, "the others")
     threads, memory, begin = thread_count(pid), pss_kb(pid), time.monotonic()
@@ -167,7 +172,8 @@ def many_streams(make_server, connections, streams, rest, rounds=10):
     others.close()
     wait_until(lambda: server.status()["ghosts"] == count, 60, "their end")
     if rest:
-        many.run(2)                             # what was just opened
+        many.run(2)                             # until all work of opening is
+                                                # done
         used, begin = cpu_seconds(pid), time.monotonic()
         many.run(rest)
         found["idle"] = 100 * (cpu_seconds(pid) - used) \
@@ -181,12 +187,12 @@ def many_streams(make_server, connections, streams, rest, rounds=10):
 
 
 def many(make_server, connections, streams, rest=0, most_kib=None):
-    """As many_streams(), judged; a sentence of figures."""
+    """Judge many_streams(); return a sentence of figures."""
     found = many_streams(make_server, connections, streams, rest)
     assert found["blocked"] == 0 and found["threads"] <= 2, found
     if SANITIZER == "none":
         assert not most_kib or found["kib"] <= most_kib, found
-        # about 1; a busy machine's cold caches may double it
+        # usually about 1; the cold caches of a busy machine may double it
         assert found.get("idle", 0) <= 2, found
     return ("%d connections with %d each open in %.1f s; %+d threads; "
             "%.1f KiB PSS a stream; %sa message reached all in p50 %.0f, "
@@ -221,7 +227,7 @@ def beside_server(make_server):
 
 
 def publish(server, over):
-    """Publish the time every 20 ms."""
+    """Publish the current time every 20 ms."""
     while not over.wait(0.02):
         server.post("news", "%d" % time.monotonic_ns())
 
@@ -237,7 +243,7 @@ def download(server, over):
 
 
 def arrivals(stream):
-    """When each message of a stream came, and its number, in order."""
+    """For each message of a stream, in order: when it came, and its number."""
     text = b""
     for at, piece in stream.pieces:
         *lines, text = (text + piece).split(b"\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of web servers, their children and their PostgreSQL server, again and
-again under load: nothing that was acknowledged is lost."""
+again under load. Nothing that was acknowledged is lost."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from pg_env import Cluster
 
 
 def wait_more(pubs, count=20, timeout=30):
-    """Wait until every publisher has been told of some more messages."""
+    """Wait until `count` more messages of every publisher are acknowledged."""
     have = [len(p.acked) for p in pubs]
     wait_until(lambda: all(len(p.acked) >= before + count
                            for p, before in zip(pubs, have)), timeout,
@@ -47,7 +47,8 @@ class Site:
         return sum(self.pubs, [])
 
     def finish(self, cluster=None):
-        """Compare everything; return a sentence of figures."""
+        """Compare what was published, stored and received; return a sentence of
+        figures."""
         settle(cluster or self.cluster, self.loads, self.pubs, [],
                self.followers, 60)
         said = [group.report() for group in self.followers]
@@ -80,7 +81,7 @@ def children_killed(make_server, kills):
 
 
 def servers_killed(make_server, kills):
-    """One of two web servers is killed with all its children, and started
+    """One of two web servers is killed with all its children, and then started
     again."""
     cluster = Cluster()
     rng = random.Random(1)
@@ -97,14 +98,14 @@ def servers_killed(make_server, kills):
 
 
 def first_after(pubs, begin):
-    """When the first publisher was answered that had asked after a time."""
+    """When the first publisher was answered after `begin`."""
     wait_until(lambda: any(p.answered_at > begin for p in pubs), 30,
                "a publisher to be answered", 0.005)
     return min(p.answered_at for p in pubs if p.answered_at > begin)
 
 
 def watch_answers(pubs):
-    """Let each publisher note when it was told last that messages are
+    """Let each publisher note when it was last told that its messages are
     stored."""
     for one in pubs:
         one.answered_at = 0.0
@@ -119,7 +120,7 @@ def watch_answers(pubs):
 
 
 def database_killed(make_server, kills):
-    """The PostgreSQL server is killed and started again in its place."""
+    """The PostgreSQL server is killed, and started again in the same folder."""
     cluster = Cluster()
     try:
         site = Site(make_server, cluster)
@@ -140,8 +141,8 @@ def database_killed(make_server, kills):
 
 
 def primaries_killed(make_server, kills):
-    """The primary is killed, its synchronous standby is promoted, and the killed
-    one becomes the standby of the new primary; again and again."""
+    """The primary is killed, and its synchronous standby is promoted. The
+    killed server becomes the standby of the new primary. This is repeated."""
     primary = Cluster()
     standby = primary.standby()
     first = primary

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several web servers on one PostgreSQL database, with applications that commit
-late, roll back, and prepare transactions: everybody sees one order."""
+"""Several web servers on one PostgreSQL database. Applications commit late,
+roll back, and prepare transactions. Everybody sees the same order."""
 
 import contextlib
 import itertools
@@ -37,8 +37,8 @@ def start_hosts(make_server, cluster, count, conninfo=None, extra="", **more):
 
 
 class Batches(Publisher):
-    """Publishes batches of `size` messages.  Each has an Idempotency-Key, and is
-    sent again until the server says that it is stored.
+    """Publishes batches of `size` messages. Each batch has an Idempotency-Key,
+    and is sent again until the server says that it is stored.
 
     acked: the (timestamp, body) of each message.
     """
@@ -111,9 +111,8 @@ class Application(threading.Thread):
     """Inserts messages in transactions that stay open for up to `late` seconds.
     One in eight is rolled back, and one in eight is prepared first.
 
-    committed: a list of the bodies of each transaction, in the order of the
-    commits; late_us: how long after its commit the slowest message got its
-    timestamp is known from committed_at.
+    committed:    the bodies of each transaction, in the order of the commits.
+    committed_at: when the transaction of a message was committed, by body.
     """
 
     def __init__(self, cluster, name, late):
@@ -163,14 +162,14 @@ class Application(threading.Thread):
 
 
 def crowd(streams):
-    """The followers of a host: streams and polls of all channels."""
+    """The groups of followers of a host: streams and polls of all channels."""
     return [group for channel in CHANNELS
             for group in (("events", streams, channel, "/comet/" + channel),
                           ("poll", 1, channel, "/comet/" + channel))]
 
 
 def stored(cluster):
-    """By channel: the (timestamp, body) of each message, in order."""
+    """The (timestamp, body) of each message, in order, by channel."""
     rows = {channel: [] for channel in CHANNELS}
     text = cluster.psql("SELECT channel, id, body FROM comet.log ORDER BY id")
     for line in text.split("\n") if text else []:
@@ -180,9 +179,10 @@ def stored(cluster):
 
 
 def settle(cluster, loads, pubs, apps, followers, timeout):
-    """Stop everybody, and compare: what the database has, what publishers and
-    applications know to be stored, and what each follower of each host got.
-    Returns how late, in seconds, the slowest message of an application was."""
+    """Stop everybody, and compare: the rows in the database, what publishers
+    and applications know to be stored, and what each follower of each host got.
+    Return how late the slowest message of an application was: the seconds from
+    its commit to its timestamp."""
     for load, mine in zip(loads, pubs):
         load.finish(mine, timeout)
     for app in apps:
@@ -209,8 +209,8 @@ def settle(cluster, loads, pubs, apps, followers, timeout):
 
 
 def judge_apps(rows, apps):
-    """Each application's messages are there once, in the order of its
-    transactions; nothing of a rolled-back transaction is."""
+    """Check that each application's messages are there once, in the order of
+    its transactions, and that nothing of a rolled-back transaction is there."""
     bodies = [body for _, body in rows]
     assert len(bodies) == len(set(bodies))
     for app in apps:
@@ -223,10 +223,10 @@ def shared_log(make_server, messages, hosts=4, batch=50, late=3.0,
                applications=3, change="", conninfo=None, timeout=120,
                pause=0.0):
     """`messages` messages are published to several web servers while
-    applications insert others, and streams and polls of every server follow.
+    applications insert others. Streams and polls of every server follow.
 
-    change: SQL that makes a mutant of the schema.
-    pause:  of a publisher between two batches.
+    change: SQL that breaks the schema, so that the test must fail.
+    pause:  a publisher's pause between two batches.
     """
     cluster = Cluster(settings=["max_prepared_transactions=20"])
     try:

@@ -13,14 +13,13 @@ from ledger import (acknowledged, holders, is_sound, longest_wait, settle,
                     wait_more)
 
 
-# Everything that a writer may be doing when it is killed.
+# So that a writer may be doing anything when it is killed.
 CONF = CROWD + "CometSearch on\nCometRetain count=500\n"
 CHANNELS = ["room%d" % i for i in range(5)]
 
 
 def crowd(count):
-    """`count` followers, shared out among the channels, most of them
-    streams."""
+    """`count` followers, most of them streams, divided among the channels."""
     groups = []
     for channel in CHANNELS:
         part = count // len(CHANNELS) // 10
@@ -34,15 +33,15 @@ def crowd(count):
 
 
 def publishers(load, rate, each=4):
-    """`rate` messages a second over all channels, if each is acknowledged at
-    once."""
+    """Start publishers. Together they send `rate` messages a second to all
+    channels, if each is acknowledged at once."""
     return {channel: load.publish(each, "/comet/" + channel, "p",
                                   pause=each * len(CHANNELS) / rate)
             for channel in CHANNELS}
 
 
 def figures(said, pubs):
-    """The figures that both scenarios report."""
+    """The figures that both scenarios report, as text."""
     return ("%d messages acknowledged, %d of unknown outcome (%d stored); "
             "%d deliveries, 0 lost, 0 doubled"
             % (acknowledged(pubs), sum(len(p.unsure) for p in pubs),
@@ -50,10 +49,9 @@ def figures(said, pubs):
 
 
 def children_killed(make_server, kills, subscribers=500, rate=500):
-    """Children are killed at random, the next one as soon as the last is
-    replaced.  No acknowledged message is lost or delivered twice, and each
-    client that has sent its request gets the stored messages within a
-    second."""
+    """Children are killed at random, one as soon as the last is replaced. No
+    acknowledged message is lost or delivered twice. Each client that has sent
+    its request gets the stored messages within a second."""
     server = make_server(mpm="event", children=3, threads=32, conf=CONF)
     server.allow_log += ["exit signal Killed"]
     rng = random.Random(1)
@@ -81,7 +79,7 @@ def children_killed(make_server, kills, subscribers=500, rate=500):
                longest_wait(pubs) * 1000))
     assert stall < limit(1), text
     assert longest_wait(pubs) < limit(1), text
-    assert said["cut"] >= kills, text       # or the kill hit nothing
+    assert said["cut"] >= kills, text       # otherwise a kill hit nothing
     return text
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages that publishers, the database and subscribers know."""
+"""Compares the messages that publishers, the database and subscribers know."""
 
 import glob
 import os
@@ -33,13 +33,13 @@ def stored(server, channels):
 
 def settle(server, load, followers, pubs, timeout=60, retained=False):
     """Stop the publishers (by channel), wait until all followers have
-    everything, and compare.  Each acknowledged message was delivered to each
-    follower under its timestamp.  Each delivered message was sent, and
-    delivered once.  The database contains exactly these, in order (`retained`:
-    the end of them).
+    everything, and compare. Each acknowledged message was delivered to each
+    follower under its timestamp. Each delivered message was sent, and was
+    delivered once. The database contains exactly the delivered messages, in
+    order; with `retained`, only the last of them.
 
-    Returns the followers' report; "stored_untold" is how many messages were
-    stored whose publishers got no answer.
+    Return the followers' report. Its "stored_untold" is the number of messages
+    that were stored although their publishers got no answer.
     """
     for channel in pubs:
         load.finish(pubs[channel])
@@ -70,8 +70,7 @@ def longest_wait(pubs):
 
 
 def holders(path):
-    """The processes that have the file open, or a file beside it (-wal,
-    -shm)."""
+    """The processes that have this file open, or one beside it (-wal, -shm)."""
     found = set()
     for fd in glob.glob("/proc/[0-9]*/fd/*"):
         try:
@@ -83,14 +82,15 @@ def holders(path):
 
 
 def is_sound(server):
-    """SQLite's integrity check of the database, and FTS5's of a word index."""
+    """Whether SQLite finds the database sound, and FTS5 its index of words."""
     db = sqlite3.connect(server.db, timeout=10)
     try:
         ok = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if db.execute("SELECT count(*) FROM sqlite_master"
                       " WHERE name = 'message_search'").fetchone()[0]:
             db.execute("INSERT INTO message_search(message_search, rank)"
-                       " VALUES('integrity-check', 1)")     # raises on a fault
+                       " VALUES('integrity-check', 1)")     # raises an error if
+                                                            # the index is wrong
         db.rollback()
         return ok
     finally:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that keep listening, whatever happens, and record when messages
-arrive."""
+"""Clients that keep listening, whatever happens, and record when each message
+arrives."""
 
 import threading
 import time
@@ -12,11 +12,11 @@ from http_client import Raw, one_request
 class Reader(threading.Thread):
     """Reads a stream piece by piece, and reconnects when it ends.
 
-    stamps:   when a piece came, by the monotonic clock.
-    refusals: (when, status) of the answers that were no stream.
+    stamps:   when each piece came, by the monotonic clock.
+    refusals: (when, status) of each answer that was no stream.
     """
 
-    PAUSE = 0.05        # a pause before it reconnects
+    PAUSE = 0.05        # seconds before it reconnects
 
     def __init__(self, port, target):
         super().__init__(daemon=True)
@@ -64,8 +64,8 @@ class Reader(threading.Thread):
                     self.changed.notify_all()
 
     def silence(self, begin, end=None):
-        """The longest time without a piece between `begin` and `end` (default:
-        now)."""
+        """The longest time without a piece between `begin` and `end`, in
+        seconds; `end` is now by default."""
         end = end or time.monotonic()
         inside = [s for s in list(self.stamps) if begin < s < end]
         marks = [begin] + inside + [end]
@@ -98,8 +98,8 @@ class Reader(threading.Thread):
 class Listener(Reader):
     """Follows an event stream by its cursor.
 
-    messages: (timestamp, body, arrival) as they came.
-    gaps:     how many events told of a gap.
+    messages: (timestamp, body, arrival), as they came.
+    gaps:     how many events reported a gap.
     """
 
     def __init__(self, port, target="/comet/chat", cursor=0):
@@ -130,7 +130,7 @@ class Listener(Reader):
             return [m[1] for m in self.messages]
 
     def wait_for(self, text, timeout):
-        """Wait until a message has arrived. @return when it did"""
+        """Wait until a message has arrived. @return when it arrived"""
         def came():
             return next((m[2] for m in reversed(self.messages)
                          if m[1] == text), None)
@@ -139,8 +139,9 @@ class Listener(Reader):
 
 
 class Asker(threading.Thread):
-    """Sends one request again and again. answers: (when, took, status); a
-    connection that failed has status 0."""
+    """Sends one request again and again.
+
+    answers: (when, took, status) of each; a failed connection has status 0."""
 
     def __init__(self, ask, pause=0.02):
         super().__init__(daemon=True)

@@ -17,7 +17,7 @@ ListenBacklog 1024
 CometMaxSubscribers 4000
 """ % HEARTBEAT
 
-# How streams of each kind are requested; the server holds all kinds in the
+# How a stream of each kind is requested. The server holds all of them in the
 # same way.
 STREAMS = (("/comet/lot?since=0", EVENTS),
            ("/comet/lot?since=0&transport=iframe", None),
@@ -31,9 +31,9 @@ def streams(crowd, count, kinds=STREAMS, rcvbuf=None):
 
 
 def freed(server, before, clients, least):
-    """Check that the clients left nothing behind but what is kept for the next
-    ones: a few pages for each of as many connections, and, after the first
-    use, a connection to the store for each thread, with two descriptors."""
+    """Check that the clients left nothing behind except what the server keeps
+    for the next ones: a few pages for each connection, and for each thread that
+    has used the store a connection to it, with two descriptors."""
     pss, fds = before.grown()
     if server.mpm == "event":
         assert fds <= 2 * server.threads + 4, fds
@@ -45,8 +45,8 @@ def freed(server, before, clients, least):
 
 def vanished(make_server, mpm, path, clients, far=None, threads=25,
              samples=100):
-    """Clients vanish without a FIN.  Within two heartbeats their places and
-    memory are free, and no other client is affected."""
+    """Clients vanish without a FIN. Within two heartbeats their places and
+    memory are free. No other client is affected."""
     conf = BASE + WRITE_PATHS[path]
     if far:
         conf += "Listen %s:{port}\n" % SERVER
@@ -82,9 +82,9 @@ def flood(server, count, size=60000):
 
 
 def stuck(make_server, mpm, path, clients, threads=25, samples=100):
-    """Clients never read.  What the server keeps for each is limited, however
-    much is published.  They are dropped within two heartbeats, or within
-    Timeout where a thread writes to each."""
+    """Clients never read. What the server keeps for each is limited, however
+    much is published. They are dropped within two heartbeats; if a thread
+    writes to each, within Timeout."""
     hub_writes = mpm == "event" or path == "adopted"
     server = make_server(mpm=mpm, conf=BASE + WRITE_PATHS[path],
                          threads=threads, timeout=4 * HEARTBEAT)
@@ -113,7 +113,7 @@ class Slow:
     """Clients that send their requests one byte at a time."""
 
     def __init__(self, crowd, count):
-        self.left = {}          # the bytes that each has not sent yet
+        self.left = {}          # the bytes that each client has not sent yet
         self.ended = 0
         for number, sock in enumerate(crowd.connect(count)):
             data, first = self.text(number)
@@ -123,8 +123,8 @@ class Slow:
 
     @staticmethod
     def text(number):
-        """A head or body too long to be complete before the server gives up;
-        and how many bytes of it to send at first."""
+        """A head or a body that is so long that the server gives up before it
+        is complete; and how many bytes of it to send at first."""
         if number % 2:
             return head("GET", "/comet/slow?since=0",
                         {"X-%d" % i: "x" * 5000 for i in range(10)}), 1
@@ -133,7 +133,7 @@ class Slow:
         return start + b"x" * 50000, len(start)
 
     def sweep(self):
-        """Send one byte from each client that the server has not closed."""
+        """Let each client whose connection is still open send one byte."""
         for sock, data in list(self.left.items()):
             try:
                 sock.send(data[:1])
@@ -150,10 +150,9 @@ class Slow:
 
 def slowly(make_server, mpm, path, clients, threads=25, limit=4,
            samples=100):
-    """Clients send heads and bodies byte by byte.  They hold httpd's threads
-    until mod_reqtimeout ends them, as they would without this module.
-    Clients that already wait are not affected, and in the end everything is
-    as before."""
+    """Clients send heads and bodies byte by byte. They hold httpd's threads
+    until mod_reqtimeout ends them, as they would without this module. Clients
+    that already wait are not affected. In the end everything is as before."""
     conf = BASE + WRITE_PATHS[path] \
         + "RequestReadTimeout header=%d body=%d\n" % (limit, limit)
     server = make_server(mpm=mpm, conf=conf, threads=threads)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares how the module and a reference in Python parse random requests:
-query strings, forms, cursors and batches."""
+"""Compare how the module and a reference in Python parse random query strings,
+forms, cursors and batches."""
 
 import json
 import os
@@ -20,8 +20,8 @@ LINES = {"Content-Type": "application/x-ndjson"}
 # -- the references ------------------------------------------------------------
 
 def reference_pairs(encoded):
-    """A decoder of application/x-www-form-urlencoded that follows WHATWG URL
-    5.1 literally."""
+    """Decode application/x-www-form-urlencoded, exactly as WHATWG URL 5.1
+    says."""
     pairs = []
     for part in encoded.split(b"&"):
         if part:
@@ -50,7 +50,7 @@ def is_utf8(data):
 
 
 def is_text(data, most=255):
-    """Whether this is a valid type, or a valid part of a channel name."""
+    """Whether this is a valid type. A channel's name has further rules."""
     return 0 < len(data) <= most and is_utf8(data) and not re.search(
         "[\x00-\x1f\x7f\x80-\x9f]", data.decode("utf-8"))
 
@@ -80,7 +80,7 @@ def unique(pairs):
 
 
 def reference_line(line):
-    """The members of a batch line; None if it is invalid."""
+    """The members of a line of a batch; None if the line is invalid."""
     try:
         made = json.loads(line.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError):
@@ -128,7 +128,7 @@ def mixed(chance, pieces, most):
 
 
 def mutated(chance, text, pieces):
-    """A text with a small error."""
+    """A text with one to three small changes."""
     for _ in range(chance.randint(1, 3)):
         at = chance.randint(0, len(text))
         text = text[:at] + chance.choice(pieces + [b""]) \
@@ -137,8 +137,8 @@ def mutated(chance, text, pieces):
 
 
 class Ask:
-    """One connection for many requests; opened again when a refusal has ended
-    it."""
+    """One connection for many requests. It is opened again after a refusal has
+    ended it."""
 
     def __init__(self, server):
         self.server, self.conn = server, None
@@ -158,7 +158,8 @@ class Ask:
 
 
 def rows(server, channel):
-    """The stored (channel, type, body) at and below a channel."""
+    """The stored (channel, type, body) of a channel and of all channels below
+    it."""
     return [tuple(map(bytes.fromhex, row)) for row in sqlite(
         server.db, "SELECT hex(channel), hex(type), hex(body) FROM message "
         "WHERE channel='%s' OR channel GLOB '%s/*' ORDER BY timestamp;"
@@ -168,8 +169,8 @@ def rows(server, channel):
 # -- what is compared ---------------------------------------------------------------
 
 def forms(server, count, seed=SEED):
-    """A form is accepted or refused as by the reference, and the same is
-    stored."""
+    """A form is accepted or refused as the reference does, and the same message
+    is stored."""
     ask, chance, want = Ask(server), random.Random(seed), []
     for _ in range(count):
         form = mixed(chance, PIECES + RAW, 12)
@@ -188,7 +189,7 @@ def forms(server, count, seed=SEED):
 
 
 def queries(server, count, seed=SEED):
-    """A query string: the type in it is the one stored."""
+    """The type in a query string is the one that is stored."""
     ask, chance, want = Ask(server), random.Random(seed + 1), []
     for _ in range(count):
         query = b"type=" * (chance.random() < 0.6) + mixed(
@@ -205,7 +206,8 @@ def queries(server, count, seed=SEED):
 
 
 def cursors(server, count, seed=SEED):
-    """A cursor in each place where one may stand."""
+    """A cursor is understood as the reference does, in each place where one may
+    stand."""
     ask, chance = Ask(server), random.Random(seed + 2)
     stamps = [server.post("cursors", "x") for _ in range(3)]
     pieces = [b"0", b"1", b"9", b"00", b"-", b"+", b".", b"e", b"x", b"0x",
@@ -223,13 +225,14 @@ def cursors(server, count, seed=SEED):
             continue
         assert answer.status == 200, (text, answer)
         if cursor == -1 or cursor > stamps[-1]:
-            cursor = 0              # a replay of all three messages
+            cursor = 0              # all three messages are replayed
         assert [m["timestamp"] for m in answer.json()["messages"]] \
             == [stamp for stamp in stamps if stamp > cursor], text
 
 
 def batches(server, count, seed=SEED):
-    """A line of a batch: Python's json and the rules for a message decide."""
+    """A line of a batch is accepted or refused as Python's json and the rules
+    for a message demand."""
     ask, chance, want = Ask(server), random.Random(seed + 3), []
     for number in range(count):
         line = chance.choice([
@@ -242,7 +245,7 @@ def batches(server, count, seed=SEED):
         made = reference_line(line)
         if made and not made.get("channel", "batches/").startswith(
                 "batches/"):
-            continue        # a message of another test
+            continue        # a message on another test's channel
         answer = ask("POST", "/comet/batches", LINES, b"\n" + line + b"\n\r\n")
         assert answer.status == (201 if made else 400), (line, made, answer)
         if made:
@@ -256,8 +259,8 @@ def batches(server, count, seed=SEED):
 
 
 def channels(server, count, seed=SEED):
-    """A channel name as a parameter: accepted or refused as by the
-    reference."""
+    """A channel's name in a parameter is accepted or refused as the reference
+    does."""
     ask, chance = Ask(server), random.Random(seed + 4)
     pieces = [b"a", b"/", b".", b"..", b"*", b"\0", b"\n", b" ", b"\xc3\xbc",
               b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"%", b"\\", b"x" * 127,

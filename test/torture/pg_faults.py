@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PostgreSQL server that hangs, hosts that vanish, and a name server that does
-not answer: what web servers and their clients notice."""
+"""A PostgreSQL server that hangs, hosts that vanish, and a name server that
+does not answer: what the web servers and their clients notice of it."""
 
 import contextlib
 import socket
@@ -18,7 +18,8 @@ from shim import Shim
 
 TEXT = {"Content-Type": "text/plain"}
 HEARTBEAT = "CometHeartbeat 1s\n"
-# How much slower static files and heartbeats may be than before the fault.
+# How many seconds static files and heartbeats may take longer than before the
+# fault.
 FILES, BEATS = 0.25 * PATIENCE, 2.5 * PATIENCE
 
 
@@ -41,7 +42,8 @@ def figures_of(files):
 
 
 def check_calm(files, before, stream, begin):
-    """Static files and heartbeats are as quick as before the fault."""
+    """Check that static files and heartbeats are as fast as before the
+    fault."""
     late, gap = figures_of(files), stream.silence(begin)
     assert files.statuses() == {200}, files.statuses()
     assert late < figures_of(before) + FILES, (late, figures_of(before))
@@ -65,7 +67,7 @@ def hanging(make_server, seconds):
         with Listener(host.port) as stream, poster(host) as post, \
                 getter(host) as get:
             with static_files(host.port) as before:
-                time.sleep(2)           # the time that is compared with
+                time.sleep(2)           # for comparison
             cluster.pause()
             begin = time.monotonic()
             try:
@@ -92,7 +94,7 @@ def hanging(make_server, seconds):
 
 
 def unresolved(make_server, seconds):
-    """The name server does not answer while all connections are lost."""
+    """All connections are lost while the name server does not answer."""
     port = free_port()
     cluster = Cluster(port=port)
     try:
@@ -106,7 +108,7 @@ def unresolved(make_server, seconds):
         with Listener(host.port) as stream, poster(host) as post, \
                 getter(host) as get:
             with static_files(host.port) as before:
-                time.sleep(2)           # the time that is compared with
+                time.sleep(2)           # for comparison
             shim.set_resolve(3600)
             cluster.psql("SELECT pg_terminate_backend(pid) FROM"
                          " pg_stat_activity WHERE usename = 'comet_httpd'")
@@ -130,7 +132,7 @@ def unresolved(make_server, seconds):
 
 @contextlib.contextmanager
 def silent_port():
-    """A port where connections are accepted, and nothing is ever said."""
+    """A port that accepts connections and never sends anything."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(200)
@@ -139,7 +141,7 @@ def silent_port():
 
 @contextlib.contextmanager
 def full_port():
-    """A port where no connection is ever accepted: its backlog is full."""
+    """A port that never accepts a connection, because its backlog is full."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -153,7 +155,7 @@ def full_port():
 
 
 def dead_hosts_first(make_server, dead):
-    """CometStore names a host that says nothing before the one that works."""
+    """CometStore names a host that never answers before the one that works."""
     port = free_port()
     cluster = Cluster(port=port)
     try:
@@ -190,10 +192,10 @@ def packet(kind, body):
 
 
 class TurnHolder:
-    """A session whose statement has the turn, and which never ends it: only the
-    last message of the protocol is missing."""
+    """A session that has the turn and never gives it back: of its statement,
+    only the last message of the protocol is missing."""
 
-    # as the module's (store/pg/dial.c)
+    # the module's options (store/pg/dial.c)
     OPTIONS = (b"-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1"
                b" -c tcp_keepalives_count=3 -c tcp_user_timeout=5s")
     SQL = (b"SELECT comet.append('{chat}', '{message}', '{NULL}',"
@@ -234,8 +236,8 @@ def bodies(cluster):
 
 
 def cut_off(far, make_server, seconds):
-    """One of two web servers runs on another host, which is cut off from the
-    database for a while; a session of that host has the turn."""
+    """One of two web servers runs on another host. That host is cut off from
+    the database for a while, and one of its sessions has the turn."""
     cluster = Cluster(settings=["listen_addresses=192.0.2.1"])
     try:
         with open(cluster.folder + "/data/pg_hba.conf", "a") as rules:
@@ -249,7 +251,7 @@ def cut_off(far, make_server, seconds):
                 extra=HEARTBEAT, threads=32)
             with Listener(there.port) as stream, poster(there) as post, \
                     static_files(there.port) as before:
-                time.sleep(2)           # the time that is compared with
+                time.sleep(2)           # for comparison
                 with far.client.socket() as sock:
                     sock.connect(("192.0.2.1", 5432))
                     holder = TurnHolder(sock)
@@ -276,8 +278,8 @@ def cut_off(far, make_server, seconds):
 
 
 def cut_for(far, here, there, before, stream, seconds):
-    """Cut the cable, and wait until the other host publishes again.  Returns
-    what the cut-off one says, and how long the other one waited."""
+    """Cut the connection, and wait until the other host publishes again. Return
+    a text about the host that is cut off, and how long the other one waited."""
     done = threading.Event()
     far.forward(False)
     begin = time.monotonic()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PostgreSQL as the store costs: delays, throughput, questions to the
-database, and CPU at rest."""
+"""What PostgreSQL costs as the store: delays, throughput, statements, and CPU
+time at rest."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from pg_env import Cluster
 
 GENERATOR = os.path.join(os.path.dirname(COMET_MODULE), "bench", "load")
 TICKS = os.sysconf("SC_CLK_TCK")
-# A disk that takes a sync seriously, which pg_cluster's servers do not.
+# Settings that sync to the disk; pg_cluster's servers do not.
 CAREFUL = ["fsync=on", "synchronous_commit=on", "autovacuum=on"]
 
 
@@ -30,13 +30,14 @@ def milliseconds(times):
 
 
 def arrivals(stream, sent):
-    """How long each message took to arrive, by its text."""
+    """How long each message took to arrive; `sent` has when it was sent, by
+    text."""
     at = {body: when for _, body, when in stream.messages}
     return [at[body] - when for body, when in sent.items()]
 
 
 def publish_at(host, stream, count, pause, prefix="m"):
-    """Publish, one message after the other; return how long each took until the
+    """Publish one message after the other. Return how long each took until the
     stream had it, and until it was acknowledged."""
     sent, answered = {}, []
     conn = host.raw()
@@ -49,14 +50,14 @@ def publish_at(host, stream, count, pause, prefix="m"):
             assert conn.head() == 201
             conn.body()
             answered.append(time.monotonic() - sent[body])
-            time.sleep(pause)       # the rate, at which the servers rest
+            time.sleep(pause)       # so that the servers are at rest again
     stream.wait_for("%s%d" % (prefix, count - 1), 20)
     return arrivals(stream, sent), answered
 
 
 def far_publishing(make_server, count, askers=0):
-    """Published at one web server, read on a stream of another one, at rest; or
-    while so many clients ask the first one for its history."""
+    """Publish at one web server and read a stream of another one, at rest, or
+    while `askers` clients ask the first one for its history."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")
     try:
         here, there = start_hosts(make_server, cluster, 2, children=2)
@@ -76,7 +77,7 @@ def far_publishing(make_server, count, askers=0):
 
 
 def inserting(make_server, count):
-    """INSERTed by psql, read on a stream."""
+    """INSERT by psql, and read a stream."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")
     try:
         here, there = start_hosts(make_server, cluster, 2, children=2)
@@ -86,7 +87,7 @@ def inserting(make_server, count):
                 session.run("INSERT INTO comet.message(channel, body)"
                             " VALUES('chat', 'm%d')" % i)
                 sent["m%d" % i] = time.monotonic()
-                time.sleep(0.03)    # the rate
+                time.sleep(0.03)    # so that the servers are at rest again
             stream.wait_for("m%d" % (count - 1), 20)
             other.wait_for("m%d" % (count - 1), 20)
             took = arrivals(stream, sent) + arrivals(other, sent)
@@ -143,7 +144,7 @@ def open_transactions(make_server, seconds):
 
 
 def old_snapshot(make_server, seconds, rate=500):
-    """A snapshot stays open, as that of pg_dump does, while applications insert
+    """A snapshot stays open, like that of pg_dump, while applications insert
     `rate` messages a second."""
     cluster = Cluster(settings=["autovacuum=on"], parent="/var/tmp")
     try:
@@ -169,7 +170,8 @@ def old_snapshot(make_server, seconds, rate=500):
 
 
 class Inserter(threading.Thread):
-    """Inserts so many messages a second, by an application's transactions."""
+    """Inserts `rate` messages a second, in the transactions of an
+    application."""
 
     def __init__(self, cluster, rate):
         super().__init__(daemon=True)
@@ -197,8 +199,8 @@ class Inserter(threading.Thread):
 # ---- Throughput -----------------------------------------------------------------
 
 def durable(make_server, seconds, batch):
-    """32 publishers at two web servers, on a disk whose syncs take 1 ms
-    longer."""
+    """Publish by 32 publishers at two web servers, on a disk whose syncs take 1
+    ms longer."""
     env = slow_disk()
     cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"], env=env,
                       parent="/var/tmp")
@@ -235,14 +237,15 @@ def slow_disk():
         os.path.dirname(COMET_MODULE), "tools", "shim.so")}
 
 
-# ---- Questions --------------------------------------------------------------------
+# ---- Statements
+# -------------------------------------------------------------------
 
 # The looks into the inbox.
 INBOX = "query LIKE '%comet.inbox_low%'"
 
 
 class Questions:
-    """Counts the statements of the web servers."""
+    """Counts the statements that web servers send."""
 
     SETTINGS = ["shared_preload_libraries=pg_stat_statements"]
 
@@ -251,7 +254,8 @@ class Questions:
         cluster.psql("CREATE EXTENSION pg_stat_statements")
 
     def count(self, wanted="true"):
-        """Of all, or of those whose text meets a condition."""
+        """How many statements there were; with `wanted`, only those that meet
+        this condition."""
         return int(self.cluster.psql(
             "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN"
             " pg_roles r ON r.oid = s.userid WHERE rolname = 'comet_httpd'"
@@ -259,8 +263,8 @@ class Questions:
 
 
 def polls(make_server, clients, rounds):
-    """All polls of two web servers are answered at once, and ask again within a
-    second."""
+    """All polls of two web servers are answered at once, and are sent again
+    within a second."""
     cluster = Cluster(settings=Questions.SETTINGS)
     try:
         questions = Questions(cluster)
@@ -299,8 +303,8 @@ def polls(make_server, clients, rounds):
 # ---- Following -------------------------------------------------------------------
 
 def following(make_server, rate, seconds, shapes=((1, 1), (1, 4), (4, 4))):
-    """What it costs the database that children follow the log.  `shapes`: how
-    many web servers, and how many children each of them has."""
+    """What following the log costs the database, if this many web servers have
+    this many children each (`shapes`)."""
     said = []
     for hosts, children in shapes:
         used = follow(make_server, hosts, children, rate, seconds)
@@ -346,14 +350,14 @@ def cpu(pids):
 
 
 def at_rest(make_server, seconds, hosts=4, children=4):
-    """Nobody publishes and nobody reads."""
+    """What the servers cost if nobody publishes and nobody reads."""
     cluster = Cluster(settings=["max_connections=200"] + Questions.SETTINGS)
     try:
         questions = Questions(cluster)
         made = start_hosts(make_server, cluster, hosts, children=children)
         wait_until(lambda: all(len(host.children()) == children
                                for host in made), 20, "all children")
-        time.sleep(11)      # until all have counted the servers
+        time.sleep(11)      # until all of them have counted the web servers
         web = [pid for host in made for pid in [host.pid, *host.children()]]
         database = cluster.pids()
         before, begin = (cpu(database), cpu(web)), time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that arrive while the hub answers the one before them."""
+"""Requests that arrive while the hub answers the poll before them."""
 
 import random
 import threading
@@ -10,7 +10,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def while_the_hub_answers(server, rounds):
-    """Requests arrive at the moment the poll before them is answered: each
+    """Requests arrive at the moment when the poll before them is answered. Each
     gets its own answer, in order, and no message is lost."""
     sent = []
     chance = random.Random(460)
@@ -55,8 +55,8 @@ def while_the_hub_answers(server, rounds):
 
 
 class FastPoller:
-    """A client whose polls differ only in the cursor, and the other requests
-    that it sends on the same connection."""
+    """A client whose polls differ only in the cursor. It also sends other
+    requests on the same connection."""
 
     TARGET = "/comet/fast?since=%s"
 
@@ -74,7 +74,8 @@ class FastPoller:
         self.sent.append(self.server.post("fast", "news"))
 
     def take(self):
-        """Read an answer: it has every message after the cursor, or none."""
+        """Read the answer of a poll: every message after the cursor, or
+        none."""
         self.conn.method = "GET"
         answer = self.conn.answer()
         assert answer.status == 200, answer
@@ -89,7 +90,7 @@ class FastPoller:
             self.conn.send(self.head())
             assert self.take()
 
-    # -- what the client may send -------------------------------------------
+    # -- what the client sends ----------------------------------------------
 
     def news(self):
         self.conn.send(self.head())
@@ -119,7 +120,7 @@ class FastPoller:
         assert self.take()
 
     def another(self):
-        """Send another request behind a poll, at once or while the poll
+        """Send another request after a poll, at once or while the poll
         waits."""
         request = self.conn.format("GET", "/static.txt")
         late = self.chance.random() < 0.5
@@ -129,7 +130,7 @@ class FastPoller:
         assert self.conn.answer().body == b"a static file\n"
 
     def post(self):
-        """Send a POST whose body looks like such a poll and like a publish."""
+        """Send a POST whose body looks like a poll followed by a publish."""
         body = self.head() + self.conn.format("POST", "/comet/smuggled", TEXT,
                                               b"x")
         self.conn.send(self.head() + self.conn.format(
@@ -139,15 +140,16 @@ class FastPoller:
         assert self.conn.answer().status == 201
 
     def body_of_a_poll(self):
-        """Send the same head with a body: no longer the same poll."""
+        """Send the same head with a body; it is then no longer the same
+        poll."""
         body = self.head()
         self.conn.send(self.head(headers={"Content-Length": len(body)}) + body)
         self.publish()
         assert self.take()
 
     def wrong(self):
-        """Send an almost valid cursor; httpd closes the connection after a
-        400."""
+        """Send an almost valid cursor; httpd answers 400 and closes the
+        connection."""
         cursor = self.chance.choice([
             "-1", "0x%d" % self.cursor, "%d.0" % self.cursor, "1e9", "9" * 16,
             "9" * 17, "%d%%00" % self.cursor])
@@ -157,7 +159,7 @@ class FastPoller:
         self.conn = self.server.raw()
 
     def other_words(self):
-        """Send the same cursor in other bytes."""
+        """Send a cursor that is written in another way."""
         digits = str(self.cursor)
         self.conn.send(self.head(self.chance.choice([
             digits.zfill(20), "%3" + digits, "1&since=" + digits])))
@@ -167,8 +169,8 @@ class FastPoller:
 
 def polls_that_the_hub_answers(server, rounds, seed=460):
     """A CometFastPoll client sends all kinds of requests between its polls.
-    Each gets its own answer; no message is lost, and none is taken for a
-    request.  Returns how many polls the hub answered."""
+    Each gets its own answer. No message is lost, and no body is taken for a
+    request. Return how many polls the hub answered."""
     client = FastPoller(server, seed)
     kinds = [client.news] * 6 + [
         client.late, client.split, client.two, client.another, client.post,
@@ -179,6 +181,7 @@ def polls_that_the_hub_answers(server, rounds, seed=460):
         client.chance.choice(kinds)()
         client.catch_up()
         for _ in range(client.chance.randint(0, 6)):    # until the hub answers
+                                                        # its polls
             client.news()
     client.conn.send(client.head(client.sent[0]))
     client.cursor, client.sent = client.sent[0], client.sent[:101]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is here, in numbers: children that are stopped, clients that vanish, what
-joins and what presence costs."""
+"""Presence in large numbers: children that are stopped, clients that vanish,
+what joins and what presence itself costs."""
 
 import glob
 import os
@@ -32,7 +32,7 @@ ListenBacklog 1024
 
 
 def streams(crowd, channel, names):
-    """A stream for each name; their heads have been read."""
+    """Open a stream for each name, and read the heads of the answers."""
     socks = [crowd.ask(1, "/comet/" + channel, dict(EVENTS, **named(name)))[0]
              for name in names]
     assert {read_head(sock).status for sock in socks} == {200}
@@ -45,8 +45,8 @@ def await_count(server, channel, count, timeout):
 
 
 def stopped(make_server, count, seconds):
-    """Stop one of two children for so long: its members leave once and join
-    once more, the others' stay, and no stream ends."""
+    """One of two children is stopped for this long. Its members leave once and
+    join once more, those of the other child stay, and no stream ends."""
     server = make_server(conf=conf(15), modules=MODULES, children=2)
     names = ["m%d" % i for i in range(count)]
     with Crowd(server) as crowd:
@@ -63,7 +63,8 @@ def stopped(make_server, count, seconds):
         try:
             await_count(server, "room", count - len(theirs), 60 * SLOW)
             gone = time.monotonic() - begun
-            # the test stops the child, so there is no other condition
+            # the child is stopped for a fixed time: there is no condition to
+            # wait for
             time.sleep(max(0, seconds - gone))
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -89,7 +90,7 @@ def stopped(make_server, count, seconds):
 
 def vanished(make_server, mpm, count, grace=2):
     """Clients whose packets are all lost leave within two heartbeats and the
-    grace; others stay."""
+    grace period; the others stay."""
     server = make_server(mpm=mpm, conf=conf(grace), modules=MODULES,
                          threads=4 * count)
     names = ["m%d" % i for i in range(count)]
@@ -106,13 +107,14 @@ def vanished(make_server, mpm, count, grace=2):
         texts = told(server, "room")
         assert all(texts.count("leave " + name) == 1 for name in names)
         assert texts.count("leave ann") == 0
-    # a commit and a look of this loop on a loaded machine
+    # plus a commit, and this loop's delay, on a loaded machine
     assert took < 2 * HEARTBEAT + grace + 4 * SLOW, took
     return "%s: %d members whose packets are lost have left after %.1f s" \
         " (heartbeat %d s, grace %d s)" % (mpm, count, took, HEARTBEAT, grace)
 
 
-# --- messages that pass --------------------------------------------------------
+# --- passing messages
+# ----------------------------------------------------------
 
 def pages_used(server):
     """How many pages of the database are in use."""
@@ -122,12 +124,13 @@ def pages_used(server):
 
 
 def erased(server):
-    """What makes the children fill their rings again when it grows."""
+    """A counter; when it grows, the children refill their rings."""
     return int(sqlite(server.db, "SELECT erased FROM comet_clock")[0][0])
 
 
 def type_for(server, users, seconds, sent):
-    """Publish what these users type, each once in three seconds."""
+    """Publish that these users are typing, for each of them every three
+    seconds."""
     until = time.monotonic() + seconds
     with server.raw() as conn:
         for turn in range(int(seconds / 3)):
@@ -137,12 +140,13 @@ def type_for(server, users, seconds, sent):
                 assert conn.answer().status == 201
                 sent.append(user)
             pause = until - seconds + 3 * (turn + 1) - time.monotonic()
-            time.sleep(max(0, pause))   # the rate is what is tested
+            time.sleep(max(0, pause))   # this rate is what the test is about
 
 
 def typing(make_server, users, seconds):
-    """So many users type for so long: a client that is there gets all of it,
-    nobody gets it later, nobody is told of a gap, and nothing stays."""
+    """This many users type for this long. A client that is there gets all of
+    their messages, no client gets them later, none is told of a gap, and
+    nothing stays in the database."""
     server = make_server(conf=conf(15), modules=MODULES, children=2)
     first = server.request("POST", "/comet/room", b"first", named(
         "ann", **{"Content-Type": "text/plain"})).json()["timestamp"]
@@ -181,7 +185,8 @@ def typing(make_server, users, seconds):
 # --- what it costs -------------------------------------------------------------
 
 def cpu(server):
-    """CPU seconds of the server's children, whose threads stay."""
+    """The CPU time of the server's children in seconds. None of their threads
+    ends meanwhile."""
     total = 0
     for pid in server.children():
         for path in glob.glob("/proc/%d/task/*/schedstat" % pid):
@@ -191,14 +196,14 @@ def cpu(server):
 
 
 def commits(server):
-    """How often the database was changed: a counter that SQLite keeps in the
+    """How often the database was changed, by a counter that SQLite keeps in the
     index of its log."""
     with open(server.db + "-shm", "rb") as shm:
         return struct.unpack_from("=I", shm.read(16), 8)[0]
 
 
 def poll_as(server, channel, count):
-    """A poll, answered at once, of each of so many users."""
+    """Send a poll, which is answered at once, for each of `count` users."""
     with server.raw() as conn:
         for i in range(count):
             conn.request("GET", "/comet/%s?since=0" % channel,
@@ -207,8 +212,8 @@ def poll_as(server, channel, count):
 
 
 def joins(make_server, count):
-    """So many members join: the CPU time beyond that of the same requests
-    without presence, the messages, and the commits."""
+    """`count` members join. Return the CPU time beyond that of the same
+    requests without presence, the number of messages, and that of commits."""
     server = make_server(conf=conf(600), modules=MODULES, children=2)
     for channel in ("room", "off/room"):
         sqlite(server.db, "INSERT INTO message(channel, body)"
@@ -249,9 +254,9 @@ class Drain(threading.Thread):
 
 
 def fan_out(server, drain, channel, readers, count):
-    """CPU seconds for so many messages to so many streams.  Each message has
-    arrived before the next one is published: otherwise it would depend on the
-    machine's load how many of them share a write."""
+    """The CPU time for `count` messages to `readers` streams, in seconds. Each
+    message has arrived before the next one is published; otherwise the
+    machine's load would decide how many of them share a write."""
     begun = cpu(server)
     with server.raw() as conn:
         for _ in range(count):
@@ -265,11 +270,14 @@ def fan_out(server, drain, channel, readers, count):
 
 
 def overhead(make_server, readers, count, rounds):
-    """What presence adds to the fan-out of streams: the same messages to as
-    many streams with presence, without, and once more without, there and back
-    in turn.  Each turn compares what was measured one after the other, so what
-    else the machine does changes few of them; their median is the result.
-    @return in percent: what presence adds; how much the two without differ"""
+    """How much CPU time presence adds to the fan-out of streams. The same
+    messages are sent to equally many streams with presence, without it, and
+    once more without it. The order alternates. Other load changes few turns,
+    since each turn compares times that were measured one right after the other.
+    The result is the median of all turns.
+
+    @return in percent: what presence adds; how much the two without it
+    differ"""
     server = make_server(conf=conf(15), modules=MODULES)
     used = {"room": [], "off/room": [], "off/other": []}
     with Crowd(server) as crowd:
@@ -294,11 +302,12 @@ def overhead(make_server, readers, count, rounds):
         " differ by %+.1f %%" % (count, readers, rounds, *each, share, noise)
 
 
-# --- one client that names ever new channels -----------------------------------
+# --- one client that enters ever more channels
+# ---------------------------------
 
 def flood(make_server, name, seconds):
-    """For so long a client begins to read a hundred new channels and leaves,
-    again and again: what it makes the server store is bounded."""
+    """For this long, a client begins to read a hundred new channels and leaves,
+    again and again. What the server stores because of it is bounded."""
     server = make_server(conf=conf(1, """
 <Location "/comet/open">
   Require all granted

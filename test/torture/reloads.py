@@ -11,13 +11,13 @@ from ledger import acknowledged, longest_wait, settle, wait_more
 
 # At a graceful stop httpd's event MPM may lose a connection or count it twice,
 # and the old child may crash (mod_comet/ARCHITECTURE.md, "Streams, slow
-# clients, MPMs").  These patterns recognise such crashes; they are counted,
-# and must be rare.
+# clients, MPMs"). Crashes of this kind are recognised by this pattern and
+# counted. They must be rare.
 CRASH = re.compile(r"child pid \d+ exit signal (?!Killed)")
 
 
 def every_transport(count):
-    """`count` followers.  Those of the original chat get one message an
+    """`count` followers. Those of the original chat get one message in each
     answer, so they use a channel of their own."""
     part = count // 20
     return [("iframe", 3 * part, "chat", "/comet/chat"),
@@ -30,20 +30,20 @@ def every_transport(count):
 
 
 def publishers(load, rate, count=10):
-    """`rate` messages a second on chat, and four on c0."""
+    """Start publishers: `rate` messages a second, four of them on c0."""
     return {"chat": load.publish(count, "/comet/chat", "p",
                                  pause=count / (rate - 4)),
             "c0": load.publish(1, "/comet/c0", "c", pause=0.25)}
 
 
 def crashes(server):
-    """How many children crashed in the way known from httpd."""
+    """How many children crashed in this known way."""
     return len(CRASH.findall(server.error_log()))
 
 
 def reload_once(server):
-    """Reload gracefully; return the seconds until the old children are
-    gone."""
+    """Reload gracefully; return how many seconds the old children took to
+    end."""
     begin = time.monotonic()
     old = server.graceful()
     wait_until(lambda: not any(alive(p) for p in old), 10,
@@ -52,10 +52,9 @@ def reload_once(server):
 
 
 def graceful_reloads(make_server, times, clients=1000, rate=200):
-    """Reload again and again while clients of every transport listen.  Each
-    client gets the exact sequence, each answer ends properly, no publisher
-    fails, the old children are gone soon, and each request has its line in the
-    log."""
+    """The server is reloaded again and again while clients of every transport
+    listen. Each client gets the exact sequence, each answer ends properly, no
+    publisher fails, the old children soon end, and each request is logged."""
     server = make_server(mpm="event", children=2, threads=64, classics=1,
                          conf=CROWD)
     server.allow_log += [CRASH.pattern]
@@ -101,8 +100,8 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
 
 
 def stop_with_streams(make_server, streams, times):
-    """SIGTERM with many streams open: the streams end properly, and httpd
-    stops within seconds without killing a child."""
+    """SIGTERM stops a server with many open streams. The streams end properly,
+    and httpd stops within seconds without killing a child."""
     server = make_server(mpm="event", children=2, threads=32, conf=CROWD)
     server.keep_port = True
     part, took = streams // 4, []
@@ -113,7 +112,8 @@ def stop_with_streams(make_server, streams, times):
         for turn in range(times):
             followers.wait_open()
             followers.wait_all({"chat": server.post("chat", "m%d" % turn)})
-            followers.tell("rest")      # or some reach the other child
+            followers.tell("rest")      # otherwise some reconnect while the
+                                        # server stops
             took.append(server.stop())
             said = followers.wait(lambda said: said["open"] == 0, "no stream")
             if turn < times - 1:

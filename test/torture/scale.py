@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The size of the long scenarios: SCALE=0.1 makes them a tenth as long."""
+"""The size of the long scenarios. SCALE=0.1 makes them a tenth as long."""
 
 import os
 

@@ -10,19 +10,20 @@ from httpd_env import MPMS, Httpd
 from test_500_beside import (KINDS, Client, config, expected_ways, gauges,
                              open_all)
 
-# The way that holds where several rows have one of these, the first first.
+# The ways in which a client may wait, the worst first. The worst way of several
+# modules is what holds for all of them.
 WORST = ("refused 500", "thread", "parked", "adopted")
 
 
 def draw(rng):
-    """@return (an MPM, two to eight rows that run with it)"""
+    """Draw modules. @return an MPM, and two to eight rows that run with it"""
     mpm = rng.choice(MPMS)
     rows = [row for row in MODULES if row.get("mpm", mpm) == mpm]
     return mpm, rng.sample(rows, rng.randint(2, 8))
 
 
 def join(rows):
-    """One row of several."""
+    """Make one row from several."""
     joined = {"name": " + ".join(row["name"] for row in rows), "file": {},
               "load": list(dict.fromkeys(name for row in rows
                                          for name in row["load"])),
@@ -42,8 +43,8 @@ def join(rows):
 
 
 def check_ways(server, row, ways):
-    """A client is refused, or holds a thread, only where a row says so; the
-    log names the filter."""
+    """Check that a client is refused, or holds a thread, only if the row says
+    so, and that the log names the filter."""
     expected = expected_ways(row, server.mpm)
     told = "output filter" in server.error_log()
     for kind, way in ways.items():
@@ -81,7 +82,7 @@ def do_jobs(server, row):
 
 
 def try_set(number):
-    """@return how the clients of one set waited"""
+    """Try one set of modules. @return how its clients waited"""
     mpm, rows = draw(random.Random(number))
     row = join(rows)
     name = "set %d (%s): %s" % (number, mpm, row["name"])
@@ -103,7 +104,7 @@ def try_set(number):
 
 
 def random_sets(first, count):
-    """Draw sets; the number of one is its seed."""
+    """Try `count` sets. A set's number is the seed that draws it."""
     seen, broken = collections.Counter(), []
     for number in range(first, first + count):
         try:

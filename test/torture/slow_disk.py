@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk whose syncs are slow, and a store that is locked, under a flood."""
+"""A flood of publishes while the disk syncs slowly, or answers too late for a
+child that ends."""
 
 import itertools
 import os
@@ -32,7 +33,7 @@ def outsiders(server, shim, count):
 
 
 def check_calm(server, stream, clock, files, begin):
-    """Check that subscribers and readers of static files were not affected."""
+    """Check that the fault affected neither subscribers nor static files."""
     assert clock.silence(begin) < 2.5 * SLOW, clock.silence(begin)
     assert files.statuses() == {200}, files.statuses()
     took = [t for _, t, _ in files.answers]
@@ -46,8 +47,8 @@ def check_calm(server, stream, clock, files, begin):
 
 def check_kept(server, stream, page, acked):
     """Check that every acknowledged message is stored, and that every stored
-    one arrived once, in order.  (A publisher that gets 503 sends its message
-    again, although it may have been stored; with an Idempotency-Key it is
+    message arrived once, in order. (A publisher that gets 503 sends its message
+    again, although it may have been stored. With an Idempotency-Key it is
     stored once.)"""
     rows = server.rows("chat")
     assert set(acked) <= set(rows)
@@ -60,9 +61,9 @@ def check_kept(server, stream, page, acked):
 
 
 def slow_syncs(make_server, publishers, inserts, delay=0.3):
-    """Each sync is slow, and many clients publish at once: files, streams and
-    polls are as fast as before, publishers are answered in time, and INSERTs
-    by sqlite3 succeed."""
+    """Each sync is slow, and many clients publish at once. Files, streams and
+    polls are as fast as before, publishers are answered in time, and INSERTs by
+    sqlite3 succeed."""
     server = make_server(start=False, children=2)
     shim = Shim(server)
     server.start()
@@ -98,9 +99,9 @@ def slow_syncs(make_server, publishers, inserts, delay=0.3):
 
 
 def ends_before_the_disk(make_server, mpm, sync):
-    """Children end while the writer of one waits for the disk, longer than the
-    child waits for the writer.  The disk answers while the process is being
-    torn down: nothing that the writer still uses is gone."""
+    """A child ends while its writer waits for the disk, for longer than the
+    child waits for the writer. The disk answers while the process is torn down;
+    what the writer still uses must not be gone by then."""
     server = make_server(mpm=mpm, start=False, children=1,
                          conf="CometPublishTimeout 1\n")
     shim = Shim(server)
@@ -111,7 +112,8 @@ def ends_before_the_disk(make_server, mpm, sync):
     shim.set_exit(sync + 1)
     assert server.request("POST", "/comet/chat", b"too slow",
                           TEXT).status == 503
-    shim.set_sync(0)                    # (the writer still waits)
+    shim.set_sync(0)                    # for later syncs; the writer still
+                                        # waits
     os.kill(server.pid, signal.SIGUSR1)
     begin = time.monotonic()
     wait_until(lambda: not any(map(alive, children)), 30, "their end")
@@ -126,8 +128,8 @@ def ends_before_the_disk(make_server, mpm, sync):
 
 
 def ends_before_the_fold(make_server, mpm, sync):
-    """The last child of a generation folds the log into the file.  The disk
-    takes too long for that: the child says so, and ends without it."""
+    """The last child of a generation folds the log into the file. If the disk
+    takes too long for that, the child logs this and ends without it."""
     server = make_server(mpm=mpm, start=False, children=1)
     shim = Shim(server)
     server.start()

@@ -11,14 +11,14 @@ from httpd_env import fd_count, pss_kb, wait_until
 from ledger import acknowledged, settle
 from reloads import CRASH, crashes, every_transport, publishers, reload_once
 
-KEPT = 2000             # messages kept in a channel
-WAL_BYTES = 8 << 20      # checkpoints start at 2 MB
+KEPT = 2000             # how many messages a channel keeps
+WAL_BYTES = 8 << 20      # checkpoints begin at 2 MB
 THREADS = 64
 
 
 def slope(values):
-    """The rise of the values from the first to the last, along the line that
-    fits them best."""
+    """How much values rise from the first to the last, along the line that fits
+    them best."""
     if len(values) < 2:
         return 0
     middle = (len(values) - 1) / 2
@@ -29,15 +29,15 @@ def slope(values):
 
 
 def descriptors(pid):
-    """Count a process's descriptors by kind: sockets, eventfds (one replaces
-    each socket that httpd has lent), others."""
+    """Count a process's descriptors by kind: sockets, eventfds (one stands in
+    for each socket that httpd has lent), and others."""
     folder = "/proc/%d/fd" % pid
     counts = [0, 0, 0]
     for name in os.listdir(folder):
         try:
             link = os.readlink(os.path.join(folder, name))
         except FileNotFoundError:
-            continue                # just closed
+            continue                # it was just closed
         counts[0 if link.startswith("socket:") else
                1 if link == "anon_inode:[eventfd]" else 2] += 1
     return counts
@@ -49,8 +49,8 @@ def memory(server):
 
 
 def sample(server, earlier):
-    """What the server holds now; `earlier` is the KiB by which its children
-    have grown since half a period ago."""
+    """What the server holds now. `earlier` is by how many KiB its children have
+    grown since half a period ago."""
     kids = server.children()
     held, stand_ins, others = map(sum, zip(*map(descriptors, kids)))
     now = memory(server)
@@ -80,12 +80,12 @@ def check_growth(samples, clients):
                max(column("sockets")), max(column("stand-ins")),
                max(column("wal")) >> 10,
                column("file")[0] >> 10, column("file")[-1] >> 10))
-    if len(samples) >= 10:      # otherwise it is chance
+    if len(samples) >= 10:      # of fewer samples, growth may be chance
         assert slope(total) < 0.05 * mean + 1024, (text, total)
         assert aged < 0.1 * mean + 1024, (text, column("aged"))
         assert slope(parent) < 512, (text, parent)
     assert max(column("parent fds")) == min(column("parent fds")), text
-    # a thread may keep a connection to the store: two descriptors
+    # a thread may keep a connection to the store, with two descriptors
     assert max(column("other fds")) <= 200 + 4 * THREADS, \
         (text, column("other fds"))
     assert max(column("sockets")) < 1.1 * clients + 100, text
@@ -95,8 +95,8 @@ def check_growth(samples, clients):
 
 
 def counted(server, followers):
-    """The numbers of delivered messages by the server's and by the clients'
-    count, at an instant when neither changes."""
+    """How many messages were delivered, as the server counts them and as the
+    clients do, at a moment when neither number changes."""
     for _ in range(100):
         before, said = server.status(), followers.report()
         if server.status()["delivered"] == before["delivered"]:
@@ -105,7 +105,7 @@ def counted(server, followers):
 
 
 def check_counters(server, said, everybody, followers, groups):
-    """Check that comet-status has counted what the clients have received."""
+    """Check that comet-status counts what the clients have received."""
     status = server.status()
     assert status["published"] \
         == acknowledged(everybody) + said["stored_untold"], status
@@ -136,9 +136,9 @@ def pass_time(seconds):
 
 
 def soak(make_server, seconds, period, clients=2000, rate=24, life=30):
-    """Clients of every transport come and go while messages are published,
-    with a reload each period: memory, descriptors and files do not grow, and
-    the counters agree with the clients."""
+    """Clients of every transport come and go while messages are published, with
+    a reload in each period. Memory, descriptors and files do not grow, and the
+    counters agree with the clients."""
     server = make_server(mpm="event", children=2, threads=THREADS, classics=1,
                          conf=CROWD + "CometRetain count=%d\n" % KEPT)
     server.allow_log += [CRASH.pattern]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reloads, restarts and killed children, whatever state the store is in: how
-long a static file takes meanwhile, compared with an httpd without mod_comet."""
+"""Children are reloaded, restarted and killed, whatever state the store is in.
+How long a static file takes meanwhile is compared with an httpd without
+mod_comet."""
 
 import contextlib
 import os
@@ -15,15 +16,16 @@ from tmpfs import Tmpfs
 
 TEXT = {"Content-Type": "text/plain"}
 EVENTS = (signal.SIGUSR1, signal.SIGHUP, signal.SIGKILL)
-LATER = 0.05        # seconds that a file may take longer
-# A restart waits for the last child's writer, which folds the log into the
-# file: WRITERS_STOP_LIMIT in hooks/stop.c, if the disk does not answer.
+LATER = 0.05        # how many seconds later a file may come
+# A restart waits until the last child's writer has folded the log into the
+# file. If the disk does not answer, this ends after WRITERS_STOP_LIMIT
+# (hooks/stop.c).
 FOLDING = 0.3
 
 
 @contextlib.contextmanager
 def stalled(server):
-    """The disk answers after 25 s."""
+    """The disk answers only after 25 s."""
     shim = Shim(server)
     server.start()
     server.post("chat", "stored")
@@ -88,7 +90,7 @@ def holds_lock(server, pid):
 
 @contextlib.contextmanager
 def no_comet(server):
-    """httpd alone."""
+    """httpd without mod_comet."""
     server.comet = ""
     server.start()
     yield
@@ -96,8 +98,8 @@ def no_comet(server):
 
 @contextlib.contextmanager
 def no_comet_stopped(server):
-    """httpd alone, with a stopped child: on the worker MPM a file waits for
-    its place to be filled."""
+    """httpd without mod_comet, and with one child stopped. On the worker MPM
+    a file waits until another child takes the stopped one's place."""
     server.comet = ""
     server.start()
     child = server.children()[0]
@@ -106,9 +108,9 @@ def no_comet_stopped(server):
     os.kill(child, signal.SIGKILL)
 
 
-# A restart waits 10 s for a stopped child, whatever httpd's modules are.
+# At a restart httpd waits 10 s for a stopped child, with any modules.
 WITHOUT_RESTART = (holder_stopped, no_comet_stopped)
-# each name: what is wrong with the store, and httpd alone to compare it with
+# name: (fault of the store, httpd without mod_comet to compare it with)
 FAULTS = {"the disk stalls for 25 s": (stalled, no_comet),
           "the file is locked": (locked, no_comet),
           "the disk is full": (full, no_comet),
@@ -116,7 +118,7 @@ FAULTS = {"the disk stalls for 25 s": (stalled, no_comet),
 
 
 def replace(server, sign):
-    """Replace children; return once the new ones serve."""
+    """Replace children; return once the new ones answer."""
     if sign == signal.SIGKILL:
         victim = server.children()[-1]
         with contextlib.suppress(ProcessLookupError):   # it has just ended
@@ -133,7 +135,7 @@ def waits(make_server, mpm, fault, rounds):
     server = make_server(mpm=mpm, children=2, threads=16, start=False,
                          conf="" if fault in (no_comet, no_comet_stopped)
                          else "CometPublishTimeout 500ms\n")
-    server.allow_log += ["."]       # (children are killed all the time)
+    server.allow_log += ["."]       # children are killed all the time
     server.check_waiting = False
     events = [sign for sign in EVENTS
               if sign != signal.SIGHUP or fault not in WITHOUT_RESTART]
@@ -154,15 +156,16 @@ def waits(make_server, mpm, fault, rounds):
 
 
 def medians(make_server, mpm, fault, rounds):
-    """The median of the slowest files. @return {event's name: seconds}"""
+    """The median time of the slowest file around each event.
+    @return {event's name: seconds}"""
     return {sign.name: quantile(found, 0.5) for sign, found
             in waits(make_server, mpm, fault, rounds).items()}
 
 
 def site_lives_on(make_server, mpm, rounds):
-    """For each fault of the store the slowest file around an event takes at
-    most 50 ms more than without mod_comet (medians over all rounds), and 350
-    at a restart while the disk stalls."""
+    """For each fault of the store, the slowest file around an event takes at
+    most 50 ms more than without mod_comet, and 350 ms more at a restart while
+    the disk stalls. These are medians over all rounds."""
     alone = {base: medians(make_server, mpm, base, rounds)
              for base in (no_comet, no_comet_stopped)}
     figures = {"httpd alone": alone[no_comet],

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many event streams over TLS and HTTP/1.1 that have left httpd: what they cost,
-and how late their messages are."""
+"""Many event streams over TLS and HTTP/1.1 that have left httpd: what they
+cost, and how late their messages are."""
 
 import selectors
 import ssl
@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from comet_load import quantile
 from httpd_env import SANITIZER, SLOW, pss_kb, thread_count, wait_until
 
-# How many clients wait before memory is measured, so that all threads have
+# How many clients wait before memory is measured: enough that all threads have
 # worked.
 OTHERS = 150
 CONF = "CometAdoptTLS on\nCometReplay 0\nCometHeartbeat 25\n"
 
 
 def open_stream(server):
-    """A stream whose headers have come."""
+    """Open a stream, and read its headers."""
     conn = server.raw(tls=True, timeout=60)
     conn.request("GET", "/comet/news", {"Accept": "text/event-stream"})
     assert conn.head() == 200
@@ -59,7 +59,7 @@ def fan_out(server, conns, number):
 
 
 def many(make_server, mpm, count, most_kib=None):
-    """Open them and publish; a sentence of figures."""
+    """Open streams and publish; return a sentence of figures."""
     server = make_server(mpm=mpm, tls=True, threads=64, timeout=300, conf=CONF)
 
     def children_kb():
@@ -72,8 +72,9 @@ def many(make_server, mpm, count, most_kib=None):
     def wait_for(count):
         wait_until(lambda: server.status()["adopted"] == count, 60, "them")
 
-    # What a thread allocates once is not what a stream costs.  (Others than
-    # these would get the memory that these give back.)
+    # Before memory is measured, other streams make each thread allocate what it
+    # allocates only once. They stay open, since the measured ones would reuse
+    # their memory.
     others = open_streams(OTHERS)
     wait_for(OTHERS)
     memory = children_kb()

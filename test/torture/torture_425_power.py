@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power cuts: test/unit/store/test_power.c, a thousand times."""
+"""Power failures: test/unit/store/test_power.c, with a thousand of them."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PROGRAM = os.path.join(os.path.dirname(COMET_MODULE), "unit",
 
 @pytest.mark.bound(900)
 def test_425_10_power_cuts(figure):
-    """Power cut, with sync full and (a third) with sync normal"""
+    """Power failures, with sync full and (a third as many) with sync normal"""
     done = subprocess.run(
         [PROGRAM], cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=880,

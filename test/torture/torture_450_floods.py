@@ -22,7 +22,7 @@ def test_450_01_many_channels(make_server, path, figure):
 @by_path
 @pytest.mark.bound(300)
 def test_450_02_flood_of_publishes(make_server, path, figure):
-    """More is published than can be stored, or may be"""
+    """More messages are published than can be stored, or than are allowed"""
     figure(flood_of_publishes(make_server, path, 256, scaled(100000, 5000)))
 
 

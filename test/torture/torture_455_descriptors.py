@@ -15,7 +15,7 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 @pytest.mark.bound(300)
 @pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
 def test_455_01_none_left(make_server, mpm, path, figure):
-    """Children that cannot open anything, or little"""
+    """Children that can open nothing, or only a little"""
     figure(none_left(make_server, mpm, path, scaled(12, 2)))
 
 

@@ -22,7 +22,7 @@ def test_460_01_parsing(make_server, figure, compare):
 
 @pytest.mark.bound(300)
 def test_460_02_pipelining(make_server, mpm, figure):
-    """Requests behind a poll while it is answered"""
+    """Requests after a poll while it is answered"""
     rounds = scaled(20000, 100)
     while_the_hub_answers(make_server(mpm=mpm), rounds)
     figure("%d polls, each with a request behind it" % rounds)
@@ -32,7 +32,7 @@ def test_460_02_pipelining(make_server, mpm, figure):
 @pytest.mark.bound(600)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_460_03_fast_polls(make_server, figure, seed):
-    """All kinds of things said between polls that the hub answers"""
+    """All kinds of requests between polls that the hub answers"""
     server = make_server(conf='<Location "/comet/fast">\nCometFastPoll on\n'
                               "CometPollTimeout 10s\n</Location>\n")
     rounds = scaled(3000, 60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak; SCALE sets how long it takes."""
+"""The soak test; SCALE sets how long it takes."""
 
 import pytest
 

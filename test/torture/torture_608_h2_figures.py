@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What HTTP/2 connections with waiting streams cost, in full size."""
+"""What HTTP/2 connections with waiting streams cost, at full size."""
 
 import pytest
 
@@ -15,8 +15,8 @@ def test_608_01_idle_connections(make_server, figure):
 
 
 def test_608_02_a_thousand(make_server, figure):
-    """1,000 HTTP/2 connections with a waiting stream each, at rest, and
-    messages to all of them"""
+    """1,000 HTTP/2 connections with a waiting stream each: at rest, and when
+    messages go to all of them"""
     figure(many(make_server, scaled(1000), 1, rest=60, most_kib=120))
 
 
@@ -31,6 +31,6 @@ def test_608_04_ten_streams(make_server, figure):
 
 
 def test_608_05_beside(make_server, figure):
-    """How late messages are beside a request of 5 s, and beside a download, on
-    the same HTTP/2 connection"""
+    """How late messages are on an HTTP/2 connection that also has a request of
+    5 s, or a download"""
     figure(beside(make_server))

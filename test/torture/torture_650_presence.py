@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is here: ten thousand random steps, power cuts, and presence.py in large
-numbers."""
+"""Presence: ten thousand random steps, power failures, and presence.py with
+large numbers."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ PROGRAMS = os.path.join(os.path.dirname(COMET_MODULE), "unit", "store")
 
 
 def run(program, **more):
-    """The output of a unit program."""
+    """Run a unit program; return its output."""
     done = subprocess.run(
         [os.path.join(PROGRAMS, program)], cwd=REPO, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=880,
@@ -27,7 +27,8 @@ def run(program, **more):
 
 @pytest.mark.bound(900)
 def test_650_90_random_steps(figure):
-    """Connects, drops, kicks by SQL, stalls and deaths of children"""
+    """Random steps: clients connect and drop, members are thrown out by SQL,
+    children stall and die"""
     steps = scaled(10000, 600)
     run("test_presence_random", PRESENCE_STEPS=str(steps))
     figure("%d random steps: joins and leaves always add up to the store"
@@ -50,7 +51,7 @@ def test_650_92_stopped(make_server, figure):
 
 @pytest.mark.bound(200)
 def test_650_93_vanished(make_server, mpm, figure):
-    """Members whose packets are lost"""
+    """Members vanish whose packets are lost"""
     figure(vanished(make_server, mpm, scaled(100, 5) if mpm == "event" else 5))
 
 
@@ -71,7 +72,7 @@ def test_650_95_joins(make_server, figure):
 @pytest.mark.event
 @pytest.mark.bound(600)
 def test_650_96_overhead(make_server, figure):
-    """What presence adds to the fan-out of streams: 3 % at most"""
+    """What presence adds to the fan-out of streams: at most 3 %"""
     share, _, text = overhead(make_server, 300, 50, scaled(40, 6))
     figure(text)
     assert share <= 3 or SANITIZER != "none", text
@@ -81,5 +82,5 @@ def test_650_96_overhead(make_server, figure):
 @pytest.mark.bound(200)
 @pytest.mark.parametrize("name", ["ann", ""])
 def test_650_97_flood(make_server, name, figure):
-    """One client names ever new channels"""
+    """One client enters ever more channels"""
     figure(flood(make_server, name, scaled(20, 5)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several web servers on one PostgreSQL database, in full size."""
+"""Several web servers on one PostgreSQL database, at full size."""
 
 import pytest
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.event
 
 @pytest.mark.bound(1500)
 def test_685_01_one_log(make_server, figure):
-    """Four web servers, late commits, rollbacks and prepared transactions: a
-    million messages in one order"""
+    """A million messages in one order at four web servers, with late commits,
+    rollbacks and prepared transactions"""
     _, text = shared_log(make_server, scaled(1_000_000, 2000), timeout=1200)
     figure(text)
 
@@ -32,7 +32,7 @@ def test_685_03_servers(make_server, figure):
 
 @pytest.mark.bound(900)
 def test_685_04_database(make_server, figure):
-    """kill -9 of the PostgreSQL server, and restart in its place"""
+    """kill -9 of the PostgreSQL server, and restart in the same folder"""
     figure(host_kills.database_killed(make_server, scaled(50, 2)))
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of PostgreSQL as the store, in full size.  They judge delays and rates,
-so nothing else should run."""
+"""Figures of PostgreSQL as the store, at full size. The tests judge delays and
+rates, so nothing else should run beside them."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.event
 
 @pytest.mark.bound(120)
 def test_687_01_far_publishing(make_server, figure):
-    """Published at one web server, read at another"""
+    """Publish at one web server, read at another"""
     took, text = pg_figures.far_publishing(make_server, scaled(1000, 20))
     figure(text)
     assert pg_figures.quantile(took, 0.5) <= 0.0015, text
@@ -21,7 +21,7 @@ def test_687_01_far_publishing(make_server, figure):
 
 @pytest.mark.bound(120)
 def test_687_02_inserting(make_server, figure):
-    """INSERT by psql, read at two web servers"""
+    """INSERT by psql, and read at two web servers"""
     took, text = pg_figures.inserting(make_server, scaled(1000, 20))
     figure(text)
     assert max(took) <= 0.050, text
@@ -29,15 +29,15 @@ def test_687_02_inserting(make_server, figure):
 
 @pytest.mark.bound(120)
 def test_687_03_open_transactions(make_server, figure):
-    """Publishing while an application's transaction is open"""
+    """Publish while an application's transaction is open"""
     worst, text = pg_figures.open_transactions(make_server, 10 * SCALE)
     figure(text)
-    assert worst <= 0.100, text     # 50 ms and the commit
+    assert worst <= 0.100, text     # 50 ms, and the time of a commit
 
 
 @pytest.mark.bound(900)
 def test_687_04_old_snapshot(make_server, figure):
-    """Publishing while a snapshot is open, beside 500 INSERTs a second"""
+    """Publish while a snapshot is open, beside 500 INSERTs a second"""
     ratio, text = pg_figures.old_snapshot(make_server, 600 * SCALE)
     figure(text)
     assert ratio <= 1.1, text
@@ -53,7 +53,7 @@ def test_687_05_durable(make_server, figure):
 
 @pytest.mark.bound(120)
 def test_687_06_durable_batches(make_server, figure):
-    """The same, in batches of 32"""
+    """32 publishers at two web servers, in batches of 32"""
     rate, text = pg_figures.durable(make_server, max(1, 5 * SCALE), 32)
     figure(text)
     assert rate >= 40000, text
@@ -61,7 +61,7 @@ def test_687_06_durable_batches(make_server, figure):
 
 @pytest.mark.bound(300)
 def test_687_07_polls(make_server, figure):
-    """10,000 polls ask again within a second"""
+    """10,000 polls are answered, and sent again within a second"""
     most, text = pg_figures.polls(make_server, scaled(10000, 100), 3)
     figure(text)
     assert most <= scaled(1000, 60), text
@@ -86,6 +86,6 @@ def test_687_09_twelve_at_rest(make_server, figure):
 
 @pytest.mark.bound(300)
 def test_687_10_following(make_server, figure):
-    """How much of the database's CPU each child takes that follows the log"""
+    """How much CPU time each child that follows the log costs the database"""
     for rate in (100, 500):
         figure(pg_figures.following(make_server, rate, max(3, 10 * SCALE)))

@@ -89,7 +89,7 @@ comet_timestamp_t contract_append(const char *channel, const char *body)
     return timestamp;
 }
 
-/* Messages "0", "1" … in one group. */
+/* Append the messages "0", "1" … in one group. */
 comet_timestamp_t contract_append_many(const char *channel, int count)
 {
     comet_message_t **messages = calloc((size_t)count, sizeof(*messages));
@@ -183,7 +183,7 @@ void contract_must_run(const char *sql)
     }
 }
 
-/* What a program outside has inserted is published. */
+/* Publish the messages that other programs have inserted. */
 void contract_take_in(void)
 {
     apr_interval_time_t rest = !comet_store_has_inbox(contract_store);

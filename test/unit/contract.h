@@ -11,14 +11,15 @@
 
 /** How the tests reach an engine. */
 typedef struct contract_engine_t {
-    /** Before the first test.  @return NULL, or why all are skipped */
+    /** Called before the first test.  @return NULL, or why all tests are
+     * skipped */
     const char *(*begin)(void);
-    void (*end)(void); /* after the last one */
-    /** An empty store, as at the first start. */
+    void (*end)(void); /* called after the last test */
+    /** Make an empty store, as at the first start. */
     comet_place_t (*make)(void);
     /**
-     * Another program runs SQL, in which the view is called "message".
-     * @return "", or why it was refused
+     * Run SQL as another program.  The SQL calls the view "message".
+     * @return "", or why the SQL was refused
      */
     const char *(*run)(const char *sql);
 } contract_engine_t;

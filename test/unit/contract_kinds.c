@@ -68,8 +68,9 @@ static void tidy_all(void)
     }
 }
 
-/* Within its time a passing message is read at its place in the order;
- * afterwards no way of reading finds it.  Passing messages are not counted. */
+/* Until it expires, a passing message is read at its place in the order;
+ * afterwards no way of reading finds it.  Replays do not count passing
+ * messages. */
 void contract_test_passing(void **state)
 {
     comet_store_state_t before;
@@ -82,7 +83,7 @@ void contract_test_passing(void **state)
                       " VALUES('chat', 'row', 600)");
     contract_take_in();
     contract_append("chat", "b");
-    contract_append_many("noise", 900); /* more than a walk passes */
+    contract_append_many("noise", 900); /* more than a walk reads in vain */
     brief = pass("alone", "brief", 1);
     assert_string_equal(contract_read_words("chat", 0, 9), "a,stays,row,b");
     assert_int_equal(contract_list.messages[1]->keep_sec, 600);
@@ -142,7 +143,7 @@ void contract_test_passing_refused(void **state)
     assert_string_equal(contract_read_words("*", 0, 9), "");
 }
 
-/* --- What each channel keeps ---------------------------------------------- */
+/* --- Retention of each channel -------------------------------------------- */
 
 void contract_test_rules(void **state)
 {
@@ -156,9 +157,9 @@ void contract_test_rules(void **state)
     contract_append_many("other", 6);
     contract_prune_all(apr_time_now());
     assert_string_equal(contract_read_words("log/x", 0, 9), "2,3,4,5");
-    /* After a change of the rules, channels without new messages are looked at,
+    /* After a change of the rules, channels without new messages are pruned,
      * too.  A rule for the channel's name comes first, then the one with the
-     * longest prefix.  Passing messages are not counted */
+     * longest prefix.  Passing messages are not counted. */
     pass("log/x", "p", 600);
     contract_append_many("log/audit", 2);
     contract_must_run("INSERT INTO channel_retention(pattern, keep_count)"
@@ -188,7 +189,7 @@ static void open_again(int deletions)
     contract_store = contract_open_store(COMET_STORE_WRITE);
 }
 
-/* Each message of a channel as "type:body". */
+/* The messages of a channel, each as "type:body". */
 static const char *told(const char *channel)
 {
     static char text[600];
@@ -216,8 +217,8 @@ static const char *notice(comet_timestamp_t timestamp)
 }
 
 /* While CometDeletions is on, clients are told which messages a program
- * deletes; but nobody is told of passing messages, of private ones, and of
- * those on sibling channels. */
+ * deletes.  They are not told about passing or private messages, nor about
+ * messages on sibling channels. */
 void contract_test_deletions(void **state)
 {
     comet_timestamp_t second;
@@ -269,8 +270,8 @@ static apr_status_t remove_between(const char *channel,
     return groups[1].result;
 }
 
-/* A moderator's removal takes its turn among the publishers; the edits of the
- * message are removed with it. */
+/* A moderator's removal is done in order between the groups of publishers.  It
+ * also removes the edits of the message. */
 void contract_test_removal(void **state)
 {
     comet_timestamp_t target;
@@ -339,7 +340,7 @@ static comet_selection_t *choose_topics(const char *name, const char *pattern,
     });
 }
 
-/* @param back  whether to read a page */
+/* @param back  whether to read a page, backwards */
 static const char *read_topics(const char *name, const char *pattern,
                                const char *grant, int back, apr_size_t limit)
 {

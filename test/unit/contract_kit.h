@@ -11,7 +11,7 @@
 #define MANY 3000
 
 typedef struct contract_list_t {
-    size_t count, limit; /* it stops at its limit */
+    size_t count, limit; /* collecting stops at the limit */
     comet_message_t *messages[MANY];
 } contract_list_t;
 
@@ -19,7 +19,7 @@ extern const contract_engine_t *contract_engine;
 extern const char *contract_skipped; /* why, or NULL */
 extern comet_store_config_t contract_config;
 extern comet_store_t *contract_store; /* the writer */
-/** What was read last. */
+/** The messages that were read last. */
 extern contract_list_t contract_list;
 
 /** The first statement of each test. */
@@ -31,12 +31,13 @@ extern contract_list_t contract_list;
     } while (0)
 
 void contract_empty_list(void);
-/** A comet_store_cb for the list. */
+/** A comet_store_cb that adds to contract_list. */
 int contract_collect(void *baton, comet_message_t *message);
 comet_store_t *contract_open_store(comet_store_mode_e mode);
 comet_message_t *contract_make(const char *channel, const char *body);
 comet_timestamp_t contract_append(const char *channel, const char *body);
-/** Messages "0", "1" and so on, in one group.  @return the last timestamp */
+/** Append the messages "0", "1" and so on, in one group.  @return the last
+ * timestamp */
 comet_timestamp_t contract_append_many(const char *channel, int count);
 /** The bodies in the list, joined by commas. */
 const char *contract_bodies(void);
@@ -47,9 +48,9 @@ const char *contract_page_words(const char *words, comet_timestamp_t after,
                                 comet_timestamp_t before, apr_size_t limit);
 comet_store_state_t contract_state_now(void);
 comet_timestamp_t contract_floor_of(const char *words);
-/** Another program runs SQL. */
+/** Run SQL as another program; it must succeed. */
 void contract_must_run(const char *sql);
-/** Publish what programs outside have inserted. */
+/** Publish the messages that other programs have inserted. */
 void contract_take_in(void);
 /** Remove all that retention removes. */
 void contract_prune_all(comet_timestamp_t now);

@@ -32,7 +32,7 @@ void contract_test_order(void **state)
     assert_string_equal(contract_read_words("none", 0, 9), "");
 }
 
-/* Each text comes back byte for byte, an author and a type too. */
+/* Each text, also an author and a type, comes back byte for byte. */
 void contract_test_bytes(void **state)
 {
     static const char *const texts[] = {
@@ -119,7 +119,7 @@ void contract_test_selections(void **state)
                     > contract_list.messages[i - 1]->timestamp);
     }
     contract_empty_list();
-    contract_list.limit = 700; /* the callee has enough */
+    contract_list.limit = 700; /* the callback wants no more */
     assert_int_equal(
         comet_store_tail(contract_store, 0, 2500, contract_collect, NULL), 0);
     assert_int_equal(contract_list.count, 700);
@@ -163,7 +163,7 @@ void contract_test_siblings(void **state)
     assert_string_equal(names, "room/1 room/2 room/4 ");
 }
 
-/* A page's bodies fit into a batch, and reading goes on over long ones. */
+/* A page's bodies fit into a batch.  Reading returns all long bodies. */
 void contract_test_long_bodies(void **state)
 {
     char *body = malloc(100001);
@@ -254,7 +254,7 @@ void contract_test_replay(void **state)
     assert_int_equal(has, 0);
 }
 
-/* An engine that cannot tell a size says -1. */
+/* An engine that cannot tell a size reports -1. */
 void contract_test_sizes(void **state)
 {
     comet_store_sizes_t before, after;

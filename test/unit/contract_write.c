@@ -12,8 +12,8 @@
 
 /* --- Groups --------------------------------------------------------------- */
 
-/* A group with a message that is refused leaves nothing; others in the same call
- * are stored. */
+/* If a message is refused, nothing of its group is stored.  Other groups in the
+ * same call are. */
 void contract_test_groups(void **state)
 {
     static const char *const wrong[] = { "a//b", "..", "x/./y", "tab\there" };
@@ -151,7 +151,8 @@ void contract_test_outside_insert(void **state)
     assert_string_equal(contract_list.messages[1]->type.data, "message");
 }
 
-/* What is deleted is gone and counted, and its timestamp is not given again. */
+/* A deleted message is gone and counted as erased; its timestamp is not used
+ * again. */
 void contract_test_outside_delete(void **state)
 {
     comet_store_state_t before, after;
@@ -165,7 +166,7 @@ void contract_test_outside_delete(void **state)
     after = contract_state_now();
     assert_true(after.erased > before.erased);
     assert_int_equal(after.last, newest);
-    assert_int_equal(contract_floor_of("chat"), 0); /* which is no gap */
+    assert_int_equal(contract_floor_of("chat"), 0); /* a deletion is no gap */
     assert_true(contract_append("chat", "b") > newest);
     assert_string_equal(contract_read_words("chat", 0, 9), "a,b");
     contract_must_run("DELETE FROM message");
@@ -193,7 +194,7 @@ void contract_test_retain_count(void **state)
     assert_int_equal(contract_floor_of("calm"), 0);
     assert_int_equal(contract_floor_of("calm busy"), last - 3);
     assert_true(contract_state_now().erased > before.erased);
-    /* a later round looks at what is new */
+    /* the next pruning looks at new messages */
     contract_append_many("busy", 4);
     contract_append_many("calm", 4);
     contract_prune_all(apr_time_now());
@@ -219,7 +220,7 @@ void contract_test_retain_age(void **state)
     contract_prune_all(COMET_TIMESTAMP_MAX);
     assert_string_equal(contract_read_words("chat", 0, 99), "d");
     assert_string_equal(contract_read_words("old", 0, 99),
-                        "c"); /* its newest */
+                        "c"); /* the channel's newest message stays */
     assert_true(contract_floor_of("chat") >= b);
 }
 
@@ -275,7 +276,7 @@ void contract_test_search(void **state)
         search("*", "deplo*", COMET_TIMESTAMP_MAX);
         assert_int_equal(contract_list.count, 2);
         search("*", "foo-bar", COMET_TIMESTAMP_MAX);
-        assert_int_equal(contract_list.count, 2); /* as a phrase */
+        assert_int_equal(contract_list.count, 2); /* found as a phrase */
         search("*", "BAR foo", COMET_TIMESTAMP_MAX);
         assert_int_equal(contract_list.count, 3);
         assert_string_equal(
@@ -301,7 +302,7 @@ void contract_test_search(void **state)
 #define WRITERS 3
 #define ROUNDS 60
 
-/* Append, each through a connection of its own. */
+/* Append messages through a connection of this thread's own. */
 static void *write_some(void *baton)
 {
     comet_store_t *own;
@@ -327,8 +328,8 @@ static void *write_some(void *baton)
     return (void *)(intptr_t)status;
 }
 
-/* A reader that follows several writers by its cursor misses nothing: what
- * becomes visible later has a later timestamp. */
+/* A reader that follows several writers by its cursor misses no message: a
+ * message that becomes visible later has a later timestamp. */
 void contract_test_no_gaps(void **state)
 {
     static char channels[WRITERS][4] = { "w/1", "w/2", "w/3" };

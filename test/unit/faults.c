@@ -14,10 +14,10 @@
 static atomic_int armed; /* bits of faults_kind_e; 0: nothing fails */
 static atomic_long counted, fails_at;
 static atomic_int lasts;
-static atomic_long live; /* blocks the core and the tests hold */
+static atomic_long live; /* blocks that the core and the tests hold */
 static _Thread_local int spared;
 
-/** For messages. */
+/** The current fault, for messages about it. */
 static struct {
     const char *name, *kind;
     long n;
@@ -150,15 +150,15 @@ int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
 int __wrap_sqlite3_wal_checkpoint_v2(sqlite3 *db, const char *name, int mode,
                                      int *pages, int *done);
 
-/* ROLLBACK never fails here: it needs neither memory nor the disk, as the
- * faults of those kinds show. */
+/* ROLLBACK never fails here, because it needs neither memory nor the disk:
+ * faults of memory and of the disk never make it fail. */
 static int rolls_back(const char *sql)
 {
     return sql && strcmp(sql, "ROLLBACK") == 0;
 }
 
-/* The code of a fault. A connection survives a single fault, but not a lasting
- * one. */
+/* The error code of a fault.  A connection survives a single fault, but not a
+ * lasting one. */
 static int code(void)
 {
     return atomic_load(&lasts) ? SQLITE_IOERR : SQLITE_FULL;
@@ -199,7 +199,7 @@ int __wrap_sqlite3_prepare_v3(sqlite3 *db, const char *sql, int length,
                                        db, sql, length, flags, statement, tail);
 }
 
-/* There may be a connection even if this fails. */
+/* SQLite, too, may return a connection when this call fails. */
 int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
                            const char *vfs)
 {
@@ -227,7 +227,7 @@ static sqlite3_vfs *real_vfs;
 static sqlite3_vfs vfs;
 
 #define REAL(file) (((file_t *)(void *)(file))->real)
-/* Fail with a code, or call the real function. */
+/* Fail with a code if a fault is due; otherwise call the real function. */
 #define DISK(code, method, ...) \
     return is_to_fail(FAULTS_DISK) \
                ? (code) \
@@ -408,7 +408,7 @@ void faults_judge(int right, const char *what, const char *file, int line)
     }
 }
 
-/* @return how many things could have failed */
+/* Try the scenario once.  @return how many events could have failed */
 static long attempt(const faults_scenario_t *scenario, faults_kind_e kind,
                     long n, int lasting)
 {
@@ -427,7 +427,7 @@ static long attempt(const faults_scenario_t *scenario, faults_kind_e kind,
     if (scenario->check) {
         scenario->check(status);
     }
-    if (status != APR_SUCCESS) { /* it works again */
+    if (status != APR_SUCCESS) { /* the next attempt must succeed */
         status = scenario->act();
         faults_must(status == APR_SUCCESS);
         if (scenario->check) {

@@ -13,7 +13,7 @@
 
 #include "store_kit.h"
 
-/** What fails. */
+/** What can fail. */
 typedef enum {
     FAULTS_MEMORY = 1, /* allocations of the core, SQLite and jansson */
     FAULTS_CALL = 2, /* calls of SQLite's functions, which fail without doing
@@ -23,12 +23,13 @@ typedef enum {
 
 #define FAULTS_ALL (FAULTS_MEMORY | FAULTS_CALL | FAULTS_DISK)
 
-/** An action that may fail, and that succeeds when it is tried again. */
+/** An action that may fail, but must succeed when it is tried again. */
 typedef struct faults_scenario_t {
     const char *name;
     long most; /* how many faults of each kind are tried; 0: FAULTS_SAMPLE */
-    int concurrent; /* do not compare memory: other threads hold some too */
-    unsigned kinds; /* the bits of faults_kind_e that can affect it */
+    int concurrent; /* do not compare memory, since other threads hold some,
+                     * too */
+    unsigned kinds; /* the bits of faults_kind_e that can affect the action */
     /** Called before each attempt with a fault; may be NULL. */
     void (*prepare)(void);
     /** @return APR_SUCCESS, or why it failed */
@@ -44,15 +45,15 @@ void faults_install(void);
 
 /**
  * Let the n-th event of a kind from now on fail, in any thread.
- * @param n  from 1; 0: none fails, they are only counted
- * @param lasting  whether all later ones fail too
+ * @param n  counts from 1; 0: none fails, they are only counted
+ * @param lasting  whether all later events fail, too
  */
 void faults_arm(faults_kind_e kind, long n, int lasting);
 
-/** Whether there may be a fault. */
+/** Whether an event may fail now. */
 int faults_are_armed(void);
 
-/** How many blocks the core and the tests hold. */
+/** How many blocks of memory the core and the tests hold. */
 long faults_live(void);
 
 /** End all faults.  @return how many events were counted */
@@ -62,10 +63,10 @@ long faults_disarm(void);
 void faults_spare(int spared);
 
 /**
- * Run a scenario once without a fault, then with each fault, once and lasting.
- * If there are very many faults, a sample is tried; with COMET_FAULTS=all in
- * the environment, all are (or a sample ten times as large, where threads make
- * each run slow).
+ * Run a scenario without a fault, then with each fault, first as a single one
+ * and then as a lasting one.  If the faults are very many, a sample is tried.
+ * With COMET_FAULTS=all in the environment, all are tried (or a sample ten
+ * times as large if threads make each run slow).
  */
 void faults_run(const faults_scenario_t *scenario);
 

@@ -37,7 +37,8 @@ int faults_store_teardown(void **state)
     return kit_teardown(state);
 }
 
-/* The writer and the readers do the same: most failures end a connection. */
+/* The writer and the readers, too, open the store again: most failures end a
+ * connection. */
 apr_status_t faults_store_ensure(void)
 {
     return faults_store ? APR_SUCCESS

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file faults_store.h
- * A store that is open while things fail, and another program that uses its
+ * A store that stays open while calls fail, and another program that uses its
  * file.  For programs named test_faults*.c.
  */
 #ifndef FAULTS_STORE_H
@@ -24,15 +24,15 @@ int faults_store_teardown(void **state);
 /** Open the store unless it is open. @return comet_store_open()'s status */
 apr_status_t faults_store_ensure(void);
 
-/** A `prepare`: open the store; this must succeed. */
+/** For `prepare`: open the store; this must succeed. */
 void faults_store_open(void);
 
-/** A `prepare` or a `finish`: close the store. */
+/** For `prepare` or `finish`: close the store. */
 void faults_store_close(void);
 
 /**
- * Check that a failure has an error text, and close the store where the writer
- * and the readers would.
+ * Check that a failure has an error text.  After it, close the store if the
+ * writer and the readers would.
  */
 void faults_store_judge(apr_status_t status);
 

@@ -25,16 +25,16 @@ typedef struct change_t {
 } change_t;
 
 /**
- * Whether a file's entry in its folder survives a power failure: not while it
- * is COMING or LEAVING, until the folder is synced.
+ * Whether a file's entry in its folder survives a power failure.  A COMING or
+ * LEAVING entry may not, until the folder is synced.
  */
 typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
 
-/** A file's synced content, and the changes since then. [lock] */
+/** The synced content of a file, and the changes since then. [lock] */
 typedef struct shadow_t {
     struct shadow_t *next;
     char path[800];
-    int fd; /* unlinked */
+    int fd; /* holds the synced content; already unlinked */
     entry_e entry;
     change_t *first, **end;
 } shadow_t;
@@ -56,11 +56,11 @@ atomic_int faulty_hanging;
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs faulty_vfs;
-/* [lock]; recursive: the thread that cuts holds it already */
+/* [lock] is recursive: the thread that causes the cut already holds it */
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static int following;
 static shadow_t *shadows;
-static long cut_in; /* operations until the cut; 0: no cut */
+static long cut_in; /* operations until the power fails; 0: it does not */
 static faulty_cut_cb *cut_callback;
 static void *cut_baton;
 
@@ -214,7 +214,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
         }
     }
     else if (!was_there) { /* a removed file was made again: it is empty now,
-                            * but after a cut it may have its old size */
+                            * but after a power failure it may have its old
+                            * size */
         note(shadow, 1, 0, NULL, 0);
         if (shadow->entry == GONE) {
             settle(shadow);
@@ -224,8 +225,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
     return shadow;
 }
 
-/* Called before each change of a file: it may be the last before the cut.
- * [lock] */
+/* Called before each change of a file, which may be the last before the power
+ * fails. [lock] */
 static void count_down(void)
 {
     if (cut_in && --cut_in == 0) {
@@ -306,7 +307,7 @@ static int vfs_read(sqlite3_file *file, void *to, int length,
     return REAL(file)->pMethods->xRead(REAL(file), to, length, offset);
 }
 
-/* Change the file, and the record of what is on the disk. */
+/* Change the file, and note the change, which is not synced yet. */
 static int change_file(file_t *ours, int truncates, sqlite3_int64 offset,
                        const void *data, size_t length)
 {
@@ -360,7 +361,7 @@ static int vfs_sync(sqlite3_file *file, int flags)
         }
         atomic_fetch_add(&faulty_syncs, 1);
     }
-    if (ours->shadow) { /* which is the disk */
+    if (ours->shadow) { /* the shadow stands for the disk */
         pthread_mutex_lock(&lock);
         count_down();
         if (!atomic_load(&faulty_lies)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file faulty_vfs.h
- * A file system for SQLite that fails on demand, and that knows what would be
- * left of each file if the power failed now.
+ * A file system for SQLite that fails on demand.  It knows what would be left
+ * of each file if the power failed now.
  */
 #ifndef FAULTY_VFS_H
 #define FAULTY_VFS_H
@@ -21,14 +21,14 @@ extern atomic_int faulty_now; /* faulty_e: what fails now */
 extern atomic_int faulty_lies; /* a sync of a followed file does nothing */
 extern atomic_int faulty_tears; /* a write may damage neighbouring bytes */
 extern atomic_int faulty_syncs; /* how often logs were synced */
-extern atomic_int faulty_hanging; /* how many calls hang now */
+extern atomic_int faulty_hanging; /* how many syncs hang now */
 
 /** Make this file system SQLite's default. */
 void faulty_install(void);
 
 /**
- * From now on record what reaches the disk of files that are opened later;
- * their present content counts as synced.
+ * From now on, record which changes of a file reach the disk, for files that
+ * are opened later.  Their present content counts as synced.
  */
 void faulty_follow(void);
 
@@ -37,14 +37,14 @@ typedef void faulty_cut_cb(void *baton);
 
 /**
  * Let the power fail at the n-th write, sync or removal from now on.
- * @param operation  0: do not let it fail
+ * @param operation  n; 0: the power does not fail
  */
 void faulty_cut_at(long operation, faulty_cut_cb *callback, void *baton);
 
 /**
  * Write what a power failure would leave of a file: everything that was synced,
- * and any sectors of the rest, in any order. If the file's entry was not synced
- * the copy may be missing. An existing copy is replaced.
+ * and any sectors of the rest, in any order.  If the file's entry was not
+ * synced, the copy may be missing.  An existing copy is replaced.
  * @param path  the file
  * @param copy  where to write it
  * @param seed  determines the choice

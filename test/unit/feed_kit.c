@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A feed, and a writer of the log that it follows. */
+/* A feed, and a writer of the log that the feed follows. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -124,7 +124,9 @@ void feed_on_message(void *baton, comet_feed_t *from,
 {
     assert_ptr_equal(baton, &feed_told);
     assert_ptr_equal(from, &feed);
-    assert_int_equal(pthread_mutex_trylock(&feed_lock), EBUSY); /* it is held */
+    assert_int_equal(pthread_mutex_trylock(&feed_lock), EBUSY); /* the feed
+                                                                 * holds the
+                                                                 * lock */
     assert_true(feed_told.count < FEED_MANY);
     assert_int_equal(feed.ring.state.last, message->timestamp);
     feed_told.timestamps[feed_told.count++] = message->timestamp;
@@ -140,7 +142,7 @@ apr_status_t feed_look_status(int notified)
                                 feed_on_message, &feed_told);
     assert_int_equal(feed.status, status);
     assert_int_equal(pthread_mutex_trylock(&feed_lock),
-                     0); /* it was given back */
+                     0); /* the feed has released the lock */
     pthread_mutex_unlock(&feed_lock);
     return status;
 }

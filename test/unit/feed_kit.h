@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file feed_kit.h
- * A feed, a writer of the log that it follows, and what the feed announced.
+ * A feed, a writer of the log that the feed follows, and what the feed has
+ * announced.
  */
 #ifndef FEED_KIT_H
 #define FEED_KIT_H
@@ -17,7 +18,7 @@
 /** What the feed announced during the last look. */
 typedef struct feed_told_t {
     size_t count;
-    size_t continuous; /* of these */
+    size_t continuous; /* how many were announced as continuous */
     comet_timestamp_t timestamps[FEED_MANY];
 } feed_told_t;
 
@@ -51,7 +52,7 @@ void feed_append(size_t count);
 /** Run SQL on the database as another program. */
 void feed_run_outside(const char *sql);
 
-/** Have the feed read what is new.
+/** Let the feed read what is new.
  * @param notified  whether another child has notified the bus */
 apr_status_t feed_look_status(int notified);
 /** As feed_look_status(1); it must succeed. */
@@ -63,8 +64,8 @@ void feed_on_message(void *baton, comet_feed_t *from,
 
 /** Check that exactly the messages appended last were announced. */
 void feed_check_told(size_t count, int continuous);
-/** Check that the ring holds exactly the messages of the log after ring.from,
- * and is in step. */
+/** Check that the ring is in step: it holds exactly the log's messages after
+ * ring.from. */
 void feed_check_ring(void);
 /** Whether the bus was notified since the last call. */
 int feed_was_notified(void);

@@ -20,8 +20,8 @@
 
 extern comet_h2_window_t h2_window;
 
-/** Called before and after each test.  The window is split for streams of
- * ours. */
+/** Called before and after each test.  A part of the window is kept for streams
+ * that are *ours* (wire/h2_window.h). */
 int h2_setup(void **state);
 int h2_teardown(void **state);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A hub with real logs, and simulated clients that note what they get. */
+/* A hub with real logs, and simulated clients that note what they receive. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -83,7 +83,8 @@ int hub_setup_bare(void **state)
         store_configs[i] =
             (comet_store_config_t){ .place = scratch_place(hub_paths[i]),
                                     .busy_timeout = 5 * SECOND };
-        if (getenv("HUB_REMOTE")) { /* all tests of the hub, once more */
+        if (getenv("HUB_REMOTE")) { /* runs all tests of the hub with a remote
+                                     * store */
             store_configs[i].place.engine = remote_engine();
         }
         hub_configs[i] = &store_configs[i];
@@ -244,7 +245,8 @@ static void check_occasion(client_t *client, const comet_delivery_t *delivery)
     if (delivery->batch->count && client->rests) {
         hub_fault("it rests");
     }
-    comet_hub_members(hub, NULL); /* takes the lock: it must be free */
+    comet_hub_members(hub, NULL); /* takes the lock: the hub must have released
+                                   * it */
 }
 
 static comet_outcome_e serve(comet_subscriber_t *subscriber,
@@ -339,7 +341,7 @@ void client_check(const client_t *client, const comet_timestamp_t *expected,
                         (size_t)count * sizeof(*expected));
 }
 
-/* --- Sockets that take no more ------------------------------------------- */
+/* --- Sockets that accept no more data ------------------------------------- */
 
 pair_t pair_blocked(void)
 {
@@ -401,7 +403,7 @@ void client_join_words(client_t *client, const char *words)
 
     assert_int_equal(comet_hub_join(hub, &client->subscriber, 0, selection),
                      APR_SUCCESS);
-    comet_selection_unref(selection); /* the hub has its own */
+    comet_selection_unref(selection); /* the hub holds its own reference */
 }
 
 client_t *client_joined_clock(apr_interval_time_t young_for,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hub_kit.h
- * A hub with real logs, and simulated clients that note what they get.
+ * A hub with real logs, and simulated clients that note what they receive.
  */
 #ifndef HUB_KIT_H
 #define HUB_KIT_H
@@ -17,7 +17,7 @@
 #define HUB_STORES 2
 #define CLIENT_ROOM 4096 /* how many messages a client can note */
 
-/* Sanitizers are slow; fewer rounds prove the same. */
+/* Sanitizers are slow, and need fewer rounds to find a race. */
 #if defined(__SANITIZE_THREAD__)
 #define HUB_ROUNDS 300
 #elif defined(__has_feature)
@@ -29,31 +29,31 @@
 #define HUB_ROUNDS 500
 #endif
 
-/** A simulated client.  While it is joined, the hub's thread owns what it
- * saw. */
+/** A simulated client.  While it is joined, the part "what it saw" belongs to
+ * the hub's thread. */
 typedef struct client_t client_t;
 struct client_t {
     comet_subscriber_t subscriber; /* first member: serve() gets its address */
 
     /* how it behaves */
-    comet_outcome_e outcome; /* its answer after it got something */
-    apr_interval_time_t rearm; /* 0: its timer fires once */
+    comet_outcome_e outcome; /* its answer once it has got something */
+    apr_interval_time_t rearm; /* its timer fires again after this; 0: never */
     void (*hook)(client_t *client, const comet_delivery_t *delivery);
     int accepts; /* how many messages it accepts before its socket blocks;
                   * -1: any number */
-    int fd; /* of this socket */
-    int stays_blocked; /* how many times it stays blocked though its socket
-                        * is writable */
+    int fd; /* that socket */
+    int stays_blocked; /* how many times it stays blocked although its socket is
+                        * writable */
 
     /* what it saw */
     comet_timestamp_t *got;
     comet_timestamp_t cursor;
-    apr_time_t was_due; /* when the timer fired last */
+    apr_time_t was_due; /* when its timer last fired */
     unsigned first_reasons;
     int rests; /* it has answered COMET_REST */
-    size_t largest; /* how many messages came at once */
-    atomic_int count; /* of what it got */
-    _Atomic comet_timestamp_t newest; /* of these */
+    size_t largest; /* the largest number of messages served at once */
+    atomic_int count; /* how many messages it has got */
+    _Atomic comet_timestamp_t newest; /* the newest message it has got */
     int finished; /* it was finished without a message */
     atomic_int served, news, timeouts, writables, stops, recheck;
 };
@@ -67,14 +67,14 @@ extern comet_hub_config_t hub_config; /* for hub_start() */
 extern comet_hub_t *hub;
 extern comet_metrics_t *hub_metrics;
 
-/** How many faults were noted; hub_teardown() fails the test for them. */
+/** How many faults were noted.  If there are any, hub_teardown() fails the
+ * test. */
 extern atomic_int hub_faults;
 
-/** What the hub reported about the first store: how often, and the last
- * status. */
+/** How often the hub has reported on the first store, and the last status. */
 extern atomic_int hub_errors, hub_last_error;
 
-/** Keeps the hub's thread in serve(). */
+/** A gate that keeps the hub's thread in serve() until it opens. */
 typedef struct hub_gate_t {
     client_t *client;
     sem_t open;
@@ -106,12 +106,12 @@ void hub_stop(void);
 
 /** Append a message to a store without a notification. */
 comet_timestamp_t hub_append_to(comet_store_t *store, const char *channel);
-/** The same, to the first store. */
+/** Append a message to the first store without a notification. */
 comet_timestamp_t hub_append(const char *channel);
 /** Append a message to the first store and notify its bus. */
 comet_timestamp_t hub_publish(const char *channel);
 
-/** The state of a store; the newest timestamp of the first one. */
+/** The state of a store, and the newest timestamp of the first store. */
 comet_store_state_t hub_state(size_t i);
 comet_timestamp_t hub_last(void);
 
@@ -130,11 +130,11 @@ client_t *client_new(comet_timestamp_t seen);
  * later use of it is noticed. */
 void client_free(client_t *client);
 
-/** Join the first store's channel. */
+/** Join a channel of the first store. */
 void client_join(client_t *client, const char *channel);
-/** Join by words; a trailing star makes a prefix. */
+/** Join a selection that is made from words; a trailing star makes a prefix. */
 void client_join_words(client_t *client, const char *words);
-/** A new client that has joined. */
+/** A new client that has joined a channel, or a selection made from words. */
 client_t *client_joined(const char *channel, comet_timestamp_t seen);
 client_t *client_joined_words(const char *words, comet_timestamp_t seen);
 
@@ -151,18 +151,18 @@ void client_leave_and_free(client_t *client);
 /** How many messages a client has got. */
 int client_got(const client_t *client);
 
-/** Check that a client, which has left, got exactly these messages. */
+/** Check that a client that has left got exactly these messages. */
 void client_check(const client_t *client, const comet_timestamp_t *expected,
                   int count);
 
-/** Two ends of a socket. */
+/** Both ends of a connected socket. */
 typedef struct pair_t {
     int ours, peers;
 } pair_t;
 
 /** A socket that accepts no data until its peer reads. */
 pair_t pair_blocked(void);
-/** Let the peer read all there is. */
+/** Let the peer read everything that was sent. */
 void pair_drain(pair_t pair);
 void pair_close(pair_t pair);
 

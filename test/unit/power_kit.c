@@ -26,7 +26,7 @@ unsigned power_sent_count;
 
 static const char *const files[] = { "", "-wal", "-journal" };
 
-/* Guards the list while the publishers run. */
+/* Guards power_sent while the publishers run. */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int cut_done;
 static unsigned cut_seed;
@@ -133,7 +133,7 @@ static void *run_publisher(void *baton)
     return NULL;
 }
 
-/* What another child does from time to time. */
+/* Do what another child does from time to time. */
 static void work(comet_store_t *store, unsigned *seed)
 {
     unsigned number;
@@ -171,7 +171,7 @@ static void *run_neighbour(void *baton)
     comet_bus_unlock(bus);
     reader = kit_open_store(COMET_STORE_READ);
     while (!atomic_load(&cut_done)) {
-        /* a reader holds a checkpoint back */
+        /* an open view holds back a checkpoint */
         assert_int_equal(comet_store_begin(reader, &state), 0);
         work(store, &seed);
         nanosleep(&moment, NULL);

@@ -11,15 +11,17 @@
 #define POWER_CHANNELS 4
 #define POWER_GROUPS_MAX 8192
 
-/** Messages published together; its number is its place in the list. */
+/** Messages that are published together.  A group's number is its place in
+ * power_sent. */
 typedef struct power_group_t {
     unsigned channel, count, keyed;
     size_t length; /* of each body */
-    comet_timestamp_t last; /* 0: not acknowledged */
+    comet_timestamp_t last; /* the last message's timestamp; 0: the group is not
+                             * acknowledged */
     int known; /* whether it was acknowledged when the power failed */
     unsigned present; /* bits: which of its messages are in the file after the
-                       * cut */
-    int has_key; /* whether its key is in the file after the cut */
+                       * power failure */
+    int has_key; /* whether its key is in the file after the power failure */
 } power_group_t;
 
 extern const char *const power_channels[POWER_CHANNELS];
@@ -29,26 +31,28 @@ extern const char *const power_channels[POWER_CHANNELS];
 extern power_group_t power_sent[POWER_GROUPS_MAX];
 extern unsigned power_sent_count;
 
-/** Before all tests of a program. */
+/** Called before all tests of a program. */
 int power_begin(void **state);
 
-/** Publish a group of the list: a body begins with the number of its group and
- * its own within the group.
- * @param store  a store that holds the write lock; NULL: by the writer */
+/** Publish a group of the list.  A body begins with the number of its group and
+ * its own number within the group.
+ * @param store  a store that holds the write lock; NULL: the writer
+ * publishes */
 apr_status_t power_publish(unsigned number, comet_store_t *store);
 
-/** Let the power fail within this many operations of the disk. */
+/** Let the power fail at one of the next operations of the disk.
+ * @param operations  how many may happen at most */
 void power_arm(unsigned *seed, int operations);
 
 /** Whether the power has failed. Any thread. */
 int power_failed(void);
 
-/** Let publishers, and another child that prunes and checkpoints, work until
- * the power fails.
+/** Let publishers work until the power fails, beside another child that prunes
+ * and checkpoints.
  * @param operations  the power fails within this many operations of the disk */
 void power_run_until_cut(unsigned *seed, int operations);
 
-/** Replace the database by what the cut has left. */
+/** Replace the database by what the power failure has left. */
 void power_restart(void);
 
 #endif /* POWER_KIT_H */

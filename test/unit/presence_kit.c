@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Children with presence, and clients that are there. */
+/* Children with presence, and clients that are present. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -38,7 +38,7 @@ void here_birth(here_child_t *child)
     assert_non_null(child->presence);
 }
 
-/* @param graceful  0: it is killed, and writes nothing more */
+/* @param graceful  0: the child is killed, and writes nothing more */
 void here_death(here_child_t *child, int graceful)
 {
     int i;
@@ -195,8 +195,8 @@ void here_notice_all(void)
 }
 
 
-/* Check by one SQL statement that the joins and leaves which were published add
- * up to the members who are online. */
+/* Check by one SQL statement that the published joins and leaves add up to the
+ * members who are online. */
 void here_check_sum(void)
 {
     assert_int_equal(
@@ -214,7 +214,8 @@ void here_check_sum(void)
         0);
 }
 
-/* No member was said to join twice, or to leave twice. */
+/* Check that no published event says that a member joined twice in a row, or
+ * left twice; and that each channel's count of members is right. */
 void here_check_order(void)
 {
     assert_int_equal(

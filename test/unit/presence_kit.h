@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file presence_kit.h
- * Children with presence, on store_kit's store, and clients that are there.
+ * Children with presence, on store_kit's store, and clients that are present.
  */
 #ifndef PRESENCE_KIT_H
 #define PRESENCE_KIT_H
@@ -16,18 +16,19 @@
 #define HERE_MEMBERS 5
 #define HERE_CHANNELS 3
 #define HERE_SEATS 40
-/* A lease is twice as long: more than a loaded machine lets a test wait. */
+/* The grace period.  A lease is twice as long: longer than a loaded machine may
+ * delay a test. */
 #define HERE_GRACE (SECOND * 2 / 5)
 
-/** A child: what it has of presence, and its connection. */
+/** A child: its part of presence, and its connection to the store. */
 typedef struct here_child_t {
     comet_presence_t *presence;
     comet_store_t *store;
     atomic_int stopping;
-    int stalled; /* it makes no steps */
+    int stalled; /* while set, it makes no steps */
 } here_child_t;
 
-/** A client that is here. */
+/** A client that is present. */
 typedef struct here_client_t {
     comet_seat_t *seat; /* NULL: this place is free */
     int child, channel, member; /* member < 0: it has no name */
@@ -38,7 +39,8 @@ extern here_child_t here_children[HERE_CHILDREN];
 extern here_client_t here_clients[HERE_SEATS];
 extern sqlite3 *here_outside; /* another program's connection */
 extern atomic_int here_woken; /* how often a writer was woken */
-extern int here_removals; /* how many steps said that members were thrown out */
+extern int here_removals; /* how many steps reported that members were thrown
+                           * out */
 extern int here_sync_full; /* CometSync of the next test; 0 is faster */
 
 /** Called before and after all tests of a program, and before and after each
@@ -55,7 +57,7 @@ int here_teardown(void **state);
 void here_birth(here_child_t *child);
 
 /** End a child.
- * @param graceful  0: it is killed, and writes nothing more */
+ * @param graceful  0: the child is killed, and writes nothing more */
 void here_death(here_child_t *child, int graceful);
 
 /** Let each child make a step, if one is due. */
@@ -64,13 +66,13 @@ void here_steps(void);
 /** Let time pass. */
 void here_run_for(apr_interval_time_t time);
 
-/** Wait for a number that SQL counts. */
+/** Wait until an SQL statement counts the wanted number. */
 void here_await(const char *sql, sqlite3_int64 wanted);
 
 const char *here_name_of(int member);
 const char *here_channel_of(int channel);
 
-/** Let a client be here.  @param member  below 0: it has no name */
+/** Let a client become present.  @param member  below 0: it has no name */
 here_client_t *here_enter(int child, int channel, int member);
 void here_leave(here_client_t *client);
 int here_is_revoked(const here_client_t *client);
@@ -83,11 +85,12 @@ void here_notice_all(void);
     "' AND channel LIKE '%/@online'"
 #define HERE_ONLINE "SELECT count(*) FROM online"
 
-/** Check that the joins and leaves which were published add up to the members
- * who are online. */
+/** Check that the published joins and leaves add up to the members who are
+ * online. */
 void here_check_sum(void);
 
-/** Check that no member was said to join twice, or to leave twice. */
+/** Check that no published event says that a member joined twice in a row, or
+ * left twice; and that each channel's count of members is right. */
 void here_check_order(void);
 
 #endif /* PRESENCE_KIT_H */

@@ -19,7 +19,7 @@
 #define QUOTA_THREADS 8
 #define QUOTA_ROUNDS 3000
 
-/** Seen by all processes. */
+/** What the tests share with all their processes. */
 typedef struct quota_board_t {
     atomic_int ready;
     atomic_int go;
@@ -32,7 +32,7 @@ typedef struct quota_board_t {
 extern comet_quota_t *quota_table;
 extern quota_board_t *quota_board;
 
-/** Before and after each test. */
+/** Called before and after each test. */
 int quota_setup(void **state);
 int quota_teardown(void **state);
 
@@ -45,7 +45,7 @@ void quota_make(int children, apr_uint32_t entries);
 /** Make a table, and register this process as a child. */
 void quota_join(int children, apr_uint32_t entries);
 
-/** A limit for a client: this many messages a second. */
+/** A limit that allows a client this many messages a second. */
 comet_quota_limit_t quota_limit_of(const char *client, apr_int64_t amount);
 
 /** Run a function in several threads, and wait for them. @return 0 */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slow and simple decoders that tests compare with. */
+/* Slow and simple decoders that tests use for comparison. */
 #include "reference.h"
 
 #include <stdlib.h>
@@ -75,8 +75,8 @@ size_t reference_put(uint32_t code, unsigned char *out)
     return 4;
 }
 
-/* The proper beginnings of the sequences of all code points, as a set of 24-bit
- * numbers.  The bytes that are not 0 show the length. */
+/* The proper prefixes of the UTF-8 sequences of all code points, as a set of
+ * 24-bit numbers.  The bytes that are not 0 show the length. */
 static unsigned char *beginnings;
 
 static uint32_t beginning(const unsigned char *at, size_t length)
@@ -111,7 +111,8 @@ static void find_beginnings(void)
     beginnings = set;
 }
 
-/* The length of the maximal subpart where no well-formed sequence begins. */
+/* The length of the maximal subpart, at a place where no well-formed sequence
+ * begins. */
 static size_t maximal_subpart(const unsigned char *at, size_t length)
 {
     size_t i;
@@ -228,7 +229,7 @@ int reference_json(const char *data, size_t length, unsigned char *out,
     return at + 1 == length;
 }
 
-/* The end of the blanks that begin here. */
+/* Where the blanks end that begin here. */
 static size_t json_blanks(const char *data, size_t length, size_t at)
 {
     while (at < length && strchr(" \t\r\n", data[at]) && data[at]) {
@@ -237,7 +238,8 @@ static size_t json_blanks(const char *data, size_t length, size_t at)
     return at;
 }
 
-/* Decode the string at *at, and move *at behind it and the blanks after it. */
+/* Decode the string at *at, and move *at past the string and the blanks after
+ * it. */
 static int json_string_at(const char *data, size_t length, size_t *at,
                           unsigned char *out, size_t *written)
 {
@@ -342,9 +344,9 @@ int reference_html(const char *data, size_t length, unsigned char *out,
     return 1;
 }
 
-/* --- event streams ------------------------------------------------------- */
+/* --- Event streams -------------------------------------------------------- */
 
-/* The parser's buffers, and where events go. */
+/* The parser's buffers, and where the events are put. */
 typedef struct events_t {
     reference_event_t *event;
     unsigned char *type, *data; /* as large as the stream */
@@ -357,7 +359,7 @@ static void dispatch_event(events_t *events)
 {
     reference_event_t *event = events->event;
 
-    if (events->data_length) { /* remove the line feed at its end */
+    if (events->data_length) { /* without the line feed at its end */
         event->data_length = events->data_length - 1;
         memcpy(event->data, events->data, event->data_length);
         event->type_length = events->type_length;
@@ -426,7 +428,7 @@ int reference_events(const char *stream, size_t length,
             end++;
         }
         if (end == length) {
-            break; /* no line yet */
+            break; /* the line is not complete yet */
         }
         if (end == at) {
             dispatch_event(&events);
@@ -447,7 +449,7 @@ int reference_events(const char *stream, size_t length,
                : events.count;
 }
 
-/* --- chance -------------------------------------------------------------- */
+/* --- Random numbers ------------------------------------------------------- */
 
 uint64_t reference_random(uint64_t *state)
 {

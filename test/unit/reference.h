@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file reference.h
- * Slow decoders for comparison, written from the standards and not from the
- * code under test.
+ * Slow decoders for comparison.  They are written from the standards, not from
+ * the code under test.
  */
 #ifndef REFERENCE_H
 #define REFERENCE_H
@@ -20,8 +20,9 @@ size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code);
 int reference_utf8_valid(const unsigned char *data, size_t length);
 
 /**
- * Replace bytes that are not UTF-8 by U+FFFD, one for each maximal subpart: the
- * longest beginning of a well-formed sequence, otherwise one byte.
+ * Replace bytes that are not UTF-8 by U+FFFD, one for each maximal subpart.
+ * This is the longest beginning of a well-formed sequence, or otherwise one
+ * byte.
  * @param out  room for 3 * length bytes
  * @return the length of the result
  */
@@ -29,7 +30,7 @@ size_t reference_repair(const unsigned char *data, size_t length,
                         unsigned char *out);
 
 /**
- * Decode a JSON string with its quotes (RFC 8259) that nothing follows.
+ * Decode a JSON string (RFC 8259), which begins and ends with its quotes.
  * @param out  room for length bytes
  * @return whether it is a JSON string; @a written is the length of its text
  */
@@ -38,10 +39,10 @@ int reference_json(const char *data, size_t length, unsigned char *out,
 
 /**
  * Find a member of a JSON object whose members are all strings (RFC 8259).
- * Blanks around it are allowed.
+ * Blanks around the object are allowed.
  * @param out  room for length bytes; gets the text of the last member with this
  *             name
- * @return how many members have this name; -1: it is no such object
+ * @return how many members have this name; -1: this is no such object
  */
 int reference_member(const char *data, size_t length, const char *name,
                      unsigned char *out, size_t *written);
@@ -64,14 +65,14 @@ size_t reference_put(uint32_t code, unsigned char *out);
 typedef struct reference_event_t {
     unsigned char *type, *data; /* each with room for the whole stream */
     size_t type_length, data_length;
-    long long id; /* -1 if there is none or it is no number */
+    long long id; /* -1 if the event has no id, or the id is no number */
 } reference_event_t;
 
 /**
  * Parse an event stream as the WHATWG specifies it (HTML, section 9.2.6).
  * @param event  set to the last event that was dispatched
- * @return how many were dispatched; -1: bytes are left over, or the stream is
- *         not UTF-8
+ * @return how many events were dispatched; -1: bytes are left over, or the
+ *         stream is not UTF-8
  */
 int reference_events(const char *stream, size_t length,
                      reference_event_t *event);

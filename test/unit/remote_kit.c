@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An engine that is remote, as far as the hub can tell. */
+/* A remote engine for tests of the hub. */
 #include "remote_kit.h"
 
 #include <errno.h>
@@ -9,11 +9,11 @@
 
 #include "store/engines.h"
 
-/* A connection: the real one, and what to look at while it hangs. */
+/* A connection of this engine, around a real one. */
 typedef struct remote_t {
     comet_store_t base;
     comet_store_t *real;
-    comet_store_config_t *config; /* its; malloc'd */
+    comet_store_config_t *config; /* owned, from malloc */
     const atomic_int *stopping;
     int reads; /* it is a fetcher's */
 } remote_t;
@@ -65,7 +65,7 @@ int remote_reads(void)
     return atomic_load(&reads);
 }
 
-/* @return 0: the thread must stop */
+/* Wait while the gate is closed.  @return 0: the thread must stop */
 static int pass(const remote_t *remote)
 {
     int stops = 0;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file remote_kit.h
- * An engine that is remote, as far as the hub can tell: a database in a file,
- * behind a gate that a test closes to let all reading hang.
+ * A remote engine for tests of the hub: a database in a file, behind a gate
+ * that a test closes to let all reading hang.
  */
 #ifndef REMOTE_KIT_H
 #define REMOTE_KIT_H
 
 #include "store/engine.h"
 
-/** The engine.  Its places are those of scratch_place(), with another
+/** The engine.  Its places are those of scratch_place(), except for their
  * engine. */
 const comet_engine_t *remote_engine(void);
 
-/** While the gate is closed, no view of the log begins; such a call ends with
- * APR_TIMEUP once *stopping is set. */
+/** While the gate is closed, calls that begin a view of the log hang.  Such a
+ * call ends with APR_TIMEUP once *stopping is set. */
 void remote_close_gate(void);
 void remote_open_gate(void);
 
@@ -23,7 +23,7 @@ void remote_open_gate(void);
 void remote_break(int broken);
 
 /** While this is set, a fetcher that has begun its view hangs before it reads;
- * remote_held() says how many do. */
+ * remote_held() tells how many do. */
 void remote_hold_reads(int hold);
 int remote_held(void);
 

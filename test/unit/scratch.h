@@ -21,10 +21,11 @@
 #define MS APR_INT64_C(1000)
 #define SECOND APR_INT64_C(1000000)
 
-/** Make the folder, below TMPDIR; it is removed when the process exits. */
+/** Make the folder, below TMPDIR.  It is removed when the process exits. */
 void scratch_make(void);
 
-/** The selection of one channel; kept until the process ends.  Any thread. */
+/** The selection of one channel.  It is kept until the process ends.  Any
+ * thread. */
 comet_selection_t *scratch_select(comet_text_t channel);
 
 /**
@@ -53,7 +54,7 @@ void scratch_clear(void);
  * this process. */
 void scratch_twins(char one[32], char other[32]);
 
-/** For qsort(): compares two apr_int64_t. */
+/** Compare two apr_int64_t, for qsort(). */
 int scratch_ascending(const void *a, const void *b);
 
 /** Microseconds of the monotonic clock. */

@@ -105,7 +105,8 @@ const char *token_sign(const char *secret, const char *digest,
                        NULL);
 }
 
-/* ECDSA's two numbers, one behind the other (RFC 7518, section 3.4). */
+/* The two numbers of an ECDSA signature, one after the other (RFC 7518, section
+ * 3.4). */
 static size_t flatten(EVP_PKEY *key, unsigned char *bytes, size_t length)
 {
     int size = (EVP_PKEY_get_bits(key) + 7) / 8;

@@ -18,22 +18,22 @@
 
 #define TOKEN_SECRET "correct horse battery staple: 32+"
 #define TOKEN_HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
-#define TOKEN_NOW_SEC 1800000000 /* when token_judge() judges */
+#define TOKEN_NOW_SEC 1800000000 /* the time at which token_judge() judges */
 
-/** For cmocka's group: where everything of this kit lives. */
+/** For cmocka's group: the pool from which this kit takes its memory. */
 extern apr_pool_t *token_pool;
 int token_setup(void **state);
 int token_teardown(void **state);
 
-/** base64url of bytes. */
+/** Encode bytes in base64url. */
 const char *token_encode(const void *bytes, size_t length);
 
-/** A private key: RSA with this many bits, or EC on this curve. */
+/** Make a private key: RSA with this many bits, or EC on this curve. */
 EVP_PKEY *token_make_rsa(unsigned bits);
 EVP_PKEY *token_make_ec(const char *curve);
 
-/** Write a file of the scratch folder with these permissions. @return its path
- */
+/** Write a file in the scratch folder with these permissions.  @return its
+ * path */
 const char *token_write(const char *name, const char *text, int mode);
 
 /** Write a public key, or a private one, as PEM. @return its path */
@@ -44,20 +44,20 @@ const char *token_write_key(const char *name, EVP_PKEY *key, int is_private);
 const char *token_sign(const char *secret, const char *digest,
                        const char *header, const char *claims);
 
-/** As token_sign(), by a private key. */
+/** Like token_sign(), but sign with a private key. */
 const char *token_sign_by(EVP_PKEY *key, const char *digest, const char *header,
                           const char *claims);
 
-/** Claims, signed by TOKEN_SECRET with TOKEN_HEADER. */
+/** Sign claims with TOKEN_SECRET and TOKEN_HEADER. */
 const char *token_claim(const char *claims);
 
-/** The key of a secret, for reading and publishing. */
+/** A key for reading and publishing, made from a secret. */
 comet_key_t token_key(const char *secret);
 
-/** Judge tokens for reading by some keys, which must outlive the judge. */
+/** A judge of tokens for reading.  The keys must outlive it. */
 comet_token_judge_t token_judge(const comet_key_t *keys, size_t count);
 
-/** @return NULL, or what is wrong with a token */
+/** Judge a token for reading.  @return NULL, or what is wrong with the token */
 const char *token_read_by(const comet_token_judge_t *judge, const char *text,
                           comet_token_t *token);
 

@@ -21,7 +21,7 @@ extern comet_bus_t *writer_bus;
 extern comet_writer_config_t writer_config; /* for writer_start() */
 extern comet_writer_t *writer;
 
-/** What the writer has reported: how often, and the last status. */
+/** How often the writer has reported, and the last status. */
 extern atomic_int writer_reports, writer_last_report;
 
 /** A publisher in a thread of its own. */
@@ -33,8 +33,8 @@ typedef struct publisher_t {
     apr_status_t status;
 } publisher_t;
 
-/** Called before and after all tests of a program, and before and after each
- * test. */
+/** writer_begin() and writer_end() are called before and after all tests of a
+ * program, the others before and after each test. */
 int writer_begin(void **state);
 int writer_end(void **state);
 int writer_setup(void **state);
@@ -51,7 +51,7 @@ void writer_stop(void);
 comet_message_t *writer_message(const char *channel);
 
 /**
- * Publish a message by the given writer.
+ * Publish a message through the given writer.
  * @return comet_writer_publish()'s status
  */
 apr_status_t writer_publish_by(comet_writer_t *by, comet_message_t *message,
@@ -68,12 +68,12 @@ apr_status_t writer_publish(apr_interval_time_t timeout);
 void publisher_begin(publisher_t *publisher, apr_interval_time_t timeout);
 
 /**
- * As publisher_begin(); returns when the publisher's commit hangs on the disk
- * (faulty_now is FAULTY_HANG).
+ * Like publisher_begin(), but return when the publisher's commit hangs on the
+ * disk (faulty_now is FAULTY_HANG).
  */
 void publisher_hang(publisher_t *publisher, apr_interval_time_t timeout);
 
-/** Wait for that thread. @return the publisher's answer */
+/** Wait for the publisher's thread.  @return the publisher's answer */
 apr_status_t publisher_finish(publisher_t *publisher);
 
 #endif /* WRITER_KIT_H */

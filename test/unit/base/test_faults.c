@@ -63,7 +63,7 @@ static void test_values(void **state)
     });
 }
 
-/* --- The table of who waits for what ------------------------------------- */
+/* --- The table of channels ------------------------------------------------ */
 
 #define PARTS 700 /* makes the table grow twice */
 
@@ -91,7 +91,8 @@ static void count_news(void *baton, comet_channel_t *channel)
     *(int *)baton += channel == whole ? 1 : 100;
 }
 
-/* A table holds either the new entry or only the old ones. */
+/* After a success the table has the new entry, too; after a failure, only the
+ * old ones. */
 static void check_table(apr_status_t status)
 {
     comet_text_t name = one_room->names[0].text;
@@ -182,7 +183,7 @@ static void encode_into(comet_buffer_t *into)
 
 static apr_status_t encode(void)
 {
-    comet_buffer_clear(&out); /* forgets the failure too */
+    comet_buffer_clear(&out); /* forgets its failure, too */
     encode_into(&out);
     return out.failed ? APR_ENOMEM : APR_SUCCESS;
 }
@@ -258,7 +259,7 @@ static apr_status_t parse_lines(void)
     return APR_SUCCESS;
 }
 
-/* A text is taken whole or not at all, never in part. */
+/* If memory runs out, all lines are refused, never only some. */
 static void test_lines(void **state)
 {
     comet_ndjson_init();

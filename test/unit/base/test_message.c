@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages: what they copy, how they are counted; and the statuses' texts. */
+/* Messages: what they copy, and the counting of their references; the texts of
+ * statuses. */
 #include "scratch.h"
 
 #include <pthread.h>
@@ -108,8 +109,8 @@ static void test_any_byte_and_size(void **state)
     comet_message_unref(message);
 }
 
-/* Two processes make their own keys, so a name has another hash in each of
- * them. Within one process it has one hash. */
+/* The hash of a name differs between processes, since each makes its own key.
+ * Within one process it stays the same. */
 static int hash_in_child(void *pipe_end)
 {
     apr_uint32_t hash = comet_message_hash(comet_text("room/42"));
@@ -163,7 +164,7 @@ static void test_references(void **state)
     comet_message_unref(NULL);
 }
 
-/* Each thread owns a reference and releases it at its end. */
+/* Each thread owns a reference, and releases it when it ends. */
 static void *use_references(void *baton)
 {
     comet_message_t *message = baton;
@@ -218,7 +219,8 @@ static void test_status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hash_has_a_key), /* first: nothing is hashed */
+        cmocka_unit_test(test_hash_has_a_key), /* must be first, while nothing
+                                                * is hashed */
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_copies_its_texts),
         cmocka_unit_test(test_defaults),

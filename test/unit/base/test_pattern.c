@@ -20,7 +20,7 @@ static int matches(const comet_pattern_t *pattern, const char *topic)
     return comet_pattern_matches(pattern, comet_text(topic));
 }
 
-/* What the stem says of a pattern holds for every topic that it matches. */
+/* Every topic that a pattern matches begins with the pattern's stem. */
 static void check_stem(const comet_pattern_t *pattern, const char *topic)
 {
     comet_text_t stem = comet_pattern_stem(pattern);
@@ -97,7 +97,7 @@ static void test_templates(void **state)
     }
 }
 
-/* A text that is no template stands for itself. */
+/* A text that is no valid template matches only itself. */
 static void test_no_templates(void **state)
 {
     static const char *const texts[] = {
@@ -244,14 +244,14 @@ static void test_expansions(void **state)
     }
 }
 
-/** A pattern, and how many texts of any length it matches. */
+/** A pattern, and how many of its parts match texts of any length. */
 typedef struct cost_t {
     const char *pattern;
     comet_pattern_kind_e kind;
     apr_size_t cost;
 } cost_t;
 
-/* Whatever makes a match slower counts, however it is written. */
+/* The cost counts all parts that make matching slower, in every notation. */
 static void test_costs(void **state)
 {
     static const cost_t rows[] = {
@@ -283,7 +283,7 @@ static void test_costs(void **state)
     }
 }
 
-/* The worst template that is allowed takes no more than milliseconds. */
+/* Even the slowest template that is allowed is matched in half a second. */
 static void test_time(void **state)
 {
     char text[COMET_PATTERN_MAX_BYTES + 1], topic[COMET_CHANNEL_MAX_BYTES + 1];

@@ -67,7 +67,7 @@ static void beat(void)
     assert_int_equal(send(server, ":\n\n", 3, MSG_DONTWAIT), 3);
 }
 
-/* Read at least this many bytes, so that more is acknowledged. */
+/* Read at least this many bytes, so that the client acknowledges more. */
 static void take(size_t least)
 {
     struct pollfd more = { .fd = client, .events = POLLIN };
@@ -106,7 +106,7 @@ static void assert_due(const comet_pulse_t *pulse, apr_interval_time_t every)
     assert_in_range(pulse->look_at, now + every / 2, now + every);
 }
 
-/* Check the client as if a heartbeat had passed. */
+/* Check the client as though a heartbeat had passed. */
 static int is_lost(comet_pulse_t *pulse)
 {
     assert_false(comet_pulse_is_lost(pulse, server, HEARTBEAT)); /* not yet */
@@ -122,7 +122,7 @@ static void fill(void)
     }
 }
 
-/* --- who is there -------------------------------------------------------- */
+/* --- clients that are alive ---------------------------------------------- */
 
 static void test_silent_and_beating(void **state)
 {
@@ -171,7 +171,7 @@ static void test_slow(void **state)
     }
 }
 
-/* --- who is not ---------------------------------------------------------- */
+/* --- clients that are lost ----------------------------------------------- */
 
 static void test_vanished(void **state)
 {
@@ -196,7 +196,7 @@ static void test_stuck(void **state)
 
     comet_pulse_begin(&pulse, server, HEARTBEAT);
     fill();
-    /* what fits into its buffer arrives a little later */
+    /* data that fits into its buffer arrives a little later */
     for (i = 0; i < 500 && !is_lost(&pulse); i++) {
         usleep(10000);
     }

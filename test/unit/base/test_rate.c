@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A rate lets through what it promises, however its clients spread it. */
+/* A rate limit lets through as many messages as it promises, however its
+ * clients spread them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +14,8 @@
 
 static const comet_rate_t rate = { .each = 100000, .burst = 5 };
 
-/* How often a client that begins at @a now and asks again and again gets through
- * until @a end. */
+/* How often a client that asks again and again gets through between @a now and
+ * @a end. */
 static int count(apr_time_t *due, apr_time_t now, apr_time_t end,
                  apr_interval_time_t step)
 {
@@ -41,7 +42,7 @@ static void test_burst_then_rate(void **state)
                      99);
 }
 
-/* A silence gives back the burst, and no more. */
+/* A client that was silent may send one burst again, and no more. */
 static void test_silence(void **state)
 {
     apr_time_t due = 0, later = NOW + 3600 * APR_USEC_PER_SEC;
@@ -52,7 +53,7 @@ static void test_silence(void **state)
     assert_int_equal(count(&due, later, later + 50, 1), 2);
 }
 
-/* A batch may begin if one message might, and is paid for as a whole. */
+/* A batch may begin when one message might.  All of its messages count. */
 static void test_batch(void **state)
 {
     apr_time_t due = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Selections: their contents, their equality, what they match, and what a
- * reading takes. */
+/* Selections: their contents, their equality, which channels they match, and
+ * which messages a reading takes. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -45,8 +45,8 @@ static int equal(const char *words, const char *other_words)
     return same;
 }
 
-/* A list is sorted by hash, length and bytes, has no duplicates, and each hash
- * is right. */
+/* A list is sorted by hash, length and bytes.  It has no duplicates, and each
+ * hash is right. */
 static void check_order(const comet_selected_t *list, apr_size_t count)
 {
     apr_size_t i;
@@ -155,8 +155,8 @@ static void test_unequal_keys(void **state)
     }
 }
 
-/* Keys of single names and prefixes, as the table of channels looks for
- * them. */
+/* The keys of single names and prefixes are those that the table of channels
+ * looks up. */
 static void test_keys_of_atoms(void **state)
 {
     comet_selection_t *name = scratch_choose("room/1 room/1");
@@ -282,11 +282,12 @@ static void test_siblings(void **state)
     comet_selection_unref(all);
 }
 
-/* --- Taking -------------------------------------------------------------- */
+/* --- Taking messages ------------------------------------------------------ */
 
 static comet_message_t *room[8];
 
-/* Give a reading one message of a channel.  @return whether it wants another */
+/* Offer a reading one message of a channel.  @return whether it wants
+ * another */
 static int take(comet_reading_t *reading, const char *channel)
 {
     comet_message_t *message = comet_message_create(
@@ -315,14 +316,15 @@ static void test_take(void **state)
     assert_int_equal(take(&reading, "b"), 1);
     assert_int_equal(take(&reading, "room/1"), 1);
     assert_int_equal(batch.count, 2);
-    assert_int_equal(take(&reading, "a"), 0); /* full */
+    assert_int_equal(take(&reading, "a"), 0); /* the batch is full */
     assert_int_equal(reading.recheck, 0);
     assert_int_equal(batch.count, 3);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);
 }
 
-/* Reading stops before a channel that was not authorised, and says so. */
+/* A reading stops before a channel that was not authorised, and sets
+ * `recheck`. */
 static void test_take_stops_at_unknown(void **state)
 {
     comet_selection_t *selection = scratch_choose("a room/1 room/*");
@@ -360,7 +362,7 @@ static void test_no_memory(void **state)
     assert_null(comet_selection_create(NULL, 0, &huge, 1));
 }
 
-/* A name whose hash is another's is not that name. */
+/* Two names with the same hash are still different. */
 static void test_same_hash(void **state)
 {
     char twin[32], other[32];

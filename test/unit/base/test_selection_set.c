@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Selections made from others. */
+/* Selections that are made from other selections. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Selections by topics: what they take, and that equal ones have equal keys. */
+/* Selections by topics: which messages they take; equal selections have equal
+ * keys. */
 #include "scratch.h"
 
 #include <string.h>
@@ -87,9 +88,10 @@ static void test_takes(void **state)
     assert_false(takes(selection, "c", "d\ne", 0));
     assert_true(takes(selection, "room/1", NULL, 1));
     assert_false(takes(selection, "a", NULL, 1));
-    assert_false(takes(selection, "room/2", NULL, 1)); /* granted, not asked */
-    assert_true(takes(selection, "a", "b", 1)); /* the client asks for one of
-                                                 * its channels, and the token
+    assert_false(takes(selection, "room/2", NULL, 1)); /* granted, but not asked
+                                                        * for */
+    assert_true(takes(selection, "a", "b", 1)); /* the client asks for one topic
+                                                 * of the message, and the token
                                                  * grants another */
     assert_true(takes(selection, "b", "a", 1));
     assert_false(takes(selection, "a", "c\nd", 1));
@@ -105,9 +107,11 @@ static void test_without_grants(void **state)
     assert_true(takes(selection, "a", NULL, 0));
     assert_false(takes(selection, "a", NULL, 1));
     assert_false(takes(usual, "a", NULL, 1));
-    assert_false(takes(selection, "a/@online", NULL, 0)); /* not a topic */
+    assert_false(takes(selection, "a/@online", NULL, 0)); /* a sibling channel
+                                                           * is no topic */
     assert_true(takes(usual, "a", "b", 0));
-    assert_false(takes(usual, "b", "a", 0)); /* alternates are for topics */
+    assert_false(takes(usual, "b", "a", 0)); /* other selections ignore
+                                              * alternates */
     comet_selection_unref(usual);
     comet_selection_unref(selection);
 }
@@ -171,8 +175,8 @@ static int equal(const words_t *a, const words_t *b)
     return same;
 }
 
-/* The hub lets equal keys share an entry: a key that another selection could
- * have as well would show private messages. */
+/* In the hub, equal selections share an entry by their key.  If another
+ * selection could have the same key, its clients would get private messages. */
 static void test_keys(void **state)
 {
     static const words_t base = { .names = { "a", "b" },
@@ -214,14 +218,14 @@ static void test_keys(void **state)
     assert_false(equal(&asked, &granted));
     assert_int_equal(grant.grants[0][0], '*');
     assert_false(equal(&grant, &base));
-    /* such a name is refused before it gets here (comet_params_check_channel),
+    /* comet_params_check_channel() refuses such a name before it gets here,
      * since it has a control character */
     assert_non_null(strchr(name.names[0], 2));
     comet_selection_unref(selection);
 }
 
-/* A single name by topics is not the channel that an endpoint's reader waits
- * for: it has its own entry. */
+/* A selection by topics with a single name does not share an entry with the
+ * usual selection of that channel. */
 static void test_is_not_the_channel(void **state)
 {
     static const words_t words = { .names = { "a" } };

@@ -10,7 +10,7 @@
 #include "base/topic.h"
 #include "wire/params.h"
 
-/* @return the name of a topic; "": none */
+/* @return the channel name of a topic; "": it has none */
 static const char *escape(comet_text_t topic)
 {
     static char name[COMET_CHANNEL_MAX_BYTES + 1];
@@ -63,7 +63,7 @@ static void test_names(void **state)
     }
 }
 
-/* Names that no topic has can be read, too. */
+/* Channel names that belong to no topic can be read as topics, too. */
 static void test_other_names(void **state)
 {
     assert_true(comet_text_equal(unescape("100%"), comet_text("100%")));
@@ -85,8 +85,8 @@ static void test_too_long(void **state)
     assert_string_equal(escape((comet_text_t){ topic, 255 }), "");
 }
 
-/* The name of every topic is valid for a channel, leads back to the topic, and
- * belongs to no other topic. */
+/* Every topic has a valid channel name that leads back to this topic and
+ * belongs to no other. */
 static void test_random_topics(void **state)
 {
     static const char alphabet[] = "/.%2a5@";

@@ -149,7 +149,7 @@ static void test_overdue_fires_with_the_next_tick(void **state)
     }
 }
 
-/* A loop that sets each taken timer to be due at once comes to an end. */
+/* A loop that sets each timer it takes to be due at once comes to an end. */
 static void test_loop_ends(void **state)
 {
     comet_timer_t timers[10] = { 0 };
@@ -192,7 +192,7 @@ static void test_never(void **state)
 
 /* --- the clock jumps ----------------------------------------------------- */
 
-/* A wheel that ran through each tick of a jump would not finish this. */
+/* A wheel that went through each tick of the jump would take forever. */
 static void test_forward_by_years(void **state)
 {
     comet_timer_t soon = { 0 }, far = { 0 };
@@ -229,7 +229,8 @@ static void test_forward_sees_every_slot(void **state)
     }
 }
 
-/* All timers keep the time they had left to wait. */
+/* After the clock is set back, each timer still waits as long as it had
+ * left. */
 static void test_back_by_a_year(void **state)
 {
     static comet_timer_t timers[600];
@@ -251,8 +252,8 @@ static void test_back_by_a_year(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* A timer set by the new time means the new time, even before the wheel has
- * seen it. */
+/* A timer that is set just after the clock was set back is due by the new time,
+ * even before the wheel has seen that time. */
 static void test_set_just_after_going_back(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -351,7 +352,8 @@ static void test_sleeping_until_next(void **state)
 
 #define MANY 2000
 
-/* Whatever is set and cleared, no timer is early, late or forgotten. */
+/* Timers that are set and cleared at random are neither early nor late, and
+ * none is forgotten. */
 static void test_against_a_model(void **state)
 {
     static comet_timer_t timers[MANY];
@@ -401,8 +403,8 @@ static void test_against_a_model(void **state)
     assert_true(fired > 5000);
 }
 
-/* A slot full of timers of the next turn does not slow down each call.  If each
- * call scanned it, this test would take 10^10 steps. */
+/* A slot may be full of timers that are due many turns later.  If each call
+ * scanned them, this test would take 10^10 steps. */
 static void test_crowded_slot(void **state)
 {
     static comet_timer_t later[100000], now[100000];

@@ -48,7 +48,7 @@ static void keep(void *baton, comet_channel_t *channel)
     *(comet_channel_t **)baton = channel;
 }
 
-/* The entries that a message on a channel reaches. */
+/* The entry that a message on a channel reaches, or NULL. */
 static comet_channel_t *find_text(const void *whose, comet_text_t name)
 {
     comet_channel_t *found = NULL;
@@ -187,7 +187,7 @@ static void check_all(void)
     assert_int_equal(channels.count, expected);
 }
 
-/* The table grows while entries are added, and they leave in another order. */
+/* The table grows while entries are added.  They leave in another order. */
 static void test_many(void **state)
 {
     size_t size = channels.size;

@@ -62,8 +62,8 @@ static void count_one(void *baton, comet_channel_t *channel)
     ++*(int *)baton;
 }
 
-/* Wherever memory runs out, nothing of the selection remains, and other entries
- * do. */
+/* Wherever memory runs out, nothing of the new selection remains in the table,
+ * and the other entries do. */
 static void test_no_memory(void **state)
 {
     comet_selection_t *selection = scratch_choose("a b c r/*");
@@ -89,9 +89,9 @@ static void test_no_memory(void **state)
             assert_int_equal(atomic_load(&selection->refs), 1);
         }
     }
-    assert_int_equal(blocks, 5); /* memory ran out at each of the first blocks,
-                                  * and sufficed for the whole and its three
-                                  * parts */
+    assert_int_equal(blocks, 5); /* memory ran out at each of the first four
+                                  * blocks; then it sufficed for the whole and
+                                  * its three new parts */
     memory_left = -1;
     assert_int_equal(a->members, 2);
     frail_exit(&frail, whole);
@@ -115,7 +115,7 @@ static void test_no_memory_to_grow(void **state)
         comet_selection_t *selection =
             comet_selection_create(&name, 1, NULL, 0);
 
-        memory_left = 1; /* enough for the entry alone */
+        memory_left = 1; /* enough for the entry, not for a larger table */
         assert_non_null(frail_enter(&frail, &source, selection));
         memory_left = -1;
         comet_selection_unref(selection);

@@ -28,7 +28,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/** Which entries a message reaches, and how often. */
+/** Which entries a message reaches.  An entry that it reaches twice is listed
+ * twice. */
 typedef struct reached_t {
     comet_channel_t *list[SEVERAL];
     int count;
@@ -94,8 +95,8 @@ static void test_whole_of_names(void **state)
 {
     comet_channel_t *ab = choose("a b"), *a = choose("a");
 
-    assert_int_equal(channels.count, 3); /* the third is the entry of b, on
-                                          * which nobody waits */
+    assert_int_equal(channels.count, 3); /* the third is the entry of b, with no
+                                          * subscriber of its own */
     assert_int_equal(ab->part_count, 2);
     assert_int_equal(a->members, 2);
     assert_int_equal(reaches("a", ab), 1);
@@ -141,14 +142,15 @@ static void test_prefixes(void **state)
     check_empty();
 }
 
-/* A selection is reached by a name and by its prefixes at once. */
+/* A message reaches a selection by its channel's name and by prefixes at
+ * once. */
 static void test_whole_of_names_and_prefixes(void **state)
 {
     comet_channel_t *whole = choose("a/1 b * a/*");
 
     assert_int_equal(whole->part_count, 4);
     assert_int_equal(channels.count, 5);
-    /* the whole does not count as a prefix */
+    /* the whole selection does not count as a prefix */
     assert_int_equal(channels.prefix_count, 2);
     assert_int_equal(reaches("a/1", whole), 3);
     assert_int_equal(reaches("a/2", whole), 2);
@@ -217,8 +219,8 @@ static void test_keeps_the_selection(void **state)
     comet_selection_unref(selection);
 }
 
-/* Selections of several parts leave in another order than they came; the others
- * stay linked. */
+/* Selections of several parts leave in another order than they came.  The
+ * remaining ones stay linked. */
 static void test_wholes_in_any_order(void **state)
 {
     comet_channel_t *wholes[30];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names that a client has chosen to share a place in the table of channels. */
+/* Names that an attacker has chosen to share a place in the table of
+ * channels. */
 #include "scratch.h"
 
 #include <stdlib.h>
@@ -8,10 +9,10 @@
 #include "hub/channel.h"
 
 /*
- * Names that all have the same FNV-1a hash, and so the same remainder by any
- * power of two.  They are made of STEPS pairs of blocks.  Both blocks of a pair
- * lead the hash from the same state to the same next state, so a name may take
- * either block at each step.
+ * Names that all have the same FNV-1a hash, and so the same remainder modulo
+ * any power of two.  They are made of STEPS pairs of blocks.  Both blocks of a
+ * pair lead the hash from the same state to the same next state, so a name may
+ * take either block at each step.
  */
 enum { STEPS = 12, BLOCK = 7, NAMES = 1 << STEPS, BYTES = STEPS * BLOCK };
 
@@ -33,7 +34,9 @@ static void spell(char block[BLOCK], apr_int64_t number)
 {
     int i;
 
-    number = number * 2654435761u % 8031810176; /* 26^7: far apart */
+    number = number * 2654435761u % 8031810176; /* modulo 26^7; the
+                                                 * multiplication keeps numbers
+                                                 * far apart */
     for (i = 0; i < BLOCK; i++, number /= 26) {
         block[i] = (char)('a' + number % 26);
     }
@@ -131,7 +134,7 @@ static void test_chosen_names_have_hashes_of_their_own(void **state)
     for (i = 1; i < NAMES; i++) {
         equal += hashes[i] == hashes[i - 1];
     }
-    assert_true(equal < 4); /* 0.002 equal hashes are to be expected */
+    assert_true(equal < 4); /* 0.002 pairs of equal hashes are to be expected */
 }
 
 int main(void)

@@ -10,8 +10,12 @@
 #include "remote_kit.h"
 
 #define MANY 1100 /* more than memory holds */
-#define FAULTS 4 /* the first are the question and what is read for it */
-#define LIMIT_USEC 15000000 /* a fetcher that nobody asks sleeps for 30 s */
+#define FAULTS \
+    4 /* the first allocations: the question, and what is read for
+                  * it */
+#define LIMIT_USEC \
+    15000000 /* less than the 30 s that a fetcher sleeps if
+                             * nothing wakes it */
 
 static int setup(void **state)
 {
@@ -23,7 +27,7 @@ static int setup(void **state)
 }
 
 /* A client gets what it has missed, whichever allocation of the hub's threads
- * fails: what could not be asked or read is asked again soon. */
+ * fails: a question or a read that has failed is soon repeated. */
 static void test_asks_again(void **state)
 {
     comet_timestamp_t sent[2];

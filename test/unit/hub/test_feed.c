@@ -50,7 +50,7 @@ static void test_first_look_at_many(void **state)
     assert_int_equal(feed.ring.from, feed_appended[1500 - 1025]);
 }
 
-/* No writer has made the file yet. */
+/* No writer has made the database yet. */
 static void test_no_file(void **state)
 {
     feed_close_writer();
@@ -123,10 +123,11 @@ static void test_large_messages(void **state)
     feed_look();
     feed_check_told(15, 1);
     feed_check_ring();
-    assert_in_range(feed.ring.count, 8, 11); /* room for all but 3 */
+    assert_in_range(feed.ring.count, 8, 11); /* the ring has room for all but 3
+                                              * or so */
 }
 
-/* --- What was removed ---------------------------------------------------- */
+/* --- Removed messages ---------------------------------------------------- */
 
 static void test_erased(void **state)
 {
@@ -166,7 +167,7 @@ static void test_erased_and_new(void **state)
     assert_int_equal(feed.ring.count, COMET_RING_MESSAGES);
 }
 
-/* A worker that joins at any moment. */
+/* Whether the thread that joins again and again should go on. */
 static atomic_int watching;
 
 static void *watch_ring(void *nothing)
@@ -184,8 +185,8 @@ static void *watch_ring(void *nothing)
     return NULL;
 }
 
-/* The ring is refilled in many batches.  A subscriber that joins meanwhile, and
- * has not seen everything, is not told that there is nothing. */
+/* While the ring is refilled in many batches, a subscriber that joins and has
+ * not seen everything is never told that there is nothing new. */
 static void test_erased_while_somebody_joins(void **state)
 {
     pthread_t thread;
@@ -236,7 +237,7 @@ static void test_notifies_others(void **state)
     feed_append(1);
     feed_look_status(0);
     assert_int_equal(feed_was_notified(), 0); /* this feed does not have the
-                                               * role */
+                                               * watching role */
     assert_int_equal(comet_bus_claim_watch(feed_bus), 1);
     feed.watch = comet_watch_open(&feed_config.place, feed_now);
     assert_non_null(feed.watch);
@@ -303,7 +304,7 @@ static void test_nothing_committed(void **state)
     feed_append(3);
     feed_look();
     erased = feed.ring.state.erased;
-    other = erased - 1; /* a look at the log would correct this */
+    other = erased - 1; /* a look at the log would correct this number */
     feed.ring.state.erased = other;
     feed_now += 1000;
     feed_look();
@@ -317,13 +318,14 @@ static void test_nothing_committed(void **state)
     feed_check_ring();
 
     feed.ring.state.erased = other;
-    feed_now = comet_feed_due(&feed); /* now and then it looks all the same */
+    feed_now = comet_feed_due(&feed); /* now and then the feed looks without a
+                                       * change */
     feed_look();
     feed_check_ring();
     assert_int_equal(feed.ring.state.erased, erased);
 }
 
-/* When passing messages are removed, the ring is not filled again, even if its
+/* When passing messages are removed, the ring is not refilled, even if its
  * newest message is one of them. */
 static void test_passed(void **state)
 {
@@ -350,7 +352,7 @@ static void test_passed(void **state)
     assert_int_equal(feed.ring.count, 6);
     assert_int_equal(feed.erased_until, erased_until);
     feed_run_outside("DELETE FROM message WHERE channel = 'odd'");
-    feed_look(); /* this is noticed */
+    feed_look(); /* the feed notices this removal */
     feed_check_ring();
     assert_true(feed.erased_until > erased_until);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The feed takes over what this child's writer commits, and agrees with the log
+/* The feed takes over what this child's writer commits.  It agrees with the log
  * even if others commit, too. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,8 +26,8 @@ static int teardown(void **state)
     return feed_teardown(state);
 }
 
-/* Commit as a child's writer does.  @return the message; the log and the list
- * of what is passed on keep it */
+/* Commit as a child's writer does.  @return the message; the list of committed
+ * messages keeps it */
 static const comet_message_t *commit(const char *body, int keep_sec)
 {
     comet_message_t *message = comet_message_create(
@@ -71,7 +71,8 @@ static void check(size_t told)
     feed_check_told(0, 0);
 }
 
-/* The ring has the writer's own messages: they were not read. */
+/* The ring holds the writer's own message objects: the feed did not read them
+ * from the store. */
 static void test_takes_over(void **state)
 {
     const comet_message_t *last;
@@ -83,7 +84,8 @@ static void test_takes_over(void **state)
     feed_check_told(2, 1);
     assert_ptr_equal(newest_in_ring(), last);
     feed_check_ring();
-    for (i = 0; i < 100; i++) { /* more than is kept for a hub that hangs */
+    for (i = 0; i < 100; i++) { /* more than the list keeps for a hub that
+                                 * hangs */
         commit("many", 0);
     }
     check(100);
@@ -110,7 +112,8 @@ static void test_others_commit_in_between(void **state)
     feed_check_ring();
 }
 
-/* A look reads the tally first, so it may see more than the tally says. */
+/* A look reads the tally before the log, so it may see more messages than the
+ * tally counts. */
 static void test_look_has_seen_it(void **state)
 {
     comet_tally_t before = feed.tally;
@@ -129,7 +132,8 @@ static void test_look_has_seen_it(void **state)
     check(1);
 }
 
-/* What the store changes or hides is read from the store. */
+/* Messages that the store may change or hide, such as passing ones, are read
+ * from the store. */
 static void test_only_plain_messages(void **state)
 {
     comet_tally_t before = feed.tally;

@@ -12,7 +12,8 @@
 
 #include "shared/memory.h"
 
-/* Another file at the path is noticed now and then, not at every look. */
+/* The feed checks only now and then, not at every look, whether the path leads
+ * to another file. */
 static void test_replaced(void **state)
 {
     feed_append(10);
@@ -97,7 +98,7 @@ static void test_deleted(void **state)
     feed_check_ring();
 }
 
-/* A store fails; when it works again, it is another file. */
+/* A store fails.  When it works again, it is another file. */
 static void test_replaced_while_failing(void **state)
 {
     feed_append(10);
@@ -196,7 +197,7 @@ static void test_locked_for_writing(void **state)
     assert_int_equal(comet_store_reserve(feed_writer, SECOND), 0);
     feed_look();
     feed_check_told(3, 1);
-    feed_append(1); /* ends it */
+    feed_append(1); /* this ends the transaction */
     feed_look();
     feed_check_told(1, 1);
 }

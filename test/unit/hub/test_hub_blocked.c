@@ -63,7 +63,8 @@ static void test_blocked_for_long(void **state)
     blocked_with(2500);
 }
 
-/* A client accepts two of five messages, and the rest when it can. */
+/* A client accepts two of five messages at first, and the rest once its socket
+ * is writable. */
 static void test_blocks_while_served(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -73,7 +74,7 @@ static void test_blocks_while_served(void **state)
 
     client->accepts = 2;
     client->fd = pair.ours;
-    client->stays_blocked = 1; /* the first time it stays blocked */
+    client->stays_blocked = 1; /* stays blocked the first time it is woken */
     hub_hold();
     client_join(client, "chat");
     for (i = 0; i < 5; i++) {
@@ -94,7 +95,8 @@ static void test_blocks_while_served(void **state)
     pair_close(pair);
 }
 
-/* A blocked client's timer still fires, and the child may end. */
+/* A blocked client's timer still fires, and the client is told that its child
+ * ends. */
 static void test_blocked_timer(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -150,7 +152,7 @@ static void test_descriptor_used_again(void **state)
             pair_drain(pair);
         }
         client_leave_and_free(first);
-        pair_drain(pair); /* no subscriber is there to get it */
+        pair_drain(pair); /* no subscriber is left to notice this */
         hub_publish("news");
         wait_until(hub_in_step());
         pair_close(pair);
@@ -165,15 +167,15 @@ static void test_descriptor_used_again(void **state)
     }
 }
 
-/* --- something else than a socket keeps the last answer -------------------- */
+/* --- clients blocked by something else than a socket ---------------------- */
 
 static void poke(client_t *client, unsigned reasons)
 {
     comet_hub_poke(hub, &client->subscriber, reasons);
 }
 
-/* A stalled client gets nothing, though it is served, until it is poked as
- * writable. */
+/* A stalled client gets no messages, although the hub serves it, until it is
+ * poked with COMET_WRITABLE. */
 static void test_stalled(void **state)
 {
     client_t *client = client_new(hub_last());

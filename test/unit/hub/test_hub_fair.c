@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hub: a subscriber that is up to date does not wait for those that catch
- * up, and a resting subscriber gives its place up. */
+ * up, and a resting subscriber gives up its place. */
 #include "hub_kit.h"
 
 enum { BEHIND = 100 };
 
-static atomic_int caught_up; /* how often clients that are behind were served */
-static atomic_int before_live; /* how often that happened before the live
-                                * message */
+static atomic_int caught_up; /* how often clients were served while they were
+                              * behind */
+static atomic_int before_live; /* its value when the live message was served */
 
 static void count_catching_up(client_t *client,
                               const comet_delivery_t *delivery)
@@ -136,8 +136,8 @@ static apr_int64_t catch_ups(void)
     return total.values[COMET_METRIC_catch_ups];
 }
 
-/* A client whose channels are quiet stays where it is in the log.  The log is
- * read for it once, and not again at each of its heartbeats. */
+/* If a client's channels are quiet, its cursor stays where it is.  The log is
+ * read for this client once, and not again at each heartbeat. */
 static void test_quiet_is_read_once(void **state)
 {
     static const char *const quiet[] = { "quiet", "none", "quiet none",
@@ -147,7 +147,7 @@ static void test_quiet_is_read_once(void **state)
     apr_int64_t before;
     int i;
 
-    for (i = 0; i < 1100; i++) { /* more than a ring holds */
+    for (i = 0; i < 1100; i++) { /* more than the ring holds */
         hub_append("loud");
     }
     hub_publish("loud");
@@ -162,10 +162,11 @@ static void test_quiet_is_read_once(void **state)
     for (i = 0; i < 4; i++) {
         wait_until(atomic_load(&clients[i]->timeouts) >= 10);
     }
-    /* each client's log is read at least once, and not at each heartbeat */
+    /* the log is read at least once for each client, and not at each
+     * heartbeat */
     assert_true(catch_ups() - before >= 4);
     assert_true(catch_ups() - before < 4 * 5);
-    first = hub_publish("quiet"); /* they have missed nothing */
+    first = hub_publish("quiet"); /* the clients have missed nothing */
     wait_until(atomic_load(&clients[0]->newest) == first
                && atomic_load(&clients[2]->newest) == first);
     for (i = 0; i < 4; i++) {

@@ -7,11 +7,12 @@
 
 #include <stdlib.h>
 
-static comet_selection_t *next; /* what moving() moves to; or NULL */
+static comet_selection_t *next; /* what clients read after the move; NULL:
+                                 * nothing */
 static atomic_int reached;
 
-/* Do as the glue does: when everything up to `until` was got, read the next
- * selection. */
+/* Do as the glue does: once the client has got everything up to `until`, let it
+ * read the next selection. */
 static void move(client_t *client, const comet_delivery_t *delivery)
 {
     comet_subscriber_t *subscriber = &client->subscriber;
@@ -42,10 +43,10 @@ static client_t *moving(const char *words, comet_timestamp_t seen,
 
 #define COUNT 40
 
-/* A client that is behind with one channel first gets that channel up to the
+/* A client is behind with one channel.  It first gets that channel up to the
  * cursor of the others, from memory or from the file, whatever the size of its
  * batches.  Then it gets all channels, in order.  Whatever the two cursors are,
- * no message is lost and none comes twice. */
+ * no message is lost or repeated. */
 static void test_until(void **state)
 {
     comet_timestamp_t sent[COUNT], expected[COUNT];
@@ -77,9 +78,9 @@ static void test_until(void **state)
     comet_selection_unref(next);
 }
 
-/* The limit may be a message that the hub has not seen yet: the client gets
- * that message before it moves.  The limit may also be the client's own cursor,
- * so that it is behind with nothing. */
+/* `until` may be a message that the hub has not seen yet: the client gets that
+ * message before it moves. `until` may also be the client's own cursor; then
+ * the client moves at once. */
 static void test_until_later(void **state)
 {
     comet_timestamp_t first, expected[2];
@@ -96,14 +97,14 @@ static void test_until_later(void **state)
     client_leave(client);
     client_check(client, expected, 2);
     client_free(client);
-    /* nothing is missing at all */
+    /* the client is not behind */
     client = moving("mine", expected[1], expected[1], 10);
     wait_until(atomic_load(&reached) == 1);
     client_leave_and_free(client);
     comet_selection_unref(next);
 }
 
-/* A client with a limit gets no message after it, even if it does not leave. */
+/* A client with `until` gets no message after it, even if it does not leave. */
 static void test_limit_holds(void **state)
 {
     comet_timestamp_t sent = hub_publish("mine");

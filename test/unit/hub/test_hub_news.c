@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: each client gets every message of its channel after its cursor once
+/* The hub: each client gets every message of its channel after its cursor, once
  * and in order, from the ring or from the log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -33,7 +33,7 @@ static void test_join_then_publish(void **state)
     client_free(client);
 }
 
-/* A notification is enough: the hub acts long before its regular look, even if
+/* After a notification the hub acts long before its regular look, even if
  * another child watches the file. */
 static void test_hints(void **state)
 {
@@ -58,8 +58,8 @@ static void test_hints(void **state)
     comet_bus_release_watch(hub_buses[0]);
 }
 
-/* A client that joins gets the messages it has missed at once, from the ring or
- * from the log. */
+/* A client that joins gets at once the messages that it has missed, from the
+ * ring or from the log. */
 static void test_publish_then_join(void **state)
 {
     comet_timestamp_t sent[5];
@@ -124,7 +124,7 @@ static void test_stores(void **state)
     client_free(second);
 }
 
-/* An answered client rests, even when messages come. */
+/* A client that has its answer rests: it gets no further messages. */
 static void test_rest(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -164,8 +164,8 @@ static void test_joins_resting(void **state)
     client->finished = 1;
     client->subscriber.resting = 1;
     client->subscriber.timeout_at = comet_monotonic() + 100 * MS;
-    hub_publish("chat"); /* the client joins with the cursor before this
-                          * message */
+    hub_publish("chat"); /* the cursor with which the client joins is before
+                          * this message */
     client_join(client, "chat");
     other = client_joined("chat", hub_last());
     hub_publish("chat");
@@ -226,7 +226,7 @@ static void test_limit(void **state)
         client_leave(recent);
         client_check(old, sent, 1500);
         client_check(recent, sent + 1488, 12);
-        /* the hub reads for 5 ms at most, though at least 64 messages */
+        /* the hub reads for at most 5 ms, but at least 64 messages */
         assert_in_range(old->largest, limits[i] < 64 ? limits[i] : 64,
                         limits[i]);
         assert_true(recent->largest <= limits[i]);
@@ -235,7 +235,7 @@ static void test_limit(void **state)
     }
 }
 
-/* Messages of a megabyte come a few at a time, and none is forgotten. */
+/* Messages of a megabyte are served a few at a time, and none is lost. */
 static void test_large_messages(void **state)
 {
     static char body[COMET_BODY_MAX_BYTES];
@@ -340,7 +340,7 @@ static void test_recall(void **state)
     hub_append("chat");
     after = hub_state(0);
     assert_int_equal(recall(&after, 0, 100), -1); /* the log is ahead */
-    assert_int_equal(recall(&before, 0, 100), -1); /* now the ring is ahead */
+    assert_int_equal(recall(&before, 0, 100), -1); /* the ring is ahead */
     hub_release();
     comet_bus_notify(hub_buses[0]);
     wait_until(hub_in_step());
@@ -350,7 +350,7 @@ static void test_recall(void **state)
     client_leave_and_free(client);
 }
 
-/* Recalling from a long log gives only what the ring holds. */
+/* If the log is long, a recall answers only what the ring holds. */
 static void test_recall_far_back(void **state)
 {
     comet_timestamp_t sent[1100];

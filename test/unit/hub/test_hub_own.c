@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Subscribers that own a socket: only the hub has them, writes to them and
+/* Subscribers that own a socket: only the hub knows them, writes to them and
  * disposes of them. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@ typedef struct stream_t {
     comet_subscriber_t subscriber; /* first member: serve() gets its address */
     char rest[64]; /* the rest of a line that the socket did not accept */
     size_t rest_length;
-    int stays; /* how many times it ignores COMET_STOPPING */
+    int stays; /* how many times the stream ignores COMET_STOPPING */
 } stream_t;
 
 static apr_pool_t *pool;
@@ -32,7 +32,7 @@ static comet_hub_t *hub;
 static comet_store_t *writer;
 static atomic_int seen_off, timeouts, blocked;
 
-/* --- The made-up stream -------------------------------------------------- */
+/* --- The miniature stream ------------------------------------------------ */
 
 static int send_text(stream_t *stream, const char *text, size_t length)
 {
@@ -104,7 +104,8 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
 /* Overwrite the memory, so that a later use of it is noticed. */
 static void left(comet_subscriber_t *subscriber)
 {
-    comet_hub_members(hub, NULL); /* takes the lock: it must be free */
+    comet_hub_members(hub, NULL); /* takes the lock: the hub must have released
+                                   * it */
     close(subscriber->own_fd);
     memset(subscriber, 0xa5, sizeof(stream_t));
     free(subscriber);
@@ -130,7 +131,7 @@ static apr_status_t join(stream_t *stream)
                           scratch_select(comet_text("chat")));
 }
 
-/* @return the client's end */
+/* @return the client's end of the connection */
 static int connect_client(stream_t **made)
 {
     int pair[2], small = 4096;
@@ -227,7 +228,8 @@ static void test_gets_messages(void **state)
     assert_int_equal(owned(), 0);
 }
 
-/* The hub notices the end of the input without a message or a timer. */
+/* The hub notices at once that the client has closed, without a message or a
+ * timer. */
 static void test_leaves_at_once(void **state)
 {
     int clients[20], i;
@@ -242,8 +244,8 @@ static void test_leaves_at_once(void **state)
     }
 }
 
-/* A client that reads nothing delays no other, and continues from its
- * cursor. */
+/* A client that reads nothing does not delay another, and later continues from
+ * its cursor. */
 static void test_blocked(void **state)
 {
     int slow = joined(), quick = joined(), i;
@@ -271,7 +273,7 @@ static void test_timer(void **state)
     close(client);
 }
 
-/* The hub's thread ends only after all of them have left. */
+/* The hub's thread ends only after all subscribers have left. */
 static void test_stop(void **state)
 {
     stream_t *streams[10];

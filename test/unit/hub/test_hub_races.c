@@ -17,7 +17,7 @@
 #define JOINERS 6
 #define LOG 1000000
 
-/** What was published, by channel. */
+/** The timestamps of all published messages, by channel. */
 static struct {
     atomic_int count;
     comet_timestamp_t timestamps[LOG];
@@ -58,7 +58,7 @@ static void check_sequence(const client_t *client, int i,
     }
     while (logs[i].timestamps[atomic_load(&logs[i].count) - 1]
            < client->cursor) {
-        sched_yield(); /* the publisher has not noted it yet */
+        sched_yield(); /* the publisher has not noted this message yet */
     }
     high = atomic_load(&logs[i].count);
     while (at < high) {
@@ -79,8 +79,8 @@ static void check_sequence(const client_t *client, int i,
     }
 }
 
-/* A cursor to start from: usually the last message, as for a page that was just
- * shown. */
+/* A cursor to start from: usually that of the last message, as if a page had
+ * just been shown. */
 static comet_timestamp_t some_cursor(comet_store_t *store, int i,
                                      unsigned int *seed)
 {
@@ -139,8 +139,8 @@ static void *join_often(void *baton)
     return NULL;
 }
 
-/* Clients look at the log and join while others publish.  No message falls in
- * between, and after leave() the hub does not touch what they free. */
+/* Clients read the log's state and join while others publish.  No message falls
+ * in between.  After leave() the hub does not touch the client's memory. */
 static void test_join_while_publishing(void **state)
 {
     pthread_t threads[JOINERS + 1];
@@ -210,15 +210,15 @@ static void test_leave_while_another_is_served(void **state)
     client_leave(client);
     assert_int_equal(client_got(client), 0);
     hub_release();
-    client_leave(client); /* a second time: ignored */
+    client_leave(client); /* has left already: ignored */
     client_free(client);
     client = client_new(0);
-    client_leave(client); /* never joined: ignored */
+    client_leave(client); /* has never joined: ignored */
     client_free(client);
 }
 
 /* A thread that leaves and joins again and again, like one that blocks for its
- * request.  Messages that come in between are after its cursor. */
+ * request.  Its cursor is before all messages that come in between. */
 static void *join_and_leave(void *baton)
 {
     client_t *client = baton;
@@ -283,8 +283,8 @@ static int ready_to_publish(void)
     return 1;
 }
 
-/* What a child's client reads, and the channels that are published to in
- * turn. */
+/* What the client of each child reads, and the channels to which the children
+ * publish in turn. */
 static const char *children_read = "chat";
 static const char *const chat_alone[] = { "chat" };
 static const char *const *children_write = chat_alone;
@@ -311,7 +311,8 @@ static void publish_each(void)
     }
 }
 
-/* A child, whose client sees what both children publish.  @return 0: it did */
+/* Run a child whose client must get what both children publish.  @return 0: it
+ * did */
 static int be_a_child(void *baton)
 {
     int64_t end = scratch_usec() + 30 * SECOND;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub with a remote store: whatever the store does, the hub never waits. */
+/* The hub with a remote store: the hub never waits for the store. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,7 +11,7 @@
 
 #define MANY 1100 /* more than memory holds */
 
-/* The first store becomes remote. */
+/* Before each test: the first store becomes remote. */
 static int setup(void **state)
 {
     hub_setup_bare(state);
@@ -85,13 +85,13 @@ static void test_fetches_once(void **state)
         client_check(clients[i], sent, 3);
         client_free(clients[i]);
     }
-    /* one read for all clients, and another for those that joined during the
-     * first */
+    /* one read for all clients, and perhaps others for those that joined during
+     * the first */
     assert_in_range(remote_reads() - before, 1, 3);
 }
 
-/* While the store hangs, timers fire, clients join and leave, and a client that
- * waits for what is fetched may leave. */
+/* While the store hangs, timers fire, and clients join and leave.  A client may
+ * leave even while messages are fetched for it. */
 static void test_hangs(void **state)
 {
     client_t *client, *other, *behind, *gone;
@@ -122,7 +122,7 @@ static void test_hangs(void **state)
     client_leave_and_free(client);
 }
 
-/* The hub ends, though the store hangs. */
+/* The hub can end while the store hangs. */
 static void test_ends(void **state)
 {
     client_t *client;
@@ -141,8 +141,8 @@ static void test_ends(void **state)
     assert_true(scratch_usec() - begun < 5 * SECOND);
 }
 
-/* A subscriber also gets messages that are announced while it is being served,
- * and messages that are fetched meanwhile. */
+/* A subscriber also gets messages that are announced or fetched while it is
+ * being served. */
 static void test_while_served(void **state)
 {
     comet_timestamp_t sent[10];
@@ -157,7 +157,7 @@ static void test_while_served(void **state)
         sent[i] = hub_publish("chat");
         wait_until(atomic_load(&hub_gate.held));
         sent[++i] = hub_publish("chat");
-        wait_until(hub_in_step()); /* announced */
+        wait_until(hub_in_step()); /* the message is announced */
         sem_post(&hub_gate.open);
         wait_until(client_got(client) == i + 1);
         client_leave(client);
@@ -166,8 +166,8 @@ static void test_while_served(void **state)
     client_free(client);
 }
 
-/* New messages may be announced while older ones are fetched: the client misses
- * none in between. */
+/* If new messages are announced while older ones are fetched, the client misses
+ * none. */
 static void test_older_than_news(void **state)
 {
     comet_timestamp_t sent[2];
@@ -180,11 +180,11 @@ static void test_older_than_news(void **state)
     }
     hub_start();
     wait_until(hub_in_step());
-    remote_hold_reads(1); /* the view is open: it does not see what follows */
+    remote_hold_reads(1); /* the fetcher's view does not see later messages */
     client = client_joined("rare", 0);
     wait_until(remote_held() == 1);
     sent[1] = hub_publish("rare");
-    wait_until(hub_in_step()); /* announced */
+    wait_until(hub_in_step()); /* the message is announced */
     remote_hold_reads(0);
     wait_until(client_got(client) == 2);
     client_leave(client);
@@ -201,7 +201,7 @@ static void test_goes_on(void **state)
     int before;
 
     hub_start();
-    wait_until(hub_in_step()); /* so that nothing is fetched for a join */
+    wait_until(hub_in_step()); /* so that joining needs no fetch */
     client = client_joined("chat", hub_last());
     sent[0] = hub_publish("chat");
     wait_until(client_got(client) == 1);
@@ -220,7 +220,8 @@ static void test_goes_on(void **state)
 typedef struct asker_t {
     pthread_t thread;
     comet_timestamp_t after;
-    int questions, answers, messages; /* asked, answered, and what came */
+    int questions, answers, messages; /* how many it asked, how many were
+                                       * answered, and how many messages came */
 } asker_t;
 
 static int ask(comet_timestamp_t after, apr_interval_time_t limit)
@@ -251,8 +252,9 @@ static void *ask_often(void *baton)
     return NULL;
 }
 
-/* Whoever asks gets what was stored before the question, although nobody was
- * notified of it.  All who ask at the same time share a look. */
+/* A question is answered with all messages that were stored before it, even
+ * without a notification.  Questions that are open at the same time share a
+ * look. */
 static void test_shares_looks(void **state)
 {
     asker_t askers[20];
@@ -277,11 +279,12 @@ static void test_shares_looks(void **state)
         assert_int_equal(askers[i].answers, 50);
         assert_int_equal(askers[i].messages, 50 * 20);
     }
-    /* 1,000 questions, of which 20 are open at a time */
+    /* 1,000 questions, up to 20 of them open at a time */
     assert_in_range(remote_looks() - looks, 1, 300);
 }
 
-/* Memory answers only what it knows, and nobody waits for a store that fails. */
+/* The hub answers only what its memory knows.  Nobody waits for a store that
+ * fails. */
 static void test_asks_in_vain(void **state)
 {
     comet_timestamp_t first;
@@ -292,7 +295,9 @@ static void test_asks_in_vain(void **state)
     first = hub_append("chat");
     hub_append("chat");
     assert_int_equal(ask(first, 10 * SECOND), 1);
-    assert_int_equal(ask(hub_last() + 1, 10 * SECOND), -1); /* ahead of it */
+    assert_int_equal(ask(hub_last() + 1, 10 * SECOND), -1); /* the cursor is
+                                                             * ahead of the
+                                                             * log */
     remote_close_gate();
     begun = scratch_usec();
     assert_int_equal(ask(first, 100 * MS), -1);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Do as the glue does: finish a client that gets COMET_RECHECK. */
+/* Do as the glue does: finish a client that must be authorised again. */
 static void finish_recheck(client_t *client, const comet_delivery_t *delivery)
 {
     if (delivery->reasons & COMET_RECHECK) {
@@ -51,9 +51,9 @@ enum { CLIENTS = sizeof(mixed_words) / sizeof(*mixed_words) };
 static comet_timestamp_t mixed_expected[CLIENTS][MIXED];
 static int mixed_counts[CLIENTS];
 
-/* Append random messages on many channels, and note which of the clients each
- * concerns.
- * @return the first one's timestamp */
+/* Append random messages on many channels, and note which clients should get
+ * each.
+ * @return the first message's timestamp */
 static comet_timestamp_t append_mixed(client_t *const *clients)
 {
     static const char *const names[NAMES] = {
@@ -99,7 +99,7 @@ static void test_selections(void **state)
     comet_bus_notify(hub_buses[0]);
     for (k = 0; k < CLIENTS; k++) {
         late[k] = client_joined_words(mixed_words[k],
-                                      first - 1); /* not in the ring */
+                                      first - 1); /* no longer in the ring */
     }
     for (k = 0; k < CLIENTS; k++) {
         wait_until(client_got(clients[k]) == mixed_counts[k]
@@ -143,14 +143,16 @@ static void test_wakes_only_those_concerned(void **state)
         client_free(clients[i]);
     }
     client_leave(concerned);
-    /* the channel matches in two ways, and it is woken for each */
+    /* the selection matches the channel in two ways, but wakes the client only
+     * once a message */
     assert_int_equal(atomic_load(&concerned->served), 10);
     client_free(concerned);
     client_leave_and_free(named);
 }
 
-/* A client is finished before the message of a channel that did not exist when
- * its selection was authorised.  It gets the messages before that one. */
+/* A client is finished before it would get a message of a channel that did not
+ * exist when its selection was authorised.  It gets all messages before that
+ * one. */
 static void check_recheck(const char *words, comet_timestamp_t seen,
                           const comet_timestamp_t *expected, int count)
 {
@@ -185,12 +187,12 @@ static void test_recheck(void **state)
     client_check(client, sent, 2);
     client_free(client);
     client_leave_and_free(witness);
-    /* the same from the ring, on joining */
+    /* the same for a client that joins later: the ring has the messages */
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("a *", sent[0] - 1, sent, 1);
     check_recheck("*", sent[0] - 1, NULL, 0);
-    /* a client that takes fewer messages at once than come before the new
-     * channel's */
+    /* a client with small batches, which needs several before the message of
+     * the new channel */
     client = client_new(sent[0] - 1);
     client->hook = finish_recheck;
     client->subscriber.limit = 1;
@@ -201,7 +203,8 @@ static void test_recheck(void **state)
     client_free(client);
 }
 
-/* The message that ends a client's reading is no longer in memory. */
+/* The message of the new channel, at which a client is finished, is only in the
+ * log. */
 static void test_outgrown_far_back(void **state)
 {
     static comet_timestamp_t sent[4];
@@ -221,7 +224,7 @@ static void test_outgrown_far_back(void **state)
     wait_until(hub_in_step());
     now = hub_state(0);
     assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], 0, &reading),
-                     0); /* only in the log */
+                     0); /* the ring does not reach back that far */
     comet_selection_unref(selection);
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("r/*", sent[0] - 1, NULL, 0);
@@ -238,7 +241,8 @@ static void test_outgrown_far_back(void **state)
     }
 }
 
-/* Recalling for a poll ends before the unknown channel, and says so. */
+/* A recall for a poll ends before the message of an unknown channel, and sets
+ * `recheck`. */
 static void test_recall_recheck(void **state)
 {
     comet_message_t *room[10];
@@ -260,8 +264,8 @@ static void test_recall_recheck(void **state)
     comet_selection_unref(selection);
 }
 
-/* Where anything was erased after the cursor, a caller that does not know the
- * store's floor gets no answer. */
+/* If any message after the cursor was erased, a recall that asks for the whole
+ * log since the cursor is not answered. */
 static void test_recall_whole(void **state)
 {
     comet_message_t *room[10];
@@ -294,8 +298,8 @@ static void test_recall_whole(void **state)
 
 #define USERS 3000
 
-/* Thousands of selections that share one channel: each client gets its own
- * messages and the common ones. */
+/* Thousands of selections share one channel.  Each client gets its own messages
+ * and the common ones. */
 static void test_many_selections(void **state)
 {
     static client_t *clients[USERS];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: the end of a child. */
+/* The hub stops when its child ends. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -24,8 +24,8 @@ static void test_stopping(void **state)
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 1 && client_got(clients[1]) == 1);
     hub_hold();
-    hub_publish("news"); /* so some clients are about to be served when the stop
-                          * begins */
+    hub_publish("news"); /* now some clients are about to be served when the
+                          * stop begins */
     comet_hub_begin_stop(hub);
     assert_int_equal(comet_hub_is_stopping(hub), 1);
     hub_release();
@@ -33,8 +33,8 @@ static void test_stopping(void **state)
     for (i = 0; i < 8; i++) {
         wait_until(atomic_load(&clients[i]->stops) == 1);
     }
-    comet_hub_begin_stop(hub); /* neither a second stop nor a message makes a
-                                * difference */
+    comet_hub_begin_stop(hub); /* a second stop changes nothing, nor does a
+                                * message */
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 2);
     for (i = 0; i < 8; i++) {
@@ -62,7 +62,7 @@ static void *join_meanwhile(void *baton)
     return NULL;
 }
 
-/* A client that joins just then gets COMET_STOPPING once, too. */
+/* A client that joins while the stop begins gets COMET_STOPPING once, too. */
 static void test_stopping_while_joining(void **state)
 {
     int round, i;
@@ -92,7 +92,7 @@ static void test_stopping_while_joining(void **state)
     hub_start();
 }
 
-/* All clients are finished before the thread ends. */
+/* The hub's thread ends only after all clients are finished. */
 static void test_stop(void **state)
 {
     client_t *clients[1200];
@@ -122,8 +122,7 @@ static void *open_gate(void *baton)
     return NULL;
 }
 
-/* Stopping waits as long as it is allowed to, including fractions of a
- * second. */
+/* Stopping waits up to its limit, which may be a fraction of a second. */
 static void test_stop_within_a_limit(void **state)
 {
     pthread_t thread;

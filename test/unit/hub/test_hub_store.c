@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Make a database elsewhere: one message on a rare channel, then more others
- * than a ring holds. */
+/* Make another database: one message on a rare channel, then more messages on
+ * another channel than a ring holds. */
 static comet_timestamp_t make_elsewhere(const char *path)
 {
     comet_store_config_t config = { .place = scratch_place(path),
@@ -48,7 +48,7 @@ static void test_no_store_yet(void **state)
     wait_until(atomic_load(&client->newest) == sent[1]);
     client_leave(client);
     client_check(client, sent, 2);
-    /* one report for each change */
+    /* two reports: the failure, and its end */
     assert_int_equal(atomic_load(&hub_errors), 2);
     client_free(client);
 }
@@ -69,8 +69,8 @@ static void rename_log(const char *from, const char *to)
     sqlite3_close(db);
 }
 
-/* The messages a client has missed cannot be read: it gets them later, before
- * new ones. */
+/* A client's missed messages cannot be read at first.  The client gets them
+ * later, before new ones. */
 static void test_read_fails(void **state)
 {
     comet_timestamp_t sent[2];
@@ -147,7 +147,7 @@ static void test_errors_are_told(void **state)
     client_leave_and_free(client);
 }
 
-/* No notification reaches the hub, but it looks now and then. */
+/* No notification reaches the hub, but it looks at the log now and then. */
 static void test_deaf(void **state)
 {
     apr_int64_t took[3];
@@ -163,15 +163,15 @@ static void test_deaf(void **state)
         hub_publish("chat");
         wait_until(client_got(client) == i + 1);
         took[i] = comet_monotonic() - took[i];
-        assert_true(took[i] < 5 * SECOND); /* a loaded machine */
+        assert_true(took[i] < 5 * SECOND); /* the machine may be loaded */
     }
     qsort(took, 3, sizeof(*took), scratch_ascending);
     assert_true(took[1] < SECOND);
     assert_true(took[2] > 50 * MS);
     client_leave_and_free(client);
     assert_int_equal(comet_bus_claim_watch(hub_buses[0]),
-                     1); /* the role was free, so the hub did not watch the file
-                          * either */
+                     1); /* the watching role was free, so the hub did not watch
+                          * the file, either */
     comet_bus_release_watch(hub_buses[0]);
 }
 

@@ -108,7 +108,7 @@ static void test_timers_are_in_time(void **state)
                                       * ms late */
 }
 
-/** The messages of test_news_while_due. */
+/** Whether a client of test_news_while_due() has been at the gate. */
 static atomic_int first_of_many;
 
 static void first_waits_at_gate(client_t *client,
@@ -189,7 +189,7 @@ static void test_clock(void **state)
     check_ticks(fast, 50 * MS);
     check_ticks(slow, 70 * MS);
     assert_int_equal(atomic_load(&fast->news),
-                     client_got(fast)); /* one for each client */
+                     client_got(fast)); /* one tick for each client */
     assert_true(fast->got[0] >= began);
     assert_true(fast->got[0] < young->got[0]);
     assert_true(young->got[0] > began + 150 * MS);
@@ -199,7 +199,7 @@ static void test_clock(void **state)
     client_free(young);
 }
 
-/* After a while without subscribers the next tick is on a multiple of the
+/* After a pause without subscribers, the next tick is at a multiple of the
  * period. */
 static void test_clock_after_a_pause(void **state)
 {
@@ -223,7 +223,7 @@ static void test_clock_after_a_pause(void **state)
     }
 }
 
-/* After a late tick the next one is on a multiple of the period again. */
+/* After a late tick, the next one is at a multiple of the period again. */
 static void test_clock_after_a_late_tick(void **state)
 {
     const apr_interval_time_t period = 100 * MS;

@@ -22,8 +22,8 @@ static comet_ring_t ring;
 static comet_message_t *room[COMET_RING_MESSAGES];
 static comet_batch_t batch = { .messages = room, .size = COMET_RING_MESSAGES };
 
-/** All messages that were pushed, oldest first; the test owns references to
- * them. */
+/** All messages that were pushed, oldest first.  The test owns a reference to
+ * each. */
 static comet_message_t *all[MANY];
 static size_t count;
 
@@ -73,7 +73,7 @@ static size_t collect(const char *channel, comet_timestamp_t after,
     return batch.count;
 }
 
-/* Check the ring against the list. */
+/* Check what the ring collects against the list. */
 static void check(const char *channel, comet_timestamp_t after, size_t limit)
 {
     comet_text_t name = comet_text(channel);
@@ -120,7 +120,7 @@ static void test_borders(void **state)
     assert_int_equal(collect("chat", 30, 10), 0);
     assert_int_equal(collect("chat", COMET_TIMESTAMP_MAX, 10), 0);
     assert_int_equal(collect("chat", 5, 2), 2);
-    /* the ring no longer covers the oldest messages */
+    /* the batch begins with the oldest matching messages */
     assert_int_equal(batch.messages[1]->timestamp, 20);
     assert_int_equal(collect("chat", 5, 1), 1);
     assert_int_equal(collect("cha", 5, 10), 0);
@@ -143,8 +143,8 @@ static void test_twins(void **state)
     assert_int_equal(batch.messages[0]->timestamp, 2);
 }
 
-/* With one message more than there is room for, the oldest goes, and the ring
- * knows that. */
+/* One message more than the ring has room for drops the oldest one, and the
+ * ring no longer covers it. */
 static void test_full(void **state)
 {
     comet_timestamp_t i;
@@ -191,7 +191,7 @@ static size_t bytes_in_ring(void)
     return bytes;
 }
 
-/* Of bodies of a megabyte only a few are kept, but always the newest. */
+/* The ring keeps only a few messages of a megabyte, but always the newest. */
 static void test_bytes(void **state)
 {
     comet_timestamp_t i;
@@ -206,10 +206,11 @@ static void test_bytes(void **state)
     assert_in_range(ring.count, 6, 8);
     assert_int_equal(ring.from, 40 - (comet_timestamp_t)ring.count);
     check("chat", ring.from, COMET_RING_MESSAGES);
-    assert_int_equal(batch.count, 1); /* enough for an answer */
+    assert_int_equal(batch.count, 1); /* one fills an answer */
     comet_batch_clear(&batch);
     for (; i <= 40 + 2 * COMET_RING_MESSAGES; i++) {
-        push(i, "chat", 1); /* the long ones are gone: all entries are in use */
+        push(i, "chat", 1); /* afterwards all long ones are gone, and all
+                             * entries are in use */
     }
     assert_int_equal(ring.count, COMET_RING_MESSAGES);
     assert_true(ring.bytes < COMET_RING_MESSAGES * 1000);
@@ -244,7 +245,8 @@ static void test_like_a_list(void **state)
 /* --- Selections ---------------------------------------------------------- */
 
 /* The timestamps that the ring collects for a selection, separated by spaces.
- * An exclamation mark follows if it ended before an unknown channel. */
+ * If collecting ended before an unknown channel, an exclamation mark
+ * follows. */
 static const char *collect_words(const char *words, comet_timestamp_t after,
                                  size_t limit)
 {
@@ -309,9 +311,9 @@ static void push_passing(comet_timestamp_t timestamp, apr_time_t expires)
     comet_ring_push(&ring, message);
 }
 
-/* A passing message that is over reaches nobody, and makes no client come back
- * to be authorised for its channel.  Passing messages do not count as the
- * ring's newest message, by which the ring is compared with the log. */
+/* A passing message that has expired reaches nobody, and no client is
+ * authorised again because of its channel.  The ring and the log are compared
+ * by their newest messages; passing messages do not count there. */
 static void test_passing(void **state)
 {
     push(1, "a", 1);

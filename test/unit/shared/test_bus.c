@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What children share.  They are forked and killed here. */
+/* The bus that children share.  The tests fork and kill children. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,7 +23,7 @@
 #define CHILDREN 4
 #define TURNS 1000
 
-/** Seen by all processes. */
+/** Shared by all processes of a test. */
 typedef struct board_t {
     atomic_int ready;
     atomic_int seen[CHILDREN];
@@ -171,7 +171,8 @@ static void test_holder_killed(void **state)
     assert_int_equal(board->unguarded, 2000);
 }
 
-/* A caller waits for a stopped holder no longer than it wants to. */
+/* While a process that holds the lock is stopped, a caller waits no longer than
+ * its limit. */
 static void test_holder_stopped(void **state)
 {
     int holder = scratch_fork(lock_and_hold, NULL);
@@ -197,7 +198,7 @@ static void spin(int64_t usec)
     }
 }
 
-/* Two processes that ask for the lock all the time take turns. */
+/* Take the lock again and again, in competition with another process. */
 static int take_turns(void *baton)
 {
     const int *index = baton;
@@ -234,7 +235,8 @@ static void test_fair(void **state)
     }
     assert_true(board->turns[0] >= TURNS / 5);
     assert_true(board->turns[1] >= TURNS / 5);
-    assert_true(board->changes >= TURNS / 4); /* and in turns */
+    assert_true(board->changes >= TURNS / 4); /* the processes also take
+                                               * turns */
 }
 
 /* Writers outside, and how often somebody has looked for them. */
@@ -356,7 +358,7 @@ static void test_watch(void **state)
     scratch_reap(pid);
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     comet_bus_release_watch(bus);
-    /* the role ends with its thread */
+    /* the role ends when its thread ends */
     pthread_create(&thread, NULL, watch_and_end, &got);
     pthread_join(thread, NULL);
     assert_int_equal(got, 1);
@@ -376,7 +378,7 @@ static int claim_rounds(void *baton)
         atomic_fetch_add(&board->ready, 1);
         spins = 0;
         while (atomic_load(&board->ready) < CLAIMERS * (i + 1)) {
-            if (++spins > 5000) { /* only one processor */
+            if (++spins > 5000) { /* perhaps there is only one processor */
                 sched_yield();
             }
         }
@@ -410,8 +412,8 @@ static void test_upkeep(void **state)
     assert_false(comet_bus_claim_upkeep(bus, now + 5 * SECOND - 1, 5 * SECOND));
     assert_true(comet_bus_claim_upkeep(bus, now + 5 * SECOND, 5 * SECOND));
     assert_false(comet_bus_claim_upkeep(bus, now + 5 * SECOND, 5 * SECOND));
-    /* the next round is not a day late after the system clock was set back by
-     * one */
+    /* if the system clock is set back by a day, the next round is still on
+     * time */
     assert_true(comet_bus_claim_upkeep(bus, now - 86400 * SECOND, 5 * SECOND));
     assert_false(comet_bus_claim_upkeep(bus, now - 86400 * SECOND, 5 * SECOND));
 }

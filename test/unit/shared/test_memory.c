@@ -9,7 +9,7 @@
 
 #include "shared/memory.h"
 
-/** Seen by all processes. */
+/** Shared by all processes of a test. */
 typedef struct board_t {
     pthread_mutex_t mutex;
     atomic_int held;
@@ -30,7 +30,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A child locks the mutex and never gives it back. */
+/* Lock the mutex in a child that never unlocks it. */
 static int hold_in_child(void *baton)
 {
     if (comet_memory_trylock(&board->mutex) != 0) {
@@ -72,7 +72,7 @@ static void test_map_fails(void **state)
     assert_null(memory);
 }
 
-/* Memory is zeroed, and what a child writes the parent reads. */
+/* Memory is zeroed, and the parent sees what a child writes. */
 static void test_shared(void **state)
 {
     int pid;
@@ -98,7 +98,7 @@ static void test_lock(void **state)
     assert_false(comet_memory_is_locked(EDEADLK));
 }
 
-/* While another process holds the mutex, waiting for it ends on time. */
+/* Waiting for the mutex ends on time while another process holds it. */
 static void test_holder_lives(void **state)
 {
     int pid = start_holder();
@@ -111,8 +111,8 @@ static void test_holder_lives(void **state)
     kill_holder(pid);
 }
 
-/* The first to lock the mutex after its holder died is told; later ones are
- * not, however it was locked. */
+/* Only the first process that locks the mutex after its holder died is told so,
+ * whichever way it locks. */
 static void test_holder_dies(void **state)
 {
     int i;
@@ -129,7 +129,7 @@ static void test_holder_dies(void **state)
     }
 }
 
-/* A thread that is waiting already takes over from a holder that dies. */
+/* When the holder dies, a thread that already waits takes over. */
 static void *wait_for_lock(void *baton)
 {
     int *result = baton;

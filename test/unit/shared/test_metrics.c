@@ -22,7 +22,7 @@
 #define CAP 3
 #define COMINGS 3000
 
-/** Seen by all processes. */
+/** Shared by all processes of a test. */
 typedef struct board_t {
     atomic_int ready;
     atomic_int go;
@@ -61,7 +61,7 @@ static int reaches(apr_int64_t cap)
 {
     static const comet_metric_e waiting = COMET_METRIC_waiting_poll;
 
-    /* this process has no slot, so it counts nothing */
+    /* this process has no slot, so it takes no place itself */
     return !comet_metrics_take(metrics, waiting, &waiting, 1, cap);
 }
 
@@ -72,7 +72,7 @@ static void wait_for_go(int at_least)
     }
 }
 
-/* A child that counts, reports, and stays until it is told to end, or is
+/* Count in a child, report its slot, and stay until the child is told to end or
  * killed. */
 static int live(void *baton)
 {
@@ -172,7 +172,7 @@ static void test_come_and_go(void **state)
     assert_int_equal(sum_of(COMET_METRIC_published), 7 * (CHILDREN + 1));
 }
 
-/* A slot whose child was killed is used again; only its gauges are lost. */
+/* The slot of a killed child is used again, and only its gauges are lost. */
 static void test_killed(void **state)
 {
     int generation, pid;
@@ -188,7 +188,7 @@ static void test_killed(void **state)
         kill_child(pid);
         assert_int_equal(sum_of(COMET_METRIC_published), 7 * generation);
         assert_int_equal(total.values[COMET_METRIC_waiting_poll], 0);
-        assert_false(reaches(1)); /* a dead child's clients do not wait */
+        assert_false(reaches(1)); /* the clients of a dead child do not count */
         assert_int_equal(total.children, 0);
     }
 }
@@ -253,7 +253,7 @@ static int count_by_threads(void *baton)
     return run_threads(count_up);
 }
 
-/* Sums taken during counting only grow, and the final sum is complete. */
+/* While children count, sums never decrease; the last sum is complete. */
 static void test_concurrent_counting(void **state)
 {
     const apr_int64_t all = (apr_int64_t)CHILDREN * THREADS * EACH;
@@ -311,8 +311,8 @@ static int crowd_by_threads(void *baton)
     return run_threads(crowd);
 }
 
-/* However many threads and processes come at the same moment, all places are
- * taken, and never one more. */
+/* When many threads and processes compete for places, all places are taken at
+ * some moment, but never one more. */
 static void test_places_under_a_cap(void **state)
 {
     int pids[CHILDREN];
@@ -401,7 +401,7 @@ static int come_and_go_often(void *baton)
     return 0;
 }
 
-/* A counter never decreases, so that monitoring can draw it as a curve. */
+/* A counter never decreases: monitoring computes rates from it. */
 static void test_counters_only_grow(void **state)
 {
     int64_t end = scratch_usec() + 30000000;

@@ -80,7 +80,7 @@ static void test_keys(void **state)
                 == comet_quota_scope(comet_text("anna")));
     assert_true(comet_quota_scope(anna)
                 != comet_quota_scope(comet_text("anne")));
-    quota_make(1, 64); /* another secret */
+    quota_make(1, 64); /* a new table has another secret */
     assert_true(key != comet_quota_key(quota_table, 1, 'a', anna));
 }
 
@@ -103,7 +103,7 @@ static void test_enter_and_leave(void **state)
     comet_quota_leave(quota_table, &places[1]);
     comet_quota_leave(quota_table, &places[1]); /* a second call does nothing */
     assert_int_equal(waiting("anna"), 2);
-    /* the limit was lowered */
+    /* now the limit is lower than before */
     assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN);
     assert_int_equal(enter("anna", 3, &places[1]), APR_SUCCESS);
     for (i = 0; i < 4; i++) {
@@ -137,7 +137,8 @@ static void test_two_limits(void **state)
     assert_int_equal(waiting("anna") + waiting("192.0.2.1"), 0);
 }
 
-/* If the table is full, nobody is refused and nothing is counted twice. */
+/* If the table is full, a new client is not counted, but its requests may go
+ * on.  Nothing is counted twice. */
 static void test_full_table(void **state)
 {
     comet_quota_place_t places[40];
@@ -159,7 +160,7 @@ static void test_full_table(void **state)
     assert_int_equal(waiting("user39"), 1);
 }
 
-/* If there is no ticket left, a request is not refused and not counted. */
+/* If no ticket is left, a request is not counted, but may go on. */
 static void test_no_ticket(void **state)
 {
     comet_quota_place_t places[33];
@@ -210,7 +211,7 @@ static int start(void)
     return pid;
 }
 
-/* However many children are killed, only the clients of living ones count. */
+/* After children are killed, only the clients of living ones count. */
 static void test_killed(void **state)
 {
     comet_quota_place_t place, refused;
@@ -248,8 +249,8 @@ static int stop_itself(void *baton)
     return (int)count;
 }
 
-/* A process that is stopped while it holds the lock keeps no one waiting, and a
- * place that was left meanwhile does not count afterwards. */
+/* A process that is stopped while it holds the lock makes nobody wait.  A place
+ * that is given up meanwhile does not count afterwards. */
 static void test_holder_stopped(void **state)
 {
     comet_quota_place_t place, other;
@@ -284,7 +285,7 @@ static void test_holder_stopped(void **state)
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
-/* A child for which there is no number is not counted. */
+/* A child beyond the number of children in the table is not counted. */
 static void test_more_than_children(void **state)
 {
     comet_quota_place_t place;
@@ -296,7 +297,7 @@ static void test_more_than_children(void **state)
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
-/* A child without a number refuses nobody. */
+/* A child without a number in the table refuses no request. */
 static void test_unattached(void **state)
 {
     comet_quota_place_t place;
@@ -350,7 +351,8 @@ static int come_and_go_in_child(void *baton)
     return quota_run_threads(come_and_go);
 }
 
-/* At no time more wait than the limit allows, and none at the end. */
+/* While requests come and go, never more of them wait than the limit allows; at
+ * the end none does. */
 static void test_concurrent_waiting(void **state)
 {
     comet_quota_place_t places[CAP];
@@ -358,7 +360,7 @@ static void test_concurrent_waiting(void **state)
     int i;
 
     quota_join(4, 64);
-    for (i = 0; i < CAP - 2; i++) { /* leave little room */
+    for (i = 0; i < CAP - 2; i++) { /* leave room for only two */
         assert_int_equal(enter("anna", CAP, &places[i]), APR_SUCCESS);
     }
     for (i = 0; i < 3; i++) {
@@ -388,7 +390,8 @@ static int churn_for_ever(void *baton)
     return 0;
 }
 
-/* Children killed at any moment, even inside the lock, leave nothing behind. */
+/* Children that are killed at any moment, even inside the lock, leave nothing
+ * behind. */
 static void test_killed_while_busy(void **state)
 {
     comet_quota_place_t place;
@@ -402,7 +405,8 @@ static void test_killed_while_busy(void **state)
             pids[i] = scratch_fork(churn_for_ever, NULL);
         }
         wait_until(atomic_load(&quota_board->ready) == 2);
-        usleep((useconds_t)(500 + 97 * round)); /* varies the moment */
+        usleep((useconds_t)(500 + 97 * round)); /* kill at another moment each
+                                                 * time */
         for (i = 0; i < 2; i++) {
             kill_child(pids[i]);
         }

@@ -29,17 +29,17 @@ static void test_burst_and_rate(void **state)
     assert_int_equal(spend("bert", 2, 1, now), APR_SUCCESS);
     assert_int_equal(spend("anna", 2, 1, now + SECOND / 2 - 1), APR_EAGAIN);
     assert_int_equal(wait_time, 1);
-    for (i = 1; i <= 20; i++) { /* from now on two a second */
+    for (i = 1; i <= 20; i++) { /* from now on, two messages a second */
         now = QUOTA_START + i * SECOND / 2;
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
         assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
     }
-    now += 100 * SECOND; /* a pause allows no more than the burst */
+    now += 100 * SECOND; /* even after a pause, only the burst */
     for (i = 0; i < 10; i++) {
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    for (i = 0; i < 50; i++) { /* the burst is the rate, if that is more */
+    for (i = 0; i < 50; i++) { /* a rate above 10 is also the burst */
         assert_int_equal(spend("carl", 50, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("carl", 50, 1, now), APR_EAGAIN);
@@ -59,7 +59,7 @@ static void test_batches(void **state)
                      APR_SUCCESS);
 }
 
-/* A message that one limit refuses does not count against the other. */
+/* A message that one of two limits refuses does not count against the other. */
 static void test_two_rates(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -81,8 +81,7 @@ static void test_two_rates(void **state)
     assert_int_equal(spend("192.0.2.1", 20, 1, QUOTA_START), APR_EAGAIN);
 }
 
-/* If the table has no room for one of two limits, the other limit still
- * counts. */
+/* If the table has room for only one of two limits, that limit still counts. */
 static void test_room_for_one(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -99,7 +98,8 @@ static void test_room_for_one(void **state)
     assert_int_equal(spend("192.0.2.1", 1, 1, QUOTA_START), APR_ENOSPC);
 }
 
-/* After a reload to a higher rate, an old debt is not kept for hours. */
+/* After a reload to a higher rate, a client does not pay off an old debt for
+ * hours at the old rate. */
 static void test_rate_changes(void **state)
 {
     comet_quota_limit_t slow;
@@ -116,8 +116,9 @@ static void test_rate_changes(void **state)
                      APR_SUCCESS);
 }
 
-/* An entry is free for other keys once its messages are due.  Until then it is
- * not, and nobody is refused because of that. */
+/* An entry can be used for another key once its messages are paid off.  Before
+ * that, a message for which no entry is free is not counted, but not refused
+ * either. */
 static void test_entries_expire(void **state)
 {
     char name[24];
@@ -137,8 +138,8 @@ static void test_entries_expire(void **state)
     }
 }
 
-/* The caller supplies the time.  If it stands still or jumps ahead, the rate is
- * kept. */
+/* The caller supplies the time.  The rate holds even if the time stands still
+ * or jumps ahead. */
 static void test_clock(void **state)
 {
     apr_time_t now = QUOTA_START;
@@ -154,8 +155,8 @@ static void test_clock(void **state)
         stored += spend("anna", 5, 1, now) == APR_SUCCESS;
     }
     assert_int_equal(stored, 20);
-    /* the steady clock of another machine, after a process was checkpointed and
-     * restored */
+    /* the process was checkpointed, and restored on another machine: its steady
+     * clock is far behind */
     assert_int_equal(spend("anna", 5, 1, SECOND), APR_EAGAIN);
     assert_true(wait_time <= 250 * SECOND);
 }
@@ -182,7 +183,7 @@ static int publish_much_in_child(void *baton)
     return quota_run_threads(publish_much);
 }
 
-/* All children together get what one child would get. */
+/* All children together may publish as much as one child could. */
 static void test_concurrent_publishing(void **state)
 {
     int pids[2];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine interface, tried with a toy engine that keeps its log in memory
- * and has no search, no tally and no watch. The parts above the store (writer,
- * readers, feed) work with it unchanged.
+ * The engine interface, tried with a toy engine.  The toy keeps its log in
+ * memory and has no search, no tally and no watch.  The parts above the store
+ * (writer, readers, feed) work with it unchanged.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -25,7 +25,7 @@
 
 /* --- The toy ---------------------------------------------------------------- */
 
-/** One log, shared by all connections. */
+/** The toy's log, shared by all connections. */
 static struct {
     pthread_mutex_t lock;
     int made; /* [lock] whether a writer has opened it */
@@ -34,7 +34,7 @@ static struct {
     comet_message_t *messages[ROOM]; /* [lock] in order of their timestamps */
 } toy = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static atomic_int toy_open; /* connections */
+static atomic_int toy_open; /* how many connections are open */
 
 static const char *toy_parse(comet_place_t *place, const char *text,
                              const char *root, apr_pool_t *p)
@@ -111,7 +111,7 @@ static apr_status_t toy_state(comet_store_t *store, comet_store_state_t *state)
     return APR_SUCCESS;
 }
 
-/* The toy's snapshots are not consistent, but its log only grows. */
+/* The toy has no snapshots and needs none: its log only grows. */
 static void toy_end(comet_store_t *store)
 {
 }
@@ -123,8 +123,8 @@ static int toy_matches(const comet_selection_t *selection, size_t i)
            != COMET_SELECTION_NONE;
 }
 
-/* @param forwards  return the first `limit` between the bounds; else the
- * last */
+/* @param forwards  return the first `limit` messages between the bounds; 0: the
+ *                  last */
 static apr_status_t toy_range(const comet_selection_t *selection,
                               comet_timestamp_t after, comet_timestamp_t before,
                               size_t limit, int forwards,
@@ -200,7 +200,7 @@ static apr_status_t toy_floor(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* The first channel, by the first byte of the prefix. */
+/* Names only the first message's channel; compares only its first byte. */
 static apr_status_t toy_channels(comet_store_t *store, comet_text_t prefix,
                                  apr_size_t limit,
                                  comet_store_channel_cb *callback, void *baton)
@@ -408,8 +408,8 @@ static void test_found_by_name(void **state)
     }
 }
 
-/* Each call reaches the connection's engine. For functions that the engine
- * lacks the store fails as documented or does nothing. */
+/* Each call reaches the connection's engine.  If the engine lacks a function,
+ * the store fails as documented or does nothing. */
 static void test_calls(void **state)
 {
     comet_store_t *store = open_toy(COMET_STORE_WRITE);
@@ -431,7 +431,7 @@ static void test_calls(void **state)
     assert_int_equal(seen.first, 2);
     seen = (seen_t){ 0 };
     assert_int_equal(comet_store_tail(store, 3, 100, see, &seen), 0);
-    assert_int_equal(seen.count, 3); /* of all channels */
+    assert_int_equal(seen.count, 3); /* messages of all channels */
     seen = (seen_t){ 0 };
     assert_int_equal(comet_store_page(store, chat, 0, 5, 2, see, &seen), 0);
     assert_int_equal(seen.first, 3);
@@ -464,7 +464,7 @@ static void test_calls(void **state)
     assert_int_equal(atomic_load(&toy_open), 0);
 }
 
-/* When a store cannot be opened, the error text is the engine's. */
+/* When a store cannot be opened, the engine supplies the error text. */
 static void test_error_of_open(void **state)
 {
     comet_store_config_t other = { .place =
@@ -487,7 +487,7 @@ static void be_told(void *baton, comet_feed_t *feed,
     ++*(int *)baton;
 }
 
-/* Publishing, reading and following need only the engine interface. */
+/* Publishing, reading and following need nothing but the engine interface. */
 static void test_on_top(void **state)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation, call of SQLite and access to a file fails in turn while the
- * workers' readers and the hub's feed use the log: both then work again. */
+ * workers' readers and the hub's feed use the log.  Afterwards both work
+ * again. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -54,9 +55,9 @@ static void test_readers(void **state)
 static comet_feed_t feed;
 static comet_bus_t *bus;
 static pthread_mutex_t feed_lock = PTHREAD_MUTEX_INITIALIZER;
-static comet_timestamp_t told; /* the newest */
+static comet_timestamp_t told; /* the newest announced message */
 
-/* Messages may be announced twice, but none is left out. */
+/* A message may be announced twice, but none is left out. */
 static void hear(void *baton, comet_feed_t *from,
                  const comet_message_t *message, int continuous)
 {
@@ -95,7 +96,7 @@ static comet_timestamp_t ring_timestamp(apr_size_t i)
         .timestamp;
 }
 
-/* From ring.from on the ring has the same messages as the log. */
+/* After ring.from, the ring has the same messages as the log. */
 static void check_ring(apr_status_t status)
 {
     comet_timestamp_t last =

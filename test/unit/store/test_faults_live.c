@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults in the threads that serve and write, and a lack of descriptors: every
- * client gets every message once, every publisher a true answer. */
+/* Faults in the threads that serve and write, and a lack of descriptors.  Every
+ * client gets every message once, and every publisher gets a true answer. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,13 +22,13 @@
 
 #define LONG_AGO 1 /* a cursor before all messages */
 
-/** A simulated client; the hub's thread owns it while it is joined. */
+/** A simulated client.  While it is joined, the hub's thread owns it. */
 typedef struct client_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() gets its address */
     comet_timestamp_t cursor;
-    atomic_int count; /* of the messages it got */
+    atomic_int count; /* how many messages it got */
     atomic_int served;
-    atomic_int wrong; /* the client got a message again, or out of order */
+    atomic_int wrong; /* set if a message came twice or out of order */
 } client_t;
 
 static apr_pool_t *pool;
@@ -93,7 +93,7 @@ static void stop_hub(void)
     hub = NULL;
 }
 
-/* Wait for a condition, for a shorter time if it may never become true. */
+/* Wait for a condition, at most `usec`.  @return whether it came true */
 #define happens(usec, condition) \
     ({ \
         int64_t happens_end = scratch_usec() + (usec); \
@@ -167,7 +167,7 @@ static void prepare_to_join(void)
 static void check_members(apr_status_t status)
 {
     faults_must(comet_hub_members(hub, NULL) == (status == APR_SUCCESS));
-    if (status != APR_SUCCESS) { /* otherwise the hub owns it */
+    if (status != APR_SUCCESS) { /* otherwise the hub owns the client */
         faults_must(client.subscriber.state == COMET_SUBSCRIBER_OUT);
     }
 }
@@ -220,8 +220,8 @@ static void publish(void)
     comet_bus_notify(bus);
 }
 
-/* Publish a message, and wait for it. While a fault may occur, the message may
- * come later. */
+/* Publish a message, and wait until the client gets it.  While a fault may
+ * occur, wait only briefly: the message may come later. */
 static apr_status_t serve_news(void)
 {
     publish();
@@ -300,7 +300,7 @@ static void test_catch_up(void **state)
     assert_int_equal(faults_live(), live_before);
 }
 
-/* --- A socket that was full --------------------------------------------- */
+/* --- A full socket -------------------------------------------------------- */
 
 static int sockets[2];
 
@@ -312,7 +312,7 @@ static void prepare_to_block(void)
     client.subscriber.blocked_fd = sockets[0];
 }
 
-/* The socket becomes writable, and nothing else would wake the client. */
+/* Join a client whose socket soon becomes writable; nothing else wakes it. */
 static apr_status_t join_blocked(void)
 {
     apr_status_t status = join();
@@ -372,7 +372,7 @@ static apr_status_t publish_once(void)
     return comet_writer_publish(writer, &group, 2 * SECOND);
 }
 
-/* Once the fault has ended the same publish succeeds. */
+/* Publish; if no fault may occur, repeat this until it succeeds. */
 static apr_status_t publish_to_writer(void)
 {
     int64_t end = scratch_usec() + 20 * SECOND;
@@ -411,7 +411,7 @@ static void test_writer(void **state)
 
     kit_config.busy_timeout = 2 * SECOND;
     assert_int_equal(comet_writer_create(&writer, &config, pool), 0);
-    assert_int_equal(publish_to_writer(), APR_SUCCESS); /* the store is open */
+    assert_int_equal(publish_to_writer(), APR_SUCCESS); /* opens the store */
     faults_run(&(faults_scenario_t){
         .name = "publish",
         .kinds = FAULTS_ALL,
@@ -492,8 +492,9 @@ static apr_status_t try_store(void)
     return status;
 }
 
-/* Try with no descriptor left, with one, with two … until it works.
- * @return how many it needed */
+/* Try an action with no descriptor left, with one, with two … until it
+ * succeeds.
+ * @return how many descriptors it needed */
 static int spend_descriptors(apr_status_t (*act)(void))
 {
     struct rlimit before, few;
@@ -519,9 +520,9 @@ static void test_descriptors(void **state)
 {
     assert_true(spend_descriptors(try_bus) >= 1);
     assert_true(spend_descriptors(try_hub) >= 2);
-    /* a writer needs one only when it opens its store */
+    /* a writer needs a descriptor only when it opens its store */
     assert_int_equal(spend_descriptors(try_writer), 0);
-    sqlite3_close(outside); /* SQLite may keep its descriptor */
+    sqlite3_close(outside); /* or SQLite keeps descriptors for it */
     assert_true(spend_descriptors(try_store) >= 1);
     outside = kit_outsider();
     assert_int_equal(faults_live(), live_before);

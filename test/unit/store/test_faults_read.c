@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation, call of SQLite and access to a file fails in turn while the
- * log is read and searched: a reading returns the beginning of what is
- * there. */
+ * log is read and searched.  A reading that fails has returned the beginning of
+ * what it would have returned. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -94,7 +94,7 @@ static apr_status_t read_names(void)
                                 note_name, NULL);
 }
 
-/* What a handler reads in one snapshot. */
+/* Read in one snapshot what a handler reads there. */
 static apr_status_t read_cursors(void)
 {
     comet_store_state_t now;
@@ -139,7 +139,8 @@ static apr_status_t read_again(void)
     return status;
 }
 
-/* A reading is complete; or it reports a failure and is the beginning. */
+/* A reading is complete, or it reports a failure after having returned the
+ * beginning. */
 static void check_read(apr_status_t status)
 {
     faults_must(strncmp(got, expected, strlen(got)) == 0);
@@ -267,7 +268,7 @@ static void remove_index(void)
     kit_config.search = 1;
 }
 
-/* Once the index reports that nothing is left to do, every message is found. */
+/* Once the index reports that it is complete, every message is found. */
 static void check_index(apr_status_t status)
 {
     if (status == APR_SUCCESS) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation, call of SQLite and access to a file fails in turn while the
- * log is opened, written and kept small: the store reports it, keeps its
+ * log is opened, written and pruned.  The store reports the failure, keeps its
  * contents, and works again. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -76,13 +76,13 @@ static void test_create(void **state)
 
 static struct {
     int round;
-    sqlite3_int64 before; /* messages in the log */
+    sqlite3_int64 before; /* how many messages the log had */
     comet_message_t *messages[3];
     apr_status_t results[2];
 } append;
 
-/* Two messages under a key on a new channel, and one that shares their
- * commit. */
+/* Append two messages under a key on a new channel, and in the same commit a
+ * message of another group. */
 static apr_status_t append_groups(void)
 {
     char name[32], key[32];
@@ -190,7 +190,7 @@ static void test_append(void **state)
     });
 }
 
-/* --- Keeping it small ------------------------------------------------- */
+/* --- Upkeep --------------------------------------------------------------- */
 
 #define KEPT 5
 
@@ -233,7 +233,8 @@ static void check_small(apr_status_t status)
     if (status == APR_SUCCESS) {
         faults_must(left == KEPT && keys == 0);
     }
-    /* removed messages are below the floor, the others above it */
+    /* removed messages are at or below the floor, the remaining ones above
+     * it */
     faults_must(kit_number_in(faults_store_outside,
                               "SELECT count(*) FROM message_log"
                               " WHERE id <= (SELECT max(floor)"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The power fails at any moment, again and again: in a commit, in a checkpoint,
- * while a database is made, and while retention, keys and the index are at
- * work.
+ * The power fails at random moments, again and again: during a commit, during a
+ * checkpoint, while a database is made, and while upkeep handles retention,
+ * keys and the index.
  *
- * COMET_CUTS says how often; each database lives through several of the cuts.
+ * COMET_CUTS is how often the power fails.  Each database lives through several
+ * power failures.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,18 +27,19 @@ typedef struct world_t {
     const char *name;
     int sync_full;
     int lies; /* syncs do nothing */
-    int links; /* how many cuts each database lives through */
+    int links; /* how many power failures each database lives through */
 } world_t;
 
-/** Totals over all cuts. */
+/** Totals over all power failures. */
 typedef struct verdict_t {
-    int cuts, unopened, corrupt; /* databases */
-    long acknowledged, lost, holes; /* messages */
+    int cuts, unopened, corrupt; /* numbers of databases */
+    long acknowledged, lost, holes; /* numbers of messages */
     int halved, keys, clocks, reused, strange, overpruned, index;
 } verdict_t;
 
-static unsigned link_first; /* the first since the last cut */
-static comet_timestamp_t highest; /* known when the link began */
+static unsigned link_first; /* the first group since the last power failure */
+static comet_timestamp_t highest; /* the newest timestamp known before that
+                                   * group */
 
 static verdict_t outcome;
 
@@ -103,8 +105,8 @@ static void take_keys(sqlite3 *db)
     sqlite3_finalize(rows);
 }
 
-/* A group is stored completely, except for messages at its beginning that
- * retention has deleted; all of the acknowledged groups are there.
+/* Judge a group.  It must be complete, except for messages at its beginning
+ * that retention has removed.  An acknowledged group must be there.
  * @param newest  the newest timestamp in the file */
 static void judge_group(power_group_t *group, comet_timestamp_t floor,
                         comet_timestamp_t newest)
@@ -129,7 +131,7 @@ static void judge_group(power_group_t *group, comet_timestamp_t floor,
     }
 }
 
-/* @return -1 if it cannot be read */
+/* @return the number that a statement selects; -1: it cannot be read */
 static sqlite3_int64 ask(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
@@ -194,7 +196,7 @@ static int has_sound_index(sqlite3 *db)
                   == SQLITE_OK;
 }
 
-/* Look at the file as another program would, without changing its log.
+/* Examine the file as another program would, without changing its log.
  * @return whether it can still be used */
 static int judge_file(void)
 {
@@ -222,7 +224,8 @@ static int judge_file(void)
     return sound;
 }
 
-/* From now on the known messages are those in the file, or earlier ones. */
+/* Begin the time until the next power failure.  A group that is neither in the
+ * file nor acknowledged is forgotten. */
 static void begin_link(void)
 {
     unsigned i;
@@ -250,7 +253,8 @@ static void begin_link(void)
     link_first = power_sent_count;
 }
 
-/* A publisher that repeats an acknowledged message gets the same answer. */
+/* Repeat some acknowledged groups: their publishers must get the same
+ * answer. */
 static void repeat_some(void)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -267,7 +271,7 @@ static void repeat_some(void)
     comet_store_close(store);
 }
 
-/* Run one database, from nothing to its last cut. */
+/* Run one database, from its creation to its last power failure. */
 static void live(const world_t *world, unsigned seed, int *cuts)
 {
     const int odd = seed % 2;
@@ -282,14 +286,15 @@ static void live(const world_t *world, unsigned seed, int *cuts)
     power_sent_count = link_first = 0;
     highest = 0;
     for (i = 0; i<world->links && * cuts> 0 && sound; i++, (*cuts)--) {
-        /* at first it is still being made */
+        /* often the power fails while the database is still being made */
         power_run_until_cut(&seed, i == 0 && odd ? 100 : 6000);
         power_restart();
         sound = judge_file();
         begin_link();
         outcome.cuts++;
         if (i == 1 && odd && sound
-            && kit_number("PRAGMA user_version") > 0) { /* it was ahead */
+            && kit_number("PRAGMA user_version") > 0) { /* as if the clock had
+                                                         * been ahead */
             kit_run_outside("UPDATE comet_clock SET last = last + 86400000000");
         }
     }
@@ -346,7 +351,7 @@ static void assert_whole(void)
     assert_true(outcome.acknowledged > 0);
 }
 
-/* No acknowledged message is lost, and no timestamp is given twice. */
+/* No acknowledged message is lost, and no timestamp is used twice. */
 static void test_full(void **state)
 {
     static const world_t world = { "sync full", 1, 0, 8 };
@@ -357,7 +362,7 @@ static void test_full(void **state)
     assert_int_equal(outcome.reused, 0);
 }
 
-/* Only the newest messages may be lost. */
+/* With CometSync normal, only the newest messages may be lost. */
 static void test_normal(void **state)
 {
     static const world_t world = { "sync normal", 0, 0, 1 };
@@ -367,8 +372,8 @@ static void test_normal(void **state)
     assert_true(outcome.lost > 0);
 }
 
-/* On a disk that only pretends to sync these tests do find losses, as with
- * PRAGMA synchronous = OFF. */
+/* If a disk only pretends to sync, as with PRAGMA synchronous = OFF, these
+ * tests do find losses. */
 static void test_can_fail(void **state)
 {
     static const world_t world = { "a disk that lies", 1, 1, 1 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The power fails while members come and go.  What is left adds up: the joins
- * and leaves that were published are those of the rows, and the rows of the
- * children that are gone now are removed, each with one leave.
+ * The power fails while members come and go.  Afterwards the file is
+ * consistent: the published joins and leaves add up to the rows.  The rows of
+ * the children that are gone are then removed, each with one leave.
  *
- * COMET_CUTS says how often; each cut has a database of its own.
+ * COMET_CUTS is how often the power fails.  Each power failure has a database
+ * of its own.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -66,7 +67,8 @@ static void live_until_cut(void **state, int operations)
     power_restart();
 }
 
-/* @return how many members the cut has left */
+/* Start the children again.  @return how many members the power failure has
+ * left */
 static int come_back(void)
 {
     here_client_t *client;

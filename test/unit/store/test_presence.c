@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: children that come, go, stall and die, and members that are
- * thrown out. */
+/* Presence: children that come, go, stall and die, and members that are thrown
+ * out. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,12 +23,12 @@ static void test_join_and_leave(void **state)
     assert_true(comet_monotonic() - left >= HERE_GRACE);
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
     here_await("SELECT count(*) FROM presence_holder",
-               0); /* it needs no lease */
+               0); /* a child without members needs no lease */
     assert_int_equal(
         kit_number_in(here_outside, "SELECT count(*) FROM last_seen"), 1);
 }
 
-/* A client that comes back within the grace, in whichever child, was never
+/* A client that returns within the grace period, in any child, was never
  * away. */
 static void test_comes_back(void **state)
 {
@@ -55,7 +55,8 @@ static void test_comes_back(void **state)
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 0);
 }
 
-/* A killed child's members are removed; those in other children stay. */
+/* After a child is killed, its members are removed.  Those with a client in
+ * another child stay. */
 static void test_killed(void **state)
 {
     here_enter(0, 0, 0);
@@ -71,7 +72,8 @@ static void test_killed(void **state)
     here_await("SELECT count(*) FROM presence_holder", 1);
 }
 
-/* A child that ends says nothing; its clients have a grace to come back. */
+/* A child that ends publishes no leave.  Its clients have a grace period to
+ * return. */
 static void test_ends(void **state)
 {
     apr_time_t ended;
@@ -89,8 +91,8 @@ static void test_ends(void **state)
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
 }
 
-/* A child whose lease was deleted under it enters its members again, and throws
- * nobody out, although its rows are gone. */
+/* If a child's lease is deleted, and its rows with it, the child enters its
+ * members again and throws nobody out. */
 static void test_lease_deleted(void **state)
 {
     here_client_t *client = here_enter(0, 0, 0);
@@ -104,8 +106,8 @@ static void test_lease_deleted(void **state)
     assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 1);
 }
 
-/* A row that a child does not know of, as after a commit whose outcome nobody
- * knew, is removed. */
+/* A row that its child does not know is removed.  A commit of unknown outcome
+ * may leave such a row. */
 static void test_row_of_nobody(void **state)
 {
     here_enter(0, 0, 0);
@@ -118,8 +120,8 @@ static void test_row_of_nobody(void **state)
     here_check_sum();
 }
 
-/* A child that was stopped for long is taken for dead.  When it goes on, it
- * enters its members again, and throws nobody out. */
+/* A child that was stopped for long counts as dead.  When it continues, it
+ * enters its members again and throws nobody out. */
 static void test_stalled(void **state)
 {
     here_client_t *client = here_enter(0, 0, 0);
@@ -150,7 +152,7 @@ static void test_thrown_out(void **state)
     assert_false(here_is_revoked(other) || here_is_revoked(bob));
     assert_true(here_removals > 0);
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
-    here_enter(1, 0, 0); /* the member may come back before its old clients have
+    here_enter(1, 0, 0); /* the member may return before its old clients have
                           * left */
     here_await(HERE_ONLINE, 3);
     here_leave(ann);
@@ -160,8 +162,8 @@ static void test_thrown_out(void **state)
     here_check_order();
 }
 
-/* Without a notice a child learns only when it renews its lease that a member
- * was thrown out. */
+/* If a child is not told that a member was thrown out, it finds out when it
+ * renews its lease. */
 static void test_thrown_out_unnoticed(void **state)
 {
     here_client_t *ann = here_enter(0, 0, 0);
@@ -199,7 +201,8 @@ static comet_seat_t *enter(comet_presence_t *presence, const comet_room_t *room,
     return comet_presence_enter(presence, room, 1, &visitor);
 }
 
-/* What cannot be stored is left out, and stops nothing else. */
+/* A client whose name or channel cannot be stored does not disturb the
+ * others. */
 static void test_odd_names(void **state)
 {
     char longest[COMET_ONLINE_CHANNEL_MAX_BYTES + 2], member[300];
@@ -229,9 +232,10 @@ static void test_odd_names(void **state)
     comet_presence_leave(NULL);
 }
 
-/* Have a client enter as many new channels as it can, and leave each of them at
- * once; or mark them.
- * @return how many it entered or marked */
+/* Let a client enter as many new channels as it can, leaving each of them at
+ * once; or let it set as many marks.
+ * @param marks  whether to set marks
+ * @return how many channels it entered or marked */
 static int flood(comet_presence_t *presence, const char *prefix,
                  const comet_visitor_t *visitor, int marks)
 {
@@ -261,17 +265,17 @@ static int flood(comet_presence_t *presence, const char *prefix,
     return in;
 }
 
-/* Check how many channels flood() entered or marked: the burst, and those that
- * are allowed while a slow machine goes through the loop. */
+/* Check how many channels flood() entered or marked: as many as a burst, plus
+ * those that a slow machine's loop takes long enough to allow. */
 static void assert_burst(int in)
 {
     assert_true(in >= COMET_PRESENCE_BURST
                 && in < COMET_PRESENCE_BURST + 60 * COMET_PRESENCE_RATE);
 }
 
-/* A client that enters ever new channels is stopped after its burst, whether it
- * has a name or not.  Other clients are not affected, and the client may still
- * leave and enter again the channels that it is in. */
+/* A client that enters ever more new channels is stopped after its burst, with
+ * or without a name.  Other clients are not affected.  The client may still
+ * leave the channels that it is in, and enter them again. */
 static void test_ever_new_channels(void **state)
 {
     comet_presence_t *presence = here_children[0].presence;
@@ -308,8 +312,8 @@ static apr_status_t mark(int child, const char *channel, const char *member,
                                read_at);
 }
 
-/* A member that begins to wait while its mark is about to be written keeps its
- * info. */
+/* If a member begins to wait while its mark is about to be written, its info is
+ * kept. */
 static void test_info_of_who_marks(void **state)
 {
     const comet_room_t room = { comet_text("marked"), 100 };
@@ -326,8 +330,8 @@ static void test_info_of_who_marks(void **state)
     comet_presence_leave(ann);
 }
 
-/* A mark moves forwards only, in whichever child it is set.  It can also be set
- * for a member who is not here. */
+/* A mark only moves forwards, whichever child sets it.  It can also be set for
+ * a member who is not present. */
 static void test_marks(void **state)
 {
     char longest[COMET_ONLINE_CHANNEL_MAX_BYTES + 2];
@@ -354,7 +358,7 @@ static void test_marks(void **state)
                             comet_text("ann"), 3, &read_at, &count),
         0);
     assert_int_equal(read_at, 300);
-    assert_int_equal(count, 3); /* it counts no further */
+    assert_int_equal(count, 3); /* counting stops at the limit */
     assert_int_equal(
         comet_online_unread(here_children[0].store, comet_text("room/1"),
                             comet_text("nobody"), 99, &read_at, &count),
@@ -370,8 +374,8 @@ static void test_marks(void **state)
 
 #define MANY 1200 /* more than two slices */
 
-/* However many channels clients without a name have chosen, no transaction
- * publishes or removes more than a slice of them. */
+/* Clients without a name may choose very many channels, but one transaction
+ * publishes or removes at most a slice of them. */
 static void test_slices(void **state)
 {
     comet_store_t *store = here_children[0].store;
@@ -387,7 +391,7 @@ static void test_slices(void **state)
              " SELECT 'room/' || i, 7, 1 FROM n",
              MANY - 1);
     kit_must_run(here_outside, text);
-    /* a channel with an invalid name does not keep the others from being
+    /* a channel with an invalid name does not stop the others from being
      * published */
     kit_must_run(here_outside, "INSERT INTO presence_anonymous(channel, holder,"
                                " clients) VALUES('a//b', 7, 1)");
@@ -408,7 +412,7 @@ static void test_slices(void **state)
         kit_number_in(here_outside, "SELECT count(*) FROM presence_holder"), 0);
 }
 
-/* Turning presence off ends it for all. */
+/* When presence is switched off, all members leave. */
 static void test_off(void **state)
 {
     int i;

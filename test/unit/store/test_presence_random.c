@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here, at random: what was published always adds up to what the store
- * has.  PRESENCE_STEPS=10000 makes the test longer, PRESENCE_SEED=N another
- * one. */
+/* Presence with random actions: what was published always adds up to what the
+ * store has.  PRESENCE_STEPS=10000 makes the test longer, PRESENCE_SEED=N
+ * chooses other actions. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -20,8 +20,8 @@ static int pick(int count)
     return (int)(reference_random(&seed) % (uint64_t)count);
 }
 
-/* Check that exactly the members with a seat that counts are online, once all
- * is quiet. */
+/* Once nothing changes any more, exactly the members with a seat that counts
+ * must be online. */
 static void check_clients(void)
 {
     int channel, member, i;

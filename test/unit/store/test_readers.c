@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The workers' connections: kept for reuse, never shared, and to the right
- * file. */
+/* The workers' connections are kept for reuse, never shared, and lead to the
+ * right file. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -30,7 +30,7 @@ static sqlite3_int64 unused_memory, used_by_one;
 
 /* --- Helpers ---------------------------------------------------------- */
 
-/* How many connections are open, judged by SQLite's memory. */
+/* How many connections are open, judged by how much memory SQLite uses. */
 static int open_count(void)
 {
     return (int)((sqlite3_memory_used() - unused_memory + used_by_one / 2)
@@ -120,7 +120,7 @@ static int teardown(void **state)
 
 /* --- Tests ------------------------------------------------------------ */
 
-/* A store that hangs holds only as many threads as it has places. */
+/* If a store hangs, it holds up only as many threads as it has places. */
 static void test_places(void **state)
 {
     comet_store_t *held[2], *store;
@@ -159,16 +159,16 @@ static void test_reuse(void **state)
     assert_int_equal(messages_in(first), 3);
     give_back(second);
     give_back(first);
-    assert_ptr_equal(take(), first); /* the connection used last is given out
-                                      * first */
+    assert_ptr_equal(take(), first); /* the connection that was used last is
+                                      * given out first */
     assert_ptr_equal(take(), second);
     give_back(first);
     give_back(second);
     assert_int_equal(open_count(), 2);
 }
 
-/* Another program locks the whole file for a moment, as the last one that
- * closes the log does, or the first one that opens it after a crash. */
+/* Lock the whole file for a moment, as another program does when it closes the
+ * log last, or opens it first after a crash. */
 static int hold_for_a_moment(void *baton)
 {
     atomic_int *held = baton;
@@ -184,7 +184,7 @@ static int hold_for_a_moment(void *baton)
         return 1;
     }
     atomic_store(held, 1);
-    usleep(100000); /* long enough for the test to meet the lock */
+    usleep(100000); /* long enough for the test to find it locked */
     return sqlite3_close(db);
 }
 
@@ -226,7 +226,7 @@ static void test_keep(void **state)
     give_back(stores[1]);
     comet_readers_close(readers);
     assert_int_equal(open_count(), 0);
-    comet_readers_close(readers); /* again */
+    comet_readers_close(readers); /* a second time: does nothing */
 }
 
 static void test_keep_none(void **state)
@@ -275,7 +275,8 @@ static void test_replaced(void **state)
     give_back(second);
 }
 
-/* A connection that was used a moment ago is not looked at at once. */
+/* Take a connection until this status comes.  A connection that was used a
+ * moment ago is not checked at once. */
 static apr_status_t take_soon(apr_status_t status)
 {
     comet_store_t *store;
@@ -317,7 +318,8 @@ static void test_not_ours(void **state)
     assert_null(store);
 }
 
-/** Each thread has its connection to itself. */
+/** Shared by the threads: no connection may be given to two of them at a
+ * time. */
 static struct {
     pthread_mutex_t lock;
     comet_store_t *stores[THREADS]; /* [lock] */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: what is stored comes back, and what is refused. */
+/* The message log: what is stored comes back unchanged, and some messages are
+ * refused. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -66,7 +67,7 @@ static void test_round_trip(void **state)
         literal, sizeof(literal) - 1 \
     }
 
-/* Both the module and the view enforce this. */
+/* Messages that are valid or not; the module and the view must agree. */
 static const struct refusal_t {
     comet_text_t channel, type, author, body;
     int valid;
@@ -224,7 +225,7 @@ static void test_refused_in_a_batch(void **state)
     assert_string_equal(kit_bodies(store, "a", 0, 9), "1,3");
     assert_string_equal(kit_bodies(store, "new", 0, 9), "2");
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 2);
-    /* a batch in which all are refused costs no sync */
+    /* if all messages of a batch are refused, nothing is synced */
     syncs = atomic_load(&faulty_syncs);
     assert_int_equal(scratch_append(store, messages + 5, results, 1), 0);
     assert_int_equal(scratch_append(store, messages, results, 0), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store: what moderators remove, and who is told. */
+/* The store: messages that programs and moderators remove, and who is told. */
 #include "store_kit.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@ static comet_store_t *open_store(int deletions)
     return kit_open_store(COMET_STORE_WRITE);
 }
 
-/* Each message of a channel as "type:body". */
+/* The messages of a channel, each as "type:body". */
 static const char *told(comet_store_t *store, const char *channel)
 {
     static char text[500];
@@ -86,10 +86,10 @@ static void test_private_and_siblings(void **state)
     comet_store_close(store);
 }
 
-/* --- removals ----------------------------------------------------------------- */
+/* --- Removals by moderators ----------------------------------------------- */
 
-/* A group that removes a message, between two that publish, in one
- * transaction. */
+/* Remove a message in the same transaction in which others publish, one before
+ * and one after the removal. */
 static apr_status_t remove_between(comet_store_t *store, const char *channel,
                                    comet_timestamp_t timestamp)
 {
@@ -133,7 +133,7 @@ static void test_removal(void **state)
              "message:2 message:before message:after message:before"
              " message:after message:before %s",
              notice(target));
-    /* then the notice of the edit, and the last message */
+    /* the notice of the edit follows, and the last message */
     assert_memory_equal(told(store, "a"), wanted, strlen(wanted));
     assert_int_equal(kit_list.count, 9);
     assert_string_equal(kit_list.messages[8]->body.data, "after");
@@ -145,7 +145,7 @@ static void test_removal(void **state)
     kit_assert_healthy();
 }
 
-/* Where the last message of a channel is removed, the channel goes, too. */
+/* When the last message of a channel is removed, so is the channel. */
 static void test_removal_of_all(void **state)
 {
     comet_store_t *store = open_store(0);
@@ -160,7 +160,8 @@ static void test_removal_of_all(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 0);
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 0);
     assert_int_equal(kit_number("SELECT erased FROM comet_clock"), 1);
-    group.removal.member = comet_text("nobody"); /* presence is off */
+    group.removal.member = comet_text("nobody"); /* fails, because presence is
+                                                  * off */
     assert_int_equal(comet_store_append(store, list, 1), APR_SUCCESS);
     assert_int_equal(group.result, APR_NOTFOUND);
     comet_store_close(store);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: full and failing disks, what is synced, power cuts. */
+/* The message log: full and failing disks, what is synced, and power
+ * failures. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -32,8 +33,8 @@ static void test_full(void **state)
     comet_store_close(store);
 }
 
-/* Reach the kernel's limit on a file's size; the error text gives this
- * reason. */
+/* Append until the kernel's limit on a file's size is reached.  The error text
+ * must name this reason. */
 static int hit_the_limit(void *baton)
 {
     struct rlimit limit = { 200000, 200000 };
@@ -93,7 +94,7 @@ static void test_sync_fails(void **state)
     }
 }
 
-/* At least one sync precedes the acknowledgement of a batch. */
+/* A batch is acknowledged only after at least one sync. */
 static void test_syncs(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -107,7 +108,8 @@ static void test_syncs(void **state)
     comet_store_close(store);
 }
 
-/* @return how many of the acknowledged messages are lost */
+/* Append messages, then let the power fail.  @return how many acknowledged
+ * messages are lost */
 static int cut_the_power(unsigned int seed, int size)
 {
     int count = 1 + rand_r(&seed) % 300;
@@ -136,7 +138,8 @@ static int cut_the_power(unsigned int seed, int size)
     return count - left;
 }
 
-/* Each message takes a page, and checkpoints run in between. */
+/* The power fails with short messages, and with messages of two pages each.
+ * Checkpoints run in between. */
 static void test_power_cut(void **state)
 {
     unsigned int seed;

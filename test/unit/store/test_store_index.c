@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The index that searching needs: it holds what the log holds, whatever happens
- * to the log, and is built and removed in steps. */
+/* The index of words: it holds exactly what the log holds, whatever happens to
+ * the log.  It is built and removed in steps. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/** The index holds exactly what the log holds. */
+/** Check that the index holds exactly what the log holds. */
 static void assert_index_right(void)
 {
     kit_run_outside("INSERT INTO message_search(message_search, rank)"
@@ -54,7 +54,7 @@ static void test_outsiders(void **state)
     kit_assert_healthy();
 }
 
-/* Messages that were rolled back are in no index. */
+/* A message that was rolled back is not in the index. */
 static void test_refused(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
@@ -100,8 +100,8 @@ static void test_filled_in_steps(void **state)
                                 "word w4400");
             assert_int_equal(indexed("w100"), 0);
         }
-        if (steps == 2) { /* delete a message that is not indexed yet, and one
-                           * that is */
+        if (steps == 2) { /* delete a message that is not indexed yet, and
+                           * another that is */
             kit_run_outside("DELETE FROM message WHERE body IN"
                             " ('word w1', 'word w4499')");
             kit_append(store, "a", "word new", NULL);
@@ -124,7 +124,7 @@ static void test_filled_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* Long bodies make shorter steps. */
+/* If bodies are long, a step indexes fewer of them. */
 static void test_filled_by_bytes(void **state)
 {
     comet_store_t *store = search_open(0, COMET_STORE_WRITE);
@@ -142,8 +142,9 @@ static void test_filled_by_bytes(void **state)
     comet_store_close(store);
 }
 
-/* The end of a long body is not indexed: neither by a trigger nor by a step, and
- * it is not looked for when the message goes. */
+/* The end of a long body is not indexed, neither by a trigger nor by a step.
+ * When the message is deleted, the words of that end are not looked for
+ * either. */
 static void test_long_bodies(void **state)
 {
     static const char insert[] =
@@ -167,8 +168,9 @@ static void test_long_bodies(void **state)
     comet_store_close(store);
 }
 
-/* A client may choose words that FTS5's hash table keeps in one place.  The words
- * of one commit do not all come together there: many parts are written. */
+/* A client may choose words that collide in FTS5's hash table.  Its effect is
+ * bounded, because the words of one commit are written in many parts, so that
+ * they never all meet in that table. */
 static void test_many_words(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
@@ -224,7 +226,7 @@ static void test_removed_in_steps(void **state)
     search_fill("a", 2500);
     comet_store_close(store);
     store = search_open(0, COMET_STORE_WRITE);
-    /* from now on writing does not need FTS5 */
+    /* from now on, writing does not need FTS5 */
     assert_int_equal(kit_number("SELECT count(*) FROM sqlite_master"
                                 " WHERE type = 'trigger'"
                                 " AND sql LIKE '%search%'"),
@@ -245,7 +247,7 @@ static void test_removed_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* Searching is switched on again before the old index is gone: a new one is
+/* If searching is switched on again before the old index is gone, a new one is
  * built. */
 static void test_on_off_on(void **state)
 {
@@ -267,7 +269,7 @@ static void test_on_off_on(void **state)
     comet_store_close(store);
 }
 
-/* Several processes open the store at once, and build the index together. */
+/* Run in several processes at once, which build the index together. */
 static int open_and_fill(void *baton)
 {
     comet_store_t *store;
@@ -326,8 +328,8 @@ static int change_schema(void *baton)
     return 0;
 }
 
-/* The schema changes while readers open the store: at worst they have to open it
- * once more. */
+/* If the schema changes while readers open the store, they have to open it once
+ * more at worst. */
 static void test_schema_changes(void **state)
 {
     comet_store_t *writer = search_open(1, COMET_STORE_WRITE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Groups that are stored completely or not at all, and keys that store them
- * once. */
+/* Groups that are stored completely or not at all, and keys by which a repeated
+ * group is stored only once. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -213,7 +213,8 @@ static void test_repeated(void **state)
     comet_store_close(store);
 }
 
-/* The hash depends on where each text ends, and on which text it is. */
+/* The hash of a group depends on where each of its texts ends, and on which
+ * field holds which text. */
 static void test_hash(void **state)
 {
     static const comet_message_fields_t fields[] = {
@@ -239,7 +240,7 @@ static void test_hash(void **state)
     }
 }
 
-/* A key is kept for as long as its message, and one day longer. */
+/* A key is kept as long as its message, and then one more day. */
 static void test_outlives_the_message(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -268,7 +269,7 @@ static void test_outlives_the_message(void **state)
                      COMET_EREPEATED);
     assert_int_equal(first, again);
     assert_int_equal(keys(), 1);
-    /* upkeep removes a key that is over */
+    /* upkeep removes a key that has expired */
     kit_run_outside("UPDATE idempotency_key SET expires = 5");
     assert_int_equal(comet_store_tidy(store, &more), 0);
     assert_int_equal(more, 0);
@@ -276,7 +277,8 @@ static void test_outlives_the_message(void **state)
     comet_store_close(store);
 }
 
-/* The clock was a year ahead and is set back: no key is kept for a year. */
+/* The clock was a year ahead and is set back.  Still, no key is kept for a
+ * year. */
 static void test_clock_set_back(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -318,7 +320,7 @@ static void test_tidied_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* Retention removes messages; their keys stay for a day. */
+/* When retention removes messages, their keys stay for a day. */
 static void test_outlives_retention(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -340,7 +342,7 @@ static void test_outlives_retention(void **state)
     comet_store_close(store);
 }
 
-/* --- Faults and competitors ----------------------------------------------- */
+/* --- Faults and concurrent publishers ------------------------------------- */
 
 #define RIVALS 4
 #define RIVAL_KEYS 60
@@ -370,8 +372,8 @@ static int publish_all_keys(void *baton)
     return 0;
 }
 
-/* Several processes publish the same under the same keys: each is stored
- * once. */
+/* If several processes publish the same messages under the same keys, each
+ * message is stored once. */
 static void test_rivals(void **state)
 {
     int pids[RIVALS];
@@ -390,7 +392,8 @@ static void test_rivals(void **state)
     assert_int_equal(keys(), RIVAL_KEYS);
 }
 
-/* Whatever happened to the first attempt, repeating it stores it once. */
+/* Whatever became of the first attempt, after a repeated one the message is
+ * stored once. */
 static void test_unknown_outcome(void **state)
 {
     static const faulty_e faults[] = { FAULTY_SYNC, FAULTY_WRITE };

@@ -12,7 +12,7 @@
 #include "faulty_vfs.h"
 #include "scratch.h"
 
-/* Check a file that another one has replaced, and its open connections. */
+/* Check that open connections notice that another file has replaced theirs. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
     assert_false(comet_store_is_usable(store, 0));
@@ -32,9 +32,9 @@ static void test_deleted(void **state)
     assert_int_equal(kit_last_of(other), kit_last_of(store));
     assert_true(comet_store_is_usable(store, 0));
     assert_true(comet_store_is_usable(reader, 0));
-    unlink(kit_database); /* its log stays */
+    unlink(kit_database); /* the file's log stays */
     check_moved(store, reader);
-    /* a reader still has the old log open and must not interfere */
+    /* another reader still has the old log open; it must not interfere */
     store = kit_open_store(COMET_STORE_WRITE);
     assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
     reader = kit_open_store(COMET_STORE_READ);
@@ -47,8 +47,8 @@ static void test_deleted(void **state)
     kit_assert_healthy();
 }
 
-/* A new database is made while a reader still uses the old one's log, and the
- * memory that goes with that log. */
+/* A new database is made while a reader still uses the old one's log, with the
+ * shared memory of that log. */
 static void test_deleted_while_read(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -89,8 +89,8 @@ static void test_replaced(void **state)
     kit_append_many(store, "chat", 3);
     assert_int_equal(rename(kit_database, saved), 0);
     assert_int_equal(rename(fresh, kit_database), 0);
-    /* until a writer has removed the old file's log, no connection may read
-     * it */
+    /* until a writer has removed the old file's log, no new connection may read
+     * the file */
     assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0,1,2");
     check_moved(store, reader);
@@ -119,8 +119,8 @@ static void test_log_deleted(void **state)
     comet_store_close(store);
 }
 
-/* One more message can be stored; then there is this number of messages, and
- * nothing else. */
+/* Check that another message can be stored, and that the file then has this
+ * number of messages. */
 static void check_goes_on(int count)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -131,8 +131,9 @@ static void check_goes_on(int count)
     kit_assert_healthy();
 }
 
-/* Another program opens the path before the writer has noticed the change, and
- * makes an empty log there. What was only in the old log is not lost. */
+/* The log is deleted.  Another program opens the file before the writer
+ * notices, and makes an empty log.  What was only in the old log is not
+ * lost. */
 static void test_log_deleted_and_made_anew(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -145,13 +146,13 @@ static void test_log_deleted_and_made_anew(void **state)
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(store);
     kit_open_status(COMET_STORE_WRITE);
-    comet_store_close(reader); /* this was the last connection that knew the old
-                                * file */
+    comet_store_close(reader); /* the last connection to the old log */
     check_goes_on(31);
 }
 
-/* A reader's snapshot is older than the end of the deleted log. Copying half of
- * that into the file would be worse than copying nothing. */
+/* A reader's snapshot is older than the end of the deleted log.  The writer
+ * must not copy only a part of that log into the file: this would be worse than
+ * copying nothing. */
 static void test_log_deleted_while_read(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -168,8 +169,8 @@ static void test_log_deleted_while_read(void **state)
     check_goes_on(101);
 }
 
-/* A writer that has nothing to write does not notice the change, and is the
- * last to close: it must not take the new log for its own. */
+/* An idle writer does not notice that the log was deleted, and is the last to
+ * close.  It must not take the new log for its own. */
 static void test_log_deleted_unnoticed(void **state)
 {
     comet_store_t *idle = kit_open_store(COMET_STORE_WRITE);
@@ -188,8 +189,8 @@ static void test_log_deleted_unnoticed(void **state)
     kit_assert_healthy();
 }
 
-/* Without the log's shared memory two writers would not know of each other:
- * none continues before all have opened it again. */
+/* If the log's shared memory is deleted, two writers would not know of each
+ * other.  So no connection continues until all have been closed. */
 static void test_memory_deleted(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -235,9 +236,8 @@ static ino_t number_of(const char *path)
     return info.st_ino;
 }
 
-/* A backup of the file and of its log is put back, and the file system gives
- * the log the inode number of the log before. The two must not be taken for the
- * same. */
+/* A backup of the file and its log is put back.  By chance its log gets the
+ * inode number of the former log.  The two must not be taken for the same. */
 static void test_restored_with_a_log(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -262,7 +262,7 @@ static void test_restored_with_a_log(void **state)
             break;
         }
     }
-    if (i == 1000) { /* as on a tmpfs */
+    if (i == 1000) { /* tmpfs, for one, does not reuse numbers */
         skip();
     }
     assert_int_equal(rename(scratch_path(name), log), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: writers, readers and other programs open it, even at once;
- * files of other programs are left alone. */
+/* The message log: writers, readers and other programs open it, even at the
+ * same time.  Files of other programs are left alone. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -58,14 +58,14 @@ static void test_created(void **state)
                      1);
     assert_int_equal(kit_number("SELECT last + erased FROM comet_clock"), 0);
     comet_store_close(store);
-    /* only the one file is left */
+    /* only the database file is left, without a log */
     assert_int_not_equal(stat(scratch_path("comet.db-wal"), &info), 0);
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
     assert_int_equal(
         strncmp(kit_config.place.engine->version(), "SQLite 3.", 9), 0);
 }
 
-/* Eight processes start without a database and without a bus. */
+/* Run in eight processes that start without a database and without a bus. */
 static int open_and_append(void *baton)
 {
     comet_store_t *store;
@@ -168,7 +168,7 @@ static void test_not_ours(void **state)
     }
 }
 
-/* A foreign database as after a crash: some of its content is only in its
+/* Another program's database after a crash: some of its content is only in its
  * log. */
 static void test_not_ours_with_a_log(void **state)
 {

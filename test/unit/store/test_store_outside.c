@@ -48,7 +48,8 @@ static void test_outside_insert(void **state)
         kit_try_run(db, "INSERT INTO message(channel) VALUES('c')"), "");
     assert_string_not_equal(
         kit_try_run(db, "INSERT INTO message(body) VALUES('c')"), "");
-    /* as the SQL comment says: the timestamp, in the same transaction */
+    /* as a comment in the SQL promises: the timestamp can be read in the same
+     * transaction */
     kit_must_run(db,
                  "BEGIN; INSERT INTO message(channel, body) VALUES('c', 1)");
     assert_int_equal(kit_number_in(db, "SELECT last FROM comet_clock"),
@@ -73,8 +74,8 @@ static void test_outside_delete(void **state)
     assert_int_equal(after.erased, before.erased + 2);
     assert_int_equal(after.last, before.last);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,2,4");
-    /* deleting from the table counts as well; a channel that becomes empty
-     * leaves no trace */
+    /* deleting directly from the table is counted, too; a channel that becomes
+     * empty leaves no trace */
     kit_run_outside("DELETE FROM message_log WHERE channel_id ="
                     " (SELECT id FROM channel WHERE name = 'spam')");
     assert_int_equal(comet_store_state(store, &after), 0);
@@ -120,7 +121,7 @@ static void test_immutable(void **state)
     comet_store_close(store);
 }
 
-/* The system clock was a day ahead, and is right again. */
+/* The system clock was a day ahead, and has been set right again. */
 static void test_clock_set_back(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -183,7 +184,7 @@ static void test_locked(void **state)
     assert_int_equal(kit_append(store, "chat", "y", NULL), COMET_ELOCKED);
     assert_true(scratch_usec() - start >= 100000);
     assert_true(*comet_store_error(store));
-    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* nobody waits for it */
+    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* not used here */
     assert_int_equal(comet_store_reserve(store, 0), COMET_ELOCKED);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0");
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
@@ -232,7 +233,7 @@ static void test_reserve(void **state)
     comet_store_close(store);
 }
 
-/* --- Glances -------------------------------------------------------------- */
+/* --- Glances at the state ------------------------------------------------- */
 
 static comet_timestamp_t view(comet_store_t *store)
 {
@@ -243,7 +244,7 @@ static comet_timestamp_t view(comet_store_t *store)
     return state.last;
 }
 
-/* The state of the last view is known until anybody commits. */
+/* A glance knows the state of the last view until a change is committed. */
 static void test_glance(void **state)
 {
     comet_store_t *writer = kit_open_store(COMET_STORE_WRITE);
@@ -270,15 +271,15 @@ static void test_glance(void **state)
     comet_store_close(writer);
 }
 
-/* --- Guests --------------------------------------------------------------- */
+/* --- Guests: programs outside that have the store open -------------------- */
 
-/* What a child of a server does: open the store, and hold it. */
+/* A child of a server: it opens the store and holds it. */
 typedef struct child_t {
     atomic_int open, end;
     int hold;
 } child_t;
 
-/* @return whether the child finds guests; beyond 1: it could not look */
+/* @return whether the child finds guests; above 1: it could not look */
 static int look_for_guests(void *baton)
 {
     const struct timespec step = { 0, 1000000 };
@@ -305,7 +306,7 @@ static int is_in_container(void)
            || strcmp(name, "pid:[4026531836]") != 0;
 }
 
-/* Only a program that is no child of the same server counts as a guest. */
+/* A program is a guest only if it is no child of the same server. */
 static void test_guests(void **state)
 {
     child_t *one = scratch_shared(2 * sizeof(child_t)), *other = one + 1;
@@ -320,7 +321,7 @@ static void test_guests(void **state)
     pid = scratch_fork(look_for_guests, one);
     wait_until(atomic_load(&one->open));
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 0);
-    db = kit_outsider(); /* this process is not their sibling */
+    db = kit_outsider(); /* in the parent process: it is no child */
     assert_int_equal(kit_number_in(db, "SELECT count(*) FROM message"), 0);
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 1);
     sqlite3_close(db);
@@ -329,7 +330,7 @@ static void test_guests(void **state)
     assert_int_equal(scratch_reap(pid), 0);
 }
 
-/* What a child of a server in a container does; it has a /proc of its own. */
+/* A child of a server in a container, which has its own /proc. */
 static int look_in_container(void *child)
 {
     return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)
@@ -345,7 +346,8 @@ static int make_container(void *child)
                : scratch_reap(scratch_fork(look_in_container, child));
 }
 
-/* A container's /proc lists its own processes only, so there may be guests. */
+/* A container's /proc lists only its own processes, so there may always be
+ * guests. */
 static void test_guests_in_a_container(void **state)
 {
     int guests;
@@ -354,7 +356,7 @@ static void test_guests_in_a_container(void **state)
     guests = scratch_reap(
         scratch_fork(make_container, scratch_shared(sizeof(child_t))));
     if (guests == 2) {
-        skip(); /* this user or machine may not make one */
+        skip(); /* this user or machine may not make a container */
     }
     assert_int_equal(guests, 1);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store: every way of reading finds a passing message (keep=) within its
- * time, and none finds it afterwards. */
+/* The store: every way of reading finds a passing message (keep=) until it
+ * expires, and none finds it afterwards. */
 #include "search_kit.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "comet_schema.h"
 
-/* So many messages of no interest that a scan over them is given up. */
+/* With so many messages on other channels, a scan over them is given up. */
 #define NOISE 800
 
 static apr_status_t append(comet_store_t *store, const char *channel,
@@ -27,8 +27,9 @@ static apr_status_t append(comet_store_t *store, const char *channel,
     return result;
 }
 
-/* Let the messages be this many seconds older, as if the system clock had been
- * set forward; or back, if the number is negative. */
+/* Make the messages this many seconds older, as if that time had passed.  If
+ * the number is negative, make them younger, as if the clock had been set
+ * back. */
 static void let_pass(int seconds)
 {
     char sql[400];
@@ -105,7 +106,7 @@ static const char *read_by(comet_store_t *store, comet_selection_t *selection,
     return kit_joined(",");
 }
 
-/* Read channels a and b in every way, which must find the same. */
+/* Read channels a and b/c in every way; each must find the same. */
 static void check(comet_store_t *store, const char *in_a, const char *in_both)
 {
     comet_text_t names[] = { comet_text("a"), comet_text("b/c") };
@@ -130,7 +131,8 @@ static void check(comet_store_t *store, const char *in_a, const char *in_both)
     }
 }
 
-/* @param noise  whether the channels are rare, so that they are merged */
+/* @param noise  whether other channels have so many messages that these two are
+ *               read by the index */
 static void check_every_way(int noise)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -235,7 +237,7 @@ static void test_search(void **state)
     comet_store_close(store);
 }
 
-/* --- how they go ------------------------------------------------------------ */
+/* --- how they are removed ------------------------------------------------- */
 
 static int tidy(comet_store_t *store)
 {
@@ -248,8 +250,8 @@ static int tidy(comet_store_t *store)
     return steps;
 }
 
-/* Passing messages that are over are removed together, and the store's state
- * does not show it, so no client is told of a gap. */
+/* Expired passing messages are removed together.  The store's state does not
+ * show this, so that no client is told of a gap. */
 static void test_removed_late(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -264,7 +266,7 @@ static void test_removed_late(void **state)
     append(store, "a", "stays", 3600);
     assert_int_equal(comet_store_state(store, &before), 0);
     let_pass(12);
-    tidy(store); /* none has been over for long */
+    tidy(store); /* none has expired long enough ago */
     assert_int_equal(kit_number("SELECT count(*) FROM message_log"), 1503);
     let_pass(30);
     assert_true(tidy(store) > 1);
@@ -273,7 +275,8 @@ static void test_removed_late(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_memory_equal(&before, &after, sizeof(before));
-    /* a removal before its time is over counts: a client may miss it */
+    /* a removal before it expires is counted, because a client may miss the
+     * message */
     kit_run_outside("DELETE FROM message WHERE body = 'stays'");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 1);
@@ -282,7 +285,8 @@ static void test_removed_late(void **state)
     kit_assert_healthy();
 }
 
-/* Typing does not push messages out of a channel, nor make a gap. */
+/* CometRetain does not count passing messages (such as "is typing"): they
+ * neither push other messages out of a channel nor make a gap. */
 static void test_retention(void **state)
 {
     comet_store_t *store;
@@ -311,7 +315,8 @@ static void test_retention(void **state)
     comet_store_close(store);
 }
 
-/* Only passing messages are old enough to be removed: no gap is told. */
+/* If retention by age removes only passing messages, no client is told of a
+ * gap. */
 static void test_retention_by_age(void **state)
 {
     comet_store_t *store;
@@ -339,7 +344,7 @@ static void test_clock_set_back(void **state)
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
 
     append(store, "a", "x", 60);
-    let_pass(-50); /* a little is nothing */
+    let_pass(-50); /* a small step back changes nothing */
     assert_string_equal(kit_bodies(store, "a", 0, 9), "x");
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
     let_pass(-3600);
@@ -351,9 +356,10 @@ static void test_clock_set_back(void **state)
     comet_store_close(store);
 }
 
-/* --- databases from before --------------------------------------------------- */
+/* --- databases of earlier versions ---------------------------------------- */
 
-/* Run SQL as a version had it that knew no passing messages. */
+/* Run SQL, without the parts that deal with passing messages, as an earlier
+ * version had it. */
 static void run_old(sqlite3 *db, const char *sql, const char *since)
 {
     size_t length = strlen(since);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the message log by random selections finds what a slow method
- * finds. */
+/* Random selections read from the message log what a slow method finds. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

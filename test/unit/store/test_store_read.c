@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: reading. */
+/* Reading the message log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,7 +25,7 @@ static void test_read(void **state)
     assert_string_equal(kit_bodies(store, "A", 0, 10), "");
     assert_string_equal(kit_bodies(store, "", 0, 10), "");
     kit_empty_list();
-    kit_list.limit = 1; /* the callback stops it */
+    kit_list.limit = 1; /* the callback stops the reading */
     assert_int_equal(comet_store_read(store, scratch_select(comet_text("a")), 0,
                                       9, kit_collect, &kit_list),
                      0);
@@ -104,7 +104,8 @@ static void test_view_is_consistent(void **state)
     assert_int_equal(comet_store_state(reader, &within), 0);
     assert_int_equal(within.last, before.last);
     assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0");
-    /* one snapshot at a time; the failure leaves the first one unchanged */
+    /* a connection has one snapshot at a time; a refused second one leaves the
+     * first unchanged */
     assert_int_not_equal(comet_store_begin(reader, &within), 0);
     comet_store_end(reader);
     assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0,0");
@@ -113,7 +114,8 @@ static void test_view_is_consistent(void **state)
     comet_store_close(store);
 }
 
-/* Programs that disable the checks can store anything: limit the lengths. */
+/* A program that disables the checks can store anything.  Reading still limits
+ * the lengths. */
 static void test_any_bytes_out(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

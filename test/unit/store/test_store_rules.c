@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store: the retention of single channels (channel_retention), the list of
- * the channels, and which members presence forgets. */
+ * channels, and when presence forgets members. */
 #include "store_kit.h"
 
 #include <stdio.h>
@@ -32,7 +32,8 @@ static void fill(comet_store_t *store)
     kit_append_many(store, "other", 9);
 }
 
-/* The name counts first, then the longest prefix, then CometRetain. */
+/* A rule for the channel's name comes first, then the one with the longest
+ * prefix, then CometRetain. */
 static void test_which_rule(void **state)
 {
     comet_store_t *store;
@@ -53,11 +54,11 @@ static void test_which_rule(void **state)
     assert_int_equal(
         comet_store_floor(store, scratch_select(comet_text("log/a")), &floor),
         0);
-    assert_true(floor > 0); /* a client that missed them is told */
+    assert_true(floor > 0); /* a client that missed messages is told */
     comet_store_close(store);
 }
 
-/* A rule is obeyed at once, also by channels that get no more messages, and
+/* A new rule holds at once, also for channels that get no more messages, and
  * without CometRetain. */
 static void test_new_rules(void **state)
 {
@@ -117,8 +118,8 @@ static void test_wrong_rules(void **state)
     comet_store_close(store);
 }
 
-/* Set or remove a rule, as moderators do, beside a message in the same
- * transaction.  @return the group's result */
+/* Set or remove a rule as moderators do, in the same transaction as a message.
+ * @return the result of the rule's group */
 static apr_status_t change_rule(comet_store_t *store, const char *pattern,
                                 apr_int64_t count, apr_int64_t age,
                                 int is_removed)
@@ -263,8 +264,8 @@ static void test_forgotten(void **state)
     comet_store_close(store);
 }
 
-/* A member who names ever new channels is remembered in the newest ones, and in
- * those where it is now; other members are not concerned. */
+/* For a member who has been in very many channels, only the newest are
+ * remembered, and those where it is now.  Other members are not affected. */
 static void test_forgotten_by_number(void **state)
 {
     comet_store_t *store;
@@ -297,8 +298,8 @@ static void test_forgotten_by_number(void **state)
     comet_store_close(store);
 }
 
-/* The table is looked through in slices, since nobody publishes meanwhile.  What
- * is to be forgotten may be in the last one. */
+/* While nobody publishes, upkeep goes through the table in slices.  Rows to be
+ * forgotten may be in the last slice. */
 static void test_forgotten_in_slices(void **state)
 {
     comet_store_t *store;
@@ -317,7 +318,7 @@ static void test_forgotten_in_slices(void **state)
         assert_int_equal(comet_store_tidy(store, &more), 0);
     }
     assert_int_equal(kit_number("SELECT count(*) FROM last_seen"), 9000);
-    assert_int_equal(calls, 19); /* of 500 rows */
+    assert_int_equal(calls, 19); /* each with 500 rows */
     comet_store_close(store);
 }
 

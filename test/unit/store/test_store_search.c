@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Searching the message log: what is found, and what it may cost. */
+/* Searching the message log: what is found, and what a search may cost. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -26,7 +26,7 @@ static void test_off(void **state)
     comet_store_close(store);
 }
 
-/* What test_words() searches. */
+/* The bodies that test_words() searches. */
 static const char *const bodies[] = {
     "the quick brown fox",
     "The BROWN dog",
@@ -38,7 +38,8 @@ static const char *const bodies[] = {
     "a AND b OR c NOT d NEAR e",
 };
 
-/* Some of the bodies: "0|2" is the first and the third, joined by '|'. */
+/* Join some of the bodies: "0|2" stands for the first and the third, joined by
+ * '|'. */
 static const char *numbered(const char *numbers)
 {
     static char text[512];
@@ -112,8 +113,8 @@ static void test_words(void **state)
     comet_store_close(store);
 }
 
-/* Whatever a user types is treated as words. A text that is one word of a
- * message, and nothing else, finds that message. */
+/* Everything that a user types is treated as words.  A text that is a single
+ * word of a message finds that message. */
 static void test_any_bytes(void **state)
 {
     static const char *const pieces[] = { "\"",
@@ -173,7 +174,7 @@ static void test_any_bytes(void **state)
     comet_store_close(store);
 }
 
-/* Words are counted as the index counts them, equal words once. */
+/* The limit on words counts them as the index does, and equal words once. */
 static void test_how_many_words(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
@@ -206,10 +207,10 @@ static void test_how_many_words(void **state)
 
 /* --- What a search may cost ----------------------------------------------- */
 
-/** The client that waits for a search. */
+/** A client that waits for a search. */
 typedef struct client_t {
-    int asked; /* how often it was asked */
-    int stays; /* it leaves after so many times */
+    int asked; /* how often is_gone() was called */
+    int stays; /* after so many calls the client leaves */
 } client_t;
 
 static int is_gone(void *baton)
@@ -219,7 +220,7 @@ static int is_gone(void *baton)
     return ++client->asked > client->stays;
 }
 
-/* Allow reading no more time than it takes until its first look at the clock. */
+/* Limit reading so strictly that it stops when it first checks the time. */
 static void limit_to_nothing(comet_store_t *store)
 {
     static comet_allowance_t cpu;
@@ -229,7 +230,7 @@ static void limit_to_nothing(comet_store_t *store)
     comet_store_limit(store, &budget);
 }
 
-/* A search that is cut short can be continued, and finds everything once.
+/* Continue a search that is cut short until everything is found, once each.
  * @return how many searches it took */
 static int search_in_parts(comet_store_t *store, const char *channel,
                            const char *words, size_t *count)
@@ -280,8 +281,8 @@ static void test_costly_words_in_parts(void **state)
     comet_store_close(store);
 }
 
-/* The search looks at the channel before the words: in a small channel it costs
- * nothing. */
+/* The search looks at the channel before it looks at the words, so a small
+ * channel costs almost nothing. */
 static void test_small_channel(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
@@ -319,7 +320,7 @@ static void test_client_leaves(void **state)
     comet_store_close(store);
 }
 
-/* Every kind of reading is limited, not only a search. */
+/* Every kind of reading is limited, not only searches. */
 static void test_costly_reading(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
@@ -377,7 +378,7 @@ static void test_pages(void **state)
                                         &search_rest),
                      0);
     assert_string_equal(kit_joined("|"), "x 1");
-    /* a channel that did not exist when the names were looked up */
+    /* this channel did not exist when the selection was made */
     kit_append(store, "b/2", "x 7", NULL);
     kit_append(store, "a", "x 8", NULL);
     assert_int_equal(

@@ -12,7 +12,8 @@
 
 /* --- Helpers ---------------------------------------------------------- */
 
-/** Append to channels in turn: "a b a" appends "0", "1" and "2". */
+/** Append a message to each of these channels in turn. "a b a" appends "0", "1"
+ * and "2". */
 static void append_to(comet_store_t *store, const char *channels)
 {
     char copy[512], body[16], *rest = NULL, *name;
@@ -53,7 +54,7 @@ static const char *page(comet_store_t *store, const char *words,
     return kit_joined(",");
 }
 
-/** The timestamp at which a replay of so many messages starts. */
+/** The cursor from which a replay of so many messages begins. */
 static comet_timestamp_t replay(comet_store_t *store, const char *words,
                                 apr_int64_t count, int *any)
 {
@@ -226,7 +227,7 @@ static void test_page(void **state)
     comet_store_close(store);
 }
 
-/* A page takes the newest messages that fit into a batch. */
+/* A page has the newest messages that fit into a batch. */
 static void test_page_of_large_bodies(void **state)
 {
     static const size_t bytes[] = { 300000, 100, 250000, 255 * 1024, 100,
@@ -313,7 +314,8 @@ static void test_channels(void **state)
     memset(long_name, 'x', 299);
     long_name[299] = '\0';
     assert_string_equal(channels(store, comet_text(long_name), 9), "");
-    /* a channel that retention emptied keeps its floor, and is not listed */
+    /* if retention has removed messages of an empty channel, the channel keeps
+     * its floor, and is not listed */
     append_to(store, "gone gone stop z");
     kit_config.retain_count = 1;
     while (more) {
@@ -330,7 +332,8 @@ static void test_channels(void **state)
 
 /* --- Rare channels -------------------------------------------------------- */
 
-/* A walk of several statements uses one snapshot, alone or inside another. */
+/* A walk of several statements reads one snapshot, its own or one that the
+ * caller has begun. */
 static void test_rare_in_a_view(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -348,7 +351,7 @@ static void test_rare_in_a_view(void **state)
     assert_string_equal(read_some(reader, "a b", 0, 9), "0,0,2,0");
     kit_list.limit = 2;
     assert_int_equal(kit_list.count, 4);
-    /* nothing is left open */
+    /* no snapshot is left open */
     kit_run_outside("PRAGMA wal_checkpoint(TRUNCATE)");
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2005);
     comet_store_close(reader);
@@ -357,7 +360,7 @@ static void test_rare_in_a_view(void **state)
 
 /* --- SQLite's query plans ------------------------------------------------- */
 
-/** The plan of a statement, its lines joined by '|'. */
+/** The query plan of a statement, its lines joined by '|'. */
 static const char *plan(sqlite3 *db, sql_e which)
 {
     static char text[1024];
@@ -414,7 +417,8 @@ static void test_plans(void **state)
                      found);
         }
     }
-    for (which = 0; which < SQL_COUNT; which++) { /* nothing is sorted */
+    for (which = 0; which < SQL_COUNT; which++) { /* no statement sorts its
+                                                   * rows */
         const char *found = plan(db, (sql_e)which);
 
         if (strstr(found, "TEMP B-TREE")

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MANY 400
-/* So many messages of no interest that a scan over them is given up. */
+/* With so many messages on other channels, a scan over them is given up. */
 #define NOISE 800
 #define CHANNELS 6
 
@@ -80,7 +80,8 @@ static void test_round_trip(void **state)
     assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
                      0);
     assert_int_equal(found, kit_list.messages[0]->timestamp);
-    append(store, "b", NULL, 0, "id 1"); /* the newest one counts */
+    append(store, "b", NULL, 0, "id 1"); /* the newest message with this id
+                                          * counts */
     assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
                      0);
     assert_int_equal(found, kit_last_of(store));
@@ -91,7 +92,7 @@ static void test_round_trip(void **state)
     kit_assert_healthy();
 }
 
-/* Nothing is left of what is deleted, or refused. */
+/* A message that is deleted or refused leaves nothing behind. */
 static void test_no_trace(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -119,7 +120,8 @@ static void test_no_trace(void **state)
 static const char *const channels[CHANNELS] = { "a",   "r/1",   "r/2",
                                                 "%/x", "s/t/u", "b" };
 
-/* Each message has a channel, perhaps an alternate, and is private or not. */
+/* Append a message with a random channel and perhaps an alternate; it may be
+ * private. */
 static void append_random(comet_store_t *store, unsigned *seed)
 {
     const char *channel = channels[rand_r(seed) % CHANNELS];
@@ -131,7 +133,7 @@ static void append_random(comet_store_t *store, unsigned *seed)
         APR_SUCCESS);
 }
 
-/** The whole log. */
+/** All messages of the log. */
 typedef struct log_t {
     comet_message_t *messages[2 * NOISE + MANY];
     int count;
@@ -145,8 +147,8 @@ static int add_to_log(void *baton, comet_message_t *message)
     return 1;
 }
 
-/* Check that kit_list holds exactly those messages of the log after a timestamp
- * that the selection takes. */
+/* Check that kit_list holds exactly those messages after a timestamp that the
+ * selection takes. */
 static void check(const log_t *whole, const comet_selection_t *selection,
                   comet_timestamp_t after, const char *what)
 {
@@ -181,7 +183,7 @@ static apr_size_t count_taken(const log_t *whole,
     return count;
 }
 
-/* Read into kit_list what follows a cursor, in parts as short as can be.
+/* Read into kit_list everything after a cursor, in parts as short as possible.
  * @return how many parts there were */
 static int read_in_parts(comet_store_t *store,
                          const comet_selection_t *selection,
@@ -206,7 +208,7 @@ static int read_in_parts(comet_store_t *store,
     return parts;
 }
 
-/* Read a selection in every way.  The limit is one more than there are
+/* Read a selection in every way.  The limit is one more than the number of its
  * messages, so a scan for rare messages goes on until it is given up. */
 static void check_all(comet_store_t *store, const log_t *whole,
                       const comet_selection_t *selection, const char *what)
@@ -236,8 +238,8 @@ static void check_all(comet_store_t *store, const log_t *whole,
     }
 }
 
-/* Every way to read finds exactly what comet_selection_judge() takes: where the
- * channels are frequent (a scan) and where they are rare (the index). */
+/* Every way of reading finds exactly what comet_selection_judge() takes, both
+ * if the channels are frequent (a scan) and if they are rare (the index). */
 static void test_random(void **state)
 {
     static const struct {
@@ -257,7 +259,7 @@ static void test_random(void **state)
     for (k = 0; k < MANY; k++) {
         append_random(store, &seed);
     }
-    for (i = 0; i < 2; i++) { /* at last they are rare */
+    for (i = 0; i < 2; i++) { /* in the second round the channels are rare */
         whole->count = 0;
         assert_int_equal(
             comet_store_tail(store, 0, 2 * NOISE + MANY, add_to_log, whole), 0);
@@ -296,8 +298,9 @@ static void test_random(void **state)
     kit_assert_healthy();
 }
 
-/* No part of a reading grows with what it passes over: private messages of one
- * channel, and channels that a pattern or a wildcard covers. */
+/* However many messages a reading passes over, each part of it stays short:
+ * whether these are private messages of one channel, or messages of channels
+ * that a pattern or a wildcard covers. */
 static void test_parts(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log beside triggers that others have made in the database. */
+/* The message log and triggers that other programs have made in the
+ * database. */
 #include "store_kit.h"
 
 #include <stdio.h>
@@ -77,7 +78,8 @@ static void test_rollback(void **state)
     refuse("ROLLBACK, 'no spam'", "AFTER");
 }
 
-/* What a trigger leaves out is not stored, so nobody is told that it is. */
+/* A message that a trigger silently drops is not stored, and its publisher is
+ * told so. */
 static void test_ignore(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -94,8 +96,8 @@ static void test_ignore(void **state)
     comet_store_close(store);
 }
 
-/* A trigger answers each message with one of its own.  Each gets a timestamp of
- * its own, after that of the message it answers. */
+/* A trigger answers each message with another one.  Each answer gets a
+ * timestamp of its own, after that of the message it answers. */
 static void test_publish(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -122,8 +124,8 @@ static void test_publish(void **state)
     kit_assert_healthy();
 }
 
-/* A trigger does not let a moderator remove something.  What others publish in
- * the same commit is stored. */
+/* A trigger refuses a moderator's removal.  Messages in the same commit are
+ * still stored. */
 static void test_removal(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -149,8 +151,8 @@ static void test_removal(void **state)
     comet_store_close(store);
 }
 
-/* A trigger keeps some messages of one channel for ever.  Retention leaves that
- * channel as it is, and goes on with the others. */
+/* A trigger protects some messages of one channel for ever.  Retention leaves
+ * that channel as it is, and goes on with the others. */
 static void test_retention(void **state)
 {
     comet_store_t *store;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: connections come and go at once, in threads and processes,
- * while no other program touches its files.  No connection reports that they
- * were replaced. */
+/* The message log: connections come and go at the same time, in threads and
+ * processes, while no other program touches its files.  No connection may
+ * report that the files were replaced. */
 #include "store_kit.h"
 
 #include <pthread.h>
@@ -10,10 +10,10 @@
 #define PROCESSES 3
 
 static int rounds; /* how often each thread opens and closes */
-static atomic_int wrong; /* [atomic] how often files seemed to have been
-                          * replaced */
+static atomic_int wrong; /* [atomic] how often files seemed to be replaced */
 
-/* Each close of a writer may be the last one, which removes the log. */
+/* Open and close again and again.  Whenever the last writer closes, SQLite
+ * removes the log. */
 static void *come_and_go(void *baton)
 {
     comet_store_mode_e mode = *(const comet_store_mode_e *)baton;
@@ -32,8 +32,8 @@ static void *come_and_go(void *baton)
     return NULL;
 }
 
-/* One process: a writer and two readers.
- * @return how often files seemed to have been replaced */
+/* Run one process with a writer and two readers.
+ * @return how often files seemed to be replaced */
 static int live(void *nothing)
 {
     static comet_store_mode_e modes[] = { COMET_STORE_WRITE, COMET_STORE_READ,

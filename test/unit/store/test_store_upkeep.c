@@ -69,7 +69,7 @@ static void test_retain_count(void **state)
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 4);
     assert_int_equal(after.last, before.last);
-    /* later rounds: nothing to do, then the channel that grew */
+    /* in later rounds only channels that grew are pruned */
     prune_all(store, 1);
     kit_append_many(store, "few", 1);
     kit_run_outside("INSERT INTO message(channel, body) VALUES('new', 1)");
@@ -77,14 +77,16 @@ static void test_retain_count(void **state)
     assert_string_equal(kit_bodies(store, "few", 0, 99), "1,2,0");
     assert_true(floor_of(store, "few") > 0);
     assert_int_equal(floor_of(store, "new"), 0);
-    /* a moderator's deletion is no gap; the floor outlives the last message */
+    /* a deletion by another program is no gap; the floor stays even without a
+     * message */
     kit_run_outside("DELETE FROM message WHERE channel IN ('few', 'many')");
     assert_int_equal(floor_of(store, "many"), removed);
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 3);
     comet_store_close(store);
 }
 
-/* Age counts from a channel's newest message: a wrong clock deletes nothing. */
+/* Age counts from a channel's newest message, so that a wrong clock deletes
+ * nothing. */
 static void test_retain_age(void **state)
 {
     comet_store_t *store;
@@ -100,8 +102,7 @@ static void test_retain_age(void **state)
         "(1000000, 1, 'a'), (2000000, 1, 'b'),"
         "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
         "(20000000, 2, 'd')");
-    /* … or from now, if the newest has a timestamp from a wrong clock's
-     * future */
+    /* or from now, if the clock was ahead when the newest message was stored */
     assert_int_equal(comet_store_prune(store, 15000000, &more), 0);
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "a,b,c,d");
     assert_int_equal(more, 0);
@@ -147,7 +148,7 @@ static void fill(int rows, const char *channel, int size)
     kit_run_outside(sql);
 }
 
-/* No step is long, appends run in between, and the file shrinks. */
+/* No step is long; appends run in between, and the file shrinks. */
 static void test_prune_in_steps(void **state)
 {
     comet_store_t *store, *reader;
@@ -183,7 +184,7 @@ static void test_prune_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* A round looks only at messages that are newer than the last round. */
+/* A round looks only at messages that came after the last round. */
 static void test_prune_looks_at_news(void **state)
 {
     comet_store_t *store;
@@ -200,7 +201,7 @@ static void test_prune_looks_at_news(void **state)
     comet_store_close(store);
 }
 
-/* A round starts with more channels than one step can look at. */
+/* A round begins with more channels than one step can handle. */
 static void test_prune_many_channels(void **state)
 {
     comet_store_t *store;
@@ -274,7 +275,8 @@ static void test_checkpoint(void **state)
     comet_store_close(store);
 }
 
-/* A reader keeps its snapshot: the log grows, and checkpoints become rare. */
+/* While a reader keeps its snapshot, the log grows and checkpoints become
+ * rare. */
 static void test_checkpoint_held_back(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Group commit: every publisher of every child gets one answer, and it is
- * true. */
+/* Group commit: every publisher of every child gets exactly one answer, and the
+ * answer is true. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,7 +17,7 @@
 
 #define EACH 25
 
-/** What children report, before they are killed. */
+/** What children report before they are killed. */
 typedef struct board_t {
     atomic_int count;
     atomic_int stop;
@@ -52,7 +52,9 @@ static void test_one(void **state)
     assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1);
     assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 0);
     assert_int_equal(writer_publish_at("chat", LONG, &second), 0);
-    assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1); /* rung earlier */
+    assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1); /* the bell rang before
+                                                          * publish()
+                                                          * returned */
     close(epoll);
     assert_true(second > first);
     assert_int_equal(kit_number("SELECT max(timestamp) FROM message"), second);
@@ -114,7 +116,7 @@ static void check_acknowledged(int exactly)
         apr_int64_t id = atomic_load(&board->acknowledged[i]);
 
         if (id == 0 && !exactly) {
-            continue; /* the kill came between counting and noting */
+            continue; /* killed between counting and noting */
         }
         sqlite3_bind_int64(find, 1, id);
         if (sqlite3_step(find) != SQLITE_ROW) {
@@ -153,7 +155,7 @@ static void test_many_threads(void **state)
     check_acknowledged(1);
 }
 
-/* Several publishers wait for one place; none is forgotten. */
+/* More publishers than places: each one is still answered. */
 static void test_few_places(void **state)
 {
     publisher_t publishers[8];
@@ -225,7 +227,8 @@ static int publish_for_ever(void *baton)
     return failed != NULL;
 }
 
-/* kill -9 at any moment: the other child continues, nothing is lost. */
+/* A child is killed at any moment (kill -9): the other child continues, and
+ * nothing is lost. */
 static void test_killed(void **state)
 {
     int survivor = scratch_fork(publish_for_ever, NULL);
@@ -275,8 +278,8 @@ static void test_outsiders_get_in(void **state)
     }
     assert_int_equal(
         kit_number("SELECT count(*) FROM message WHERE channel = 'cli'"), 15);
-    assert_true(longest < 3 * SECOND); /* long, because the machine may be busy,
-                                        * or a sanitizer may run */
+    assert_true(longest < 3 * SECOND); /* so long, because the machine may be
+                                        * busy or a sanitizer may run */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -14,7 +14,7 @@ static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
 {
     comet_message_t *message = comet_message_create(&(comet_message_fields_t){
         .channel = comet_text("chat"), .body = comet_text(body) });
-    /* the job must have copied what it needs of these */
+    /* overwritten after the call: the writer must have copied them */
     char key[] = "key", channel[] = "chat";
     comet_store_group_t group = {
         .messages = &message,
@@ -35,7 +35,8 @@ static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
     return status;
 }
 
-/* A publisher that gave up repeats its message, and learns its result. */
+/* A publisher that gave up repeats its message, and learns whether it was
+ * stored. */
 static void test_said_again(void **state)
 {
     comet_timestamp_t first = 0, again = 0;
@@ -57,7 +58,7 @@ static void test_said_again(void **state)
                      1);
 }
 
-/* A writer without retention removes old keys, too. */
+/* A writer removes old keys even without retention. */
 static void test_forgets_keys(void **state)
 {
     comet_timestamp_t timestamp;
@@ -81,8 +82,8 @@ static void test_places(void **state)
     writer_start();
     publisher_hang(&publishers[0], LONG);
     publisher_begin(&publishers[1], LONG);
-    /* wait until both places are taken. The second publisher tries again if it
-     * was refused because the probe below had the place */
+    /* wait until both places are taken.  If the second publisher was refused
+     * because the probe below had the place, it tries again */
     do {
         if (atomic_load(&publishers[1].done)) {
             assert_int_equal(publisher_finish(&publishers[1]), COMET_EBUSY);
@@ -90,7 +91,8 @@ static void test_places(void **state)
         }
         began = scratch_usec();
     } while (writer_publish(1) == COMET_ELOCKED);
-    /* one publisher waits for a place until the disk was silent for 50 ms */
+    /* a publisher waits for a place only until the disk has been silent for 50
+     * ms */
     assert_int_equal(writer_publish(LONG), COMET_EBUSY);
     assert_int_equal(writer_publish(LONG), COMET_EBUSY);
     assert_true(scratch_usec() - began < 20 * SECOND);
@@ -102,7 +104,7 @@ static void test_places(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 4);
 }
 
-/* A publisher's time is over while its message is still in the queue: the
+/* If a publisher's time is up while its message is still in the queue, the
  * message is certainly not stored. */
 static void test_timeout_in_the_queue(void **state)
 {
@@ -122,8 +124,8 @@ static void test_timeout_in_the_queue(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* A publisher's time is over while its message is being saved: the result is
- * unknown to it, though here the message is stored. */
+/* If a publisher's time is up while its message is being saved, the publisher
+ * does not learn the result.  Here the message is stored. */
 static void test_timeout_in_flight(void **state)
 {
     publisher_t publisher;
@@ -166,7 +168,7 @@ static void test_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* A lock that ends in time is not noticed. */
+/* A lock that ends in time is not reported. */
 static void test_locked_for_a_while(void **state)
 {
     publisher_t publisher;
@@ -186,7 +188,7 @@ static void test_locked_for_a_while(void **state)
     sqlite3_close(db);
 }
 
-/* While another program locks the whole file it cannot be opened. */
+/* While another program locks the whole file, the writer cannot open it. */
 static void test_locked_at_start(void **state)
 {
     publisher_t publisher;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Group commit: the end of a writer, whatever it is doing. */
+/* Group commit: a writer stops, whatever it is doing. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -32,14 +32,14 @@ static void test_stop_while_locked(void **state)
     }
     assert_true(scratch_usec() - began < 10 * SECOND);
     assert_int_equal(writer_publish(LONG), COMET_ESTOPPING);
-    writer_stop(); /* again */
+    writer_stop(); /* a second time: does nothing */
     kit_must_run(db, "COMMIT");
     sqlite3_close(db);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
 }
 
-/* Another child holds the bus for long: this writer waits for no other
- * child. */
+/* While another child holds the bus for long, this writer does not wait for it
+ * for ever. */
 static void test_bus_is_held(void **state)
 {
     publisher_t publishers[3];
@@ -80,7 +80,7 @@ static void test_stop_while_hanging(void **state)
     assert_int_equal(comet_writer_stop(writer, 100 * MS), 0);
     atomic_store(&faulty_now, FAULTY_NOTHING);
     writer_stop();
-    /* the save under way is finished */
+    /* a commit that has begun is finished */
     assert_int_equal(publisher_finish(&saved), APR_SUCCESS);
     assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
@@ -111,7 +111,7 @@ static void count_signal(int signal)
     atomic_fetch_add(&signals, 1);
 }
 
-/* Signals to the process are for httpd, not for this thread. */
+/* The writer's thread blocks signals: they are meant for httpd. */
 static void test_takes_no_signals(void **state)
 {
     sigset_t set, pending;
@@ -145,7 +145,8 @@ static void test_stop_in_a_signal_handler(void **state)
     publisher_begin(&publisher, LONG);
     assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
     signal(SIGUSR1, stop_in_handler);
-    pthread_kill(publisher.thread, SIGUSR1); /* it waits in publish */
+    pthread_kill(publisher.thread, SIGUSR1); /* this thread waits in
+                                              * publish() */
     assert_int_equal(publisher_finish(&publisher), COMET_ESTOPPING);
     signal(SIGUSR1, SIG_DFL);
     writer_stop();

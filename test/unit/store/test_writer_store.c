@@ -27,7 +27,7 @@ static void test_unusable_then_repaired(void **state)
     began = scratch_usec();
     assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
     assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
-    assert_true(scratch_usec() - began < 20 * SECOND); /* at once */
+    assert_true(scratch_usec() - began < 20 * SECOND); /* they fail at once */
     assert_int_equal(atomic_load(&writer_reports), 1);
     unlink(kit_database);
     wait_until(writer_publish(LONG) == APR_SUCCESS);
@@ -38,7 +38,7 @@ static void test_unusable_then_repaired(void **state)
 }
 
 /* Another program locks the file while the writer opens it, and nobody
- * publishes: readers wait until the lock is released. */
+ * publishes.  Readers wait until the lock is released. */
 static void test_locked_at_the_start(void **state)
 {
     apr_int64_t began;
@@ -68,8 +68,8 @@ static void test_moved(void **state)
     assert_int_equal(writer_publish(LONG), 0);
     rename(kit_database, scratch_path("saved.db"));
     status =
-        writer_publish(LONG); /* COMET_EMOVED unless the writer checks the file
-                               * at this moment */
+        writer_publish(LONG); /* COMET_EMOVED, unless the writer notices first
+                               * that the file has moved */
     assert_true(status == COMET_EMOVED || status == APR_SUCCESS);
     assert_int_equal(writer_publish(LONG), 0);
     writer_stop();
@@ -81,7 +81,8 @@ static void test_moved(void **state)
     assert_int_equal(atomic_load(&writer_reports), 2);
 }
 
-/* There is no publisher, but readers need the file. */
+/* The writer makes a new file even without a publisher, because readers need
+ * it. */
 static void test_moved_while_idle(void **state)
 {
     writer_start();
@@ -125,7 +126,7 @@ static void test_sync_fails(void **state)
 
 /* --- Upkeep ----------------------------------------------------------- */
 
-/* There is no publisher here: another program inserts. */
+/* Nothing is published here; another program inserts. */
 static void test_retention(void **state)
 {
     sqlite3 *db;

@@ -61,15 +61,15 @@ static void test_patterns_cover_what_they_name(void **state)
     assert_false(comet_grant_covers(NULL, "room"));
 }
 
-/* What tells of a channel is not below it. */
+/* A sibling channel (name/@online) is not below its channel. */
 static void test_siblings(void **state)
 {
     assert_true(covers("room/*", "room/42/@online"));
     assert_false(covers("room/*", "room/@online"));
     assert_true(covers("room/@online", "room/@online"));
     assert_false(covers("room", "room/@online"));
-    assert_true(
-        covers("another/*", "another/one/@online")); /* and another/one */
+    /* the pattern covers the channel another/one, too */
+    assert_true(covers("another/*", "another/one/@online"));
     assert_true(covers("another/one/*", "another/one/@online"));
     assert_true(covers("*", "room/@online"));
     assert_true(covers("*", "@online"));

@@ -104,7 +104,7 @@ static void test_wrong_v0(void **state)
     }
 }
 
-/* A key for reading grants no publishing, and a key for publishing no
+/* A key for reading allows no publishing, and a key for publishing no
  * reading. */
 static void test_uses(void **state)
 {
@@ -139,7 +139,8 @@ static void test_v1(void **state)
     assert_true(covers(token.mercure.publish, "a"));
     assert_true(covers(token.mercure.publish, "/b/1"));
     assert_false(covers(token.mercure.publish, "{x}"));
-    assert_true(covers(token.mercure.subscribe, "{x}")); /* no template */
+    assert_true(covers(token.mercure.subscribe, "{x}")); /* here this is no
+                                                          * template */
     assert_false(covers(token.mercure.subscribe, "x"));
     assert_null(read_v1("[]", &token));
     assert_null(token.mercure.publish);
@@ -167,7 +168,7 @@ static void test_wrong_details(void **state)
         "[{\"match\":\"a\",\"match_type\":5}]}]",
         "[{\"type\":\"mercure\",\"actions\":[\"publish\"],\"topics\":"
         "[{\"match\":\"/(a)\",\"match_type\":\"urlpattern\"}]}]",
-        /* one that is right does not help */
+        /* a right one beside a wrong one does not help */
         "[{\"type\":\"mercure\",\"actions\":[\"publish\"],\"topics\":"
         "[{\"match\":\"a\"}]},{\"type\":\"mercure\"}]",
     };
@@ -181,7 +182,8 @@ static void test_wrong_details(void **state)
     }
 }
 
-/* Mercure 1.0 demands more of a token: its type, issuer, audience and end. */
+/* Mercure 1.0 demands more of a token: its type, issuer, audience and
+ * expiry. */
 static void test_access_tokens(void **state)
 {
     static const char claims[] = "{" V1_CLAIMS "\"authorization_details\":[]}";

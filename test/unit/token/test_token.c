@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokens: which are valid, what they say, and which are refused. */
+/* Tokens: which are valid, what they say, and why others are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,7 +76,7 @@ static void test_claims_may_be_absent(void **state)
     assert_null(token.write);
 }
 
-/* The vector of another implementation (symfony/mercure with HS256). */
+/* A token that another implementation has made (symfony/mercure with HS256). */
 static void test_reads_a_foreign_token(void **state)
 {
     static const char header[] = "{\"typ\":\"JWT\",\"alg\":\"HS256\"}";
@@ -89,7 +89,7 @@ static void test_reads_a_foreign_token(void **state)
                              "\"Application/AT+JWT\"}"));
 }
 
-/* RFC 7519 allows fractions, and PHP's lcobucci/jwt writes them. */
+/* RFC 7519 allows fractions of seconds, and PHP's lcobucci/jwt writes them. */
 static void test_dates_may_have_fractions(void **state)
 {
     comet_token_t token;
@@ -183,7 +183,8 @@ static void test_refuses_alg_none(void **state)
     }
 }
 
-/* The public key is no secret, so it must not sign by HMAC. */
+/* A public key is no secret, so it must not be accepted as the secret of an
+ * HMAC. */
 static void test_refuses_a_public_key_as_secret(void **state)
 {
     EVP_PKEY *pair = token_make_rsa(2048);
@@ -247,8 +248,8 @@ static void test_refuses_other_forms(void **state)
     }
 }
 
-/* The last digit of an HMAC-SHA256 has four bits that count and two that
- * decoders drop: four texts would mean the same. */
+/* Of the last digit of an HMAC-SHA256, four bits count and decoders drop two.
+ * If these were ignored, four texts would mean the same. */
 static void test_refuses_non_canonical_base64url(void **state)
 {
     char *text = apr_pstrdup(token_pool, token_claim("{}"));

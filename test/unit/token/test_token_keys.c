@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokens: which of several keys verifies a token, and what the key demands. */
+/* Tokens: which of several keys verifies a token, and what that key demands. */
 #include "token_kit.h"
 
 #define NEW_SECRET "another secret of at least 32 bytes"
@@ -43,7 +43,8 @@ static void test_kid_chooses_the_key(void **state)
                       &token),
         "kid: no key here has this name");
     assert_null(
-        token_read_by(&judge, token_claim("{}"), &token)); /* has no kid */
+        token_read_by(&judge, token_claim("{}"), &token)); /* this token has no
+                                                            * kid */
 }
 
 static void test_issuer_and_audience_hold(void **state)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The encoder gives the same bytes for the same messages, and other bytes for
- * others. */
+/* For equal messages the encoder gives the same bytes, and for other messages
+ * other bytes. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -79,7 +79,8 @@ static void test_frames(void **state)
     assert_text(encoding->chunk, "16\r\ndata: hello\nid: 1000\n\n\r\n");
 }
 
-/* The bytes are those of the transport alone, however long they are. */
+/* The bytes are those that the transport makes without the encoder, even if
+ * they are many. */
 static void test_long(void **state)
 {
     const comet_encoding_t *encoding = encode(0, 100, &text);
@@ -111,7 +112,8 @@ static void test_once(void **state)
     assert_int_equal(atomic_load(&messages[0]->refs), 4);
 }
 
-/* A new message at the address of a freed one is recognised as another one. */
+/* A new message at the address of a freed one is not mistaken for the old
+ * one. */
 static void test_holds_on(void **state)
 {
     const comet_encoding_t *first = encode(0, 1, &text);

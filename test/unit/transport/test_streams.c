@@ -77,7 +77,8 @@ static void test_events_opening(void **state)
     assert_opens(&comet_transport_events, &answer, "retry: 1000\nid: 0\n\n");
 }
 
-/* A cursor of another system is a gap of unknown size, in an empty store too. */
+/* If the cursor comes from another system, the client is told of a gap of
+ * unknown size, even if the store is empty. */
 static void test_events_unknown_cursor(void **state)
 {
     comet_answer_t answer = { .format = &wire_plain, .cursor = WIRE_NOW };
@@ -104,7 +105,7 @@ static void test_events_closing(void **state)
     assert_written(&buffer, "retry: 1234\n\n");
 }
 
-/* The reason is a comment, whatever lines it has. */
+/* The reason is sent as a comment, also if it has several lines. */
 static void test_events_turning_away(void **state)
 {
     comet_buffer_t buffer = { 0 };
@@ -132,8 +133,8 @@ static void test_events_messages(void **state)
     comet_message_unref(messages[1]);
 }
 
-/* Each line of a body becomes a line of data; what looks like a field is not
- * one. */
+/* Each line of a body becomes a line of data.  A line that looks like a field
+ * does not become one. */
 static void test_events_lines(void **state)
 {
     assert_event("message", "x", "data: x\n" ID);
@@ -162,7 +163,7 @@ static void test_events_lines(void **state)
     assert_event("message", "\xEF\xBB\xBFx", "data: \xEF\xBB\xBFx\n" ID);
 }
 
-/* Texts that another program has put into the file, against the rules. */
+/* Another program may have put invalid texts into the file. */
 static void test_events_wrong_bytes(void **state)
 {
     assert_event("t\nid: 1", "x", "event: t\nevent: id: 1\ndata: x\n" ID);
@@ -240,8 +241,8 @@ static void test_iframe_names(void **state)
     assert_null(comet_transport_iframe.close);
 }
 
-/* Check the beginning of the page: its script, and white space for old
- * browsers. */
+/* Check the beginning of the page: its script, and the white space that old
+ * browsers need. */
 static void check_page(const comet_buffer_t *page, size_t length)
 {
     char *text = strndup(page->data, length);

@@ -65,8 +65,8 @@ static void test_classic_no_news(void **state)
                       "{\"msg\":\"\",\"timestamp\":0}");
 }
 
-/* If there are more messages than an answer carries, it carries the first, and
- * its cursor points behind that one. */
+/* If there are more messages than an answer can carry, the answer carries the
+ * first.  Its cursor is that message's timestamp. */
 static void test_classic_never_skips(void **state)
 {
     comet_message_t *messages[] = { wire_message(WIRE_NOW, NULL, "first"),
@@ -155,7 +155,7 @@ static void test_poll_no_news(void **state)
     wire_check_answer(
         &comet_transport_poll, &answer,
         "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
-    answer.rest = WIRE_NOW; /* from a search that was cut short */
+    answer.rest = WIRE_NOW; /* of a search that was cut short */
     answer.floor = 0;
     wire_check_answer(&comet_transport_poll, &answer,
                       "{\"messages\":[],\"timestamp\":9007199254740991,"
@@ -164,7 +164,7 @@ static void test_poll_no_news(void **state)
 
 /* --- clock --------------------------------------------------------------- */
 
-/* The original article's listing, whose lines are joined. */
+/* The listing of the original article, with its lines joined. */
 static const char listing[] =
     "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" "
     "\"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd\"> "
@@ -207,14 +207,14 @@ static void test_clock_opening(void **state)
     comet_transport_clock.open(&buffer, &answer);
     assert_false(buffer.failed);
     comet_transport_clock.encode(&tick, &answer);
-    /* the page, and the first tick at once */
+    /* the page, followed at once by the first tick */
     assert_int_equal(buffer.length, 811 + tick.length);
     assert_memory_equal(buffer.data + 811, tick.data, tick.length);
     comet_buffer_free(&tick);
     buffer.data[811] = '\0';
     assert_null(strchr(buffer.data, '\r'));
     assert_null(strchr(buffer.data, '\t'));
-    /* comments end with their lines */
+    /* each comment ends its line */
     assert_non_null(strstr(buffer.data, "iframes\n"));
     assert_non_null(strstr(buffer.data, "object\n"));
     assert_string_equal(buffer.data + 811 - 11, "</script>\n\n");
@@ -245,7 +245,8 @@ static void test_clock_tick(void **state)
 
 /* --- websocket ------------------------------------------------------------ */
 
-/* Each value is a text frame of its own; a Close says when to come back. */
+/* Each value is a text frame of its own.  A Close frame says when to come
+ * back. */
 static void test_websocket(void **state)
 {
     comet_message_t *messages[] = { wire_message(5, NULL, "x"),
@@ -283,8 +284,8 @@ static void test_websocket(void **state)
 
 /* --- all ----------------------------------------------------------------- */
 
-/* A transport that clients may choose has a name and a bit of its own, and
- * precedes all others. */
+/* Each transport that clients may choose has a name and its own bit, and comes
+ * before all others in the list. */
 static void test_list(void **state)
 {
     apr_pool_t *pool;
@@ -316,7 +317,7 @@ static void test_list(void **state)
 
 /* --- appending ----------------------------------------------------------- */
 
-/* Answers append: several can share a buffer. */
+/* An answer is appended to a buffer, so several can share it. */
 static void test_answers_append(void **state)
 {
     comet_answer_t answer = { .format = &wire_plain, .cursor = 1 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The header Accept: ranges, weights, and which of two types a client gets. */
+/* The header Accept: media ranges, weights, and which of two types a client
+ * gets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +76,7 @@ static void test_ranges(void **state)
     check(",," EVENTS ",", COMET_ACCEPT_NAMED, 1000);
 }
 
-/* The most exact range decides, wherever it stands. */
+/* The most specific range decides, wherever it stands. */
 static void test_specificity(void **state)
 {
     check("*/*;q=0.1, text/*;q=0.2, " EVENTS ";q=0.3", COMET_ACCEPT_NAMED, 300);
@@ -111,7 +112,7 @@ static void test_parameters(void **state)
     check("a/b;x=\"\\\"," EVENTS ",\", text/*", COMET_ACCEPT_FAMILY, 1000);
 }
 
-/* A malformed range says nothing, and does not hide its neighbours. */
+/* A malformed range is ignored, and does not affect its neighbours. */
 static void test_malformed(void **state)
 {
     static const char *const wrong[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What clients say on WebSockets. */
+/* Commands that clients send on WebSockets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ static comet_command_t command;
 
 static const char *parse(const char *text)
 {
-    /* a separate block: the sanitizer notices reads beyond its end */
+    /* a block of its own, so that the sanitizer notices reads beyond its end */
     char *exact = apr_pmemdup(pool, text, strlen(text));
 
     return comet_command_parse(&command, (comet_text_t){ exact, strlen(text) },
@@ -63,8 +63,8 @@ static void test_channels(void **state)
     assert_int_equal(command.kind, COMET_COMMAND_UNSUBSCRIBE);
 }
 
-/* A command that changes channels is recognised; a text that merely contains
- * such a word is not taken for one. */
+/* A command that changes channels is recognised.  A text that merely contains
+ * such a word is not mistaken for one. */
 static void test_live(void **state)
 {
     static const struct {

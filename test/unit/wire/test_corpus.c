@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replays the fuzzers' corpora, so that no fault they have found comes back. */
+/* Replay the fuzzers' corpora, so that no fault that they have found comes
+ * back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,10 +44,11 @@
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
 #define LARGEST_BYTES (1024 * 1024)
-/* The least number of files in a corpus: an empty one proves nothing. */
+/* The least number of files that a corpus must have: an empty corpus would
+ * prove nothing. */
 #define FEWEST_FILES 15
 
-/* Run one file, and each of its beginnings if there are not too many. */
+/* Run one file.  If the file is short, run each of its beginnings, too. */
 static void replay_file(const char *path, fuzz_fn *fuzz)
 {
     static uint8_t data[LARGEST_BYTES];
@@ -59,7 +61,7 @@ static void replay_file(const char *path, fuzz_fn *fuzz)
     assert_int_equal(fclose(file), 0);
     fuzz(data, size);
     for (length = size < 200 ? size : 0; length > 0; length--) {
-        /* a separate block, so that the sanitizer notices reads beyond its
+        /* a block of its own, so that the sanitizer notices reads beyond its
          * end */
         uint8_t *part = malloc(length);
 

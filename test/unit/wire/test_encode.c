@@ -142,8 +142,8 @@ static void test_utf8_all_up_to_3_bytes(void **state)
     }
 }
 
-/* All first bytes from E0 on, with every second byte and the edges of the
- * others. */
+/* All first bytes from E0 on, with every second byte, and with the third and
+ * fourth bytes at the edges of their ranges. */
 static void test_utf8_edges_of_4_bytes(void **state)
 {
     static const unsigned char edges[] = { 0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
@@ -178,9 +178,9 @@ static void test_utf8_every_code_point(void **state)
     }
 }
 
-/* A bad byte at each position of a text that the fast path reads eight bytes at
- * a time.  The text is a separate block, so that the sanitizer notices reads
- * beyond its end. */
+/* A bad byte is found at each position of a text that the fast path reads eight
+ * bytes at a time.  The text is a block of its own, so that the sanitizer
+ * notices reads beyond its end. */
 static void test_utf8_bad_byte_anywhere(void **state)
 {
     size_t length, at;
@@ -284,8 +284,8 @@ static void test_json_examples(void **state)
     }
 }
 
-/* What must hold for any bytes: the result decodes to the same text, repaired,
- * and is harmless wherever it is inserted. */
+/* Check what must hold for any bytes: the result decodes to the same text,
+ * repaired, and is harmless wherever it is inserted. */
 static void check_json(const unsigned char *data, size_t length)
 {
     comet_buffer_t buffer = { 0 };
@@ -362,7 +362,8 @@ static void test_json_random_text(void **state)
     }
 }
 
-/* Text with bytes removed, and random sequences of the bytes that matter. */
+/* Texts from which bytes were removed, and random sequences of special
+ * bytes. */
 static void test_json_random_bytes(void **state)
 {
     static const unsigned char telling[] = {
@@ -431,7 +432,8 @@ static void test_lines(void **state)
     comet_buffer_free(&buffer);
 }
 
-/* Compare with lines that a simple loop splits and the reference repairs. */
+/* Compare with a simple loop that splits lines, and with the reference, which
+ * repairs them. */
 static void check_lines_by_reference(const unsigned char *data, size_t length)
 {
     comet_buffer_t buffer = { 0 }, expected = { 0 };

@@ -26,7 +26,7 @@ static void test_round_trip(void **state)
         assert_int_equal(id.length, COMET_EVENT_ID_BYTES);
         assert_true(comet_event_id_read(id, &back));
         assert_int_equal(back, some[i]);
-        assert_true(strcmp(last, room) < 0); /* they sort by time */
+        assert_true(strcmp(last, room) < 0); /* ids sort by time */
         memcpy(last, room, sizeof(last));
     }
     assert_string_equal(comet_event_id_write(1764432000123456, room).data,
@@ -39,7 +39,8 @@ static void test_others(void **state)
         "",
         "1764432000123456",
         "earliest",
-        "urn:uuid:019ad057-b47b-71c8-8c6f-6d6574636f6e", /* another hub's */
+        "urn:uuid:019ad057-b47b-71c8-8c6f-6d6574636f6e", /* the id of another
+                                                          * hub */
         "urn:uuid:019AD057-ba7b-71c8-8c6f-6d6574636f6d",
         "urn:uuid:019ad057-b47b-7fff-8c6f-6d6574636f6d",
         "urn:uuid:ffffffff-ffff-71c8-8c6f-6d6574636f6d",

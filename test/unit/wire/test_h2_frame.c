@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/2 frames are made as RFC 9113 says. */
+/* HTTP/2 frames are made as RFC 9113 demands. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,7 +50,7 @@ static void test_data_without_text(void **state)
     assert_made(&out, LITERAL("\0\0\0\0\1\0\0\0\1"));
 }
 
-/* Only the last piece ends the stream, even if it is full. */
+/* Only the last frame ends the stream, even if that frame is full. */
 static void test_data_in_pieces(void **state)
 {
     comet_buffer_t out = { .data = NULL };
@@ -74,7 +74,8 @@ static void test_numbers(void **state)
     assert_made(&out, LITERAL("\0\0\4\x08\0\0\0\0\0\x7f\xff\xff\xff"));
 }
 
-/* The frames of an overflow together exceed any window, even an empty one. */
+/* The frames of an overflow add up to more than any window can hold, even one
+ * that is empty. */
 static void test_overflow(void **state)
 {
     comet_buffer_t out = { .data = NULL };

@@ -26,11 +26,12 @@ static void assert_bytes(comet_text_t found, comet_text_t expected)
     assert_memory_equal(found.data, expected.data, expected.length);
 }
 
-/* What a scanner found, in words, and the bytes that went by. */
+/* What a scanner found, in words, and the bytes that it let pass. */
 typedef struct record_t {
     comet_h2_scanner_t scanner;
     comet_buffer_t words, bytes;
-    apr_size_t payload; /* consecutive bytes of it */
+    apr_size_t payload; /* how many bytes of payload came since the last
+                         * words */
 } record_t;
 
 static void say(record_t *record, const char *format, ...)
@@ -73,7 +74,7 @@ static void skip_payload(record_t *record, comet_text_t *bytes)
     }
     comet_h2_scanner_skip(&record->scanner, length);
     comet_buffer_add(&record->bytes, bytes->data, length);
-    /* how many foreign bytes were gathered depends on the cut */
+    /* how many foreign bytes the scanner gathers depends on the cut */
     if (record->scanner.place != COMET_H2_IN_FOREIGN) {
         record->payload += length;
     }
@@ -128,8 +129,8 @@ static void end(record_t *record)
     comet_buffer_free(&record->bytes);
 }
 
-/* The same pieces are found, and the same bytes go by, wherever the bytes are
- * cut. */
+/* Wherever the bytes are cut, the scanner finds the same pieces and lets the
+ * same bytes pass. */
 static void assert_found(int client, comet_text_t bytes, const char *expected)
 {
     apr_size_t cut;
@@ -212,8 +213,8 @@ static void test_server_writes(void **state)
                  "0.1 of 7: 2\n+2\n");
 }
 
-/* The reserved bit of a stream and of an increment is ignored.  An error code
- * has no such bit. */
+/* The reserved bit of a stream's number and of an increment is ignored.  An
+ * error code has no such bit. */
 static void test_reserved_bits(void **state)
 {
     assert_found(0,
@@ -222,7 +223,7 @@ static void test_reserved_bits(void **state)
                  "8.0 of 1: 4 =2\n3.0 of 2147483647: 4 =2147483650\n");
 }
 
-/* Frames that break the protocol go by without an interpretation. */
+/* Frames that break the protocol pass without being interpreted. */
 static void test_malformed(void **state)
 {
     assert_found(0,
@@ -268,7 +269,8 @@ static void test_long_payload(void **state)
     assert_true(comet_h2_scanner_is_between(&scanner));
 }
 
-/* Check at which places of a text another frame may be inserted. */
+/* Check at which places of a text another frame may be inserted: those marked
+ * '|'. */
 static void assert_between(int client, comet_text_t bytes, const char *marks)
 {
     record_t record;
@@ -292,7 +294,7 @@ static void test_between(void **state)
                    "........................|........|");
     assert_between(0, LITERAL("\0\0\6\4\0\0\0\0\0abcdef\0\0\4\3\0\0\0\0\1xxxx"),
                    "|..............|............|");
-    /* not before the end of a header block */
+    /* no frame may be inserted before the end of a header block */
     assert_between(0,
                    LITERAL("\0\0\1\1\1\0\0\0\1a\0\0\1\x09\0\0\0\0\1b"
                            "\0\0\0\x09\4\0\0\0\1\0\0\0\0\1\0\0\0\1"),
@@ -303,14 +305,14 @@ static void test_between(void **state)
     assert_between(1, LITERAL("X"), "..");
 }
 
-/* --- many of them, cut anywhere ------------------------------------------ */
+/* --- many frames, cut anywhere -------------------------------------------- */
 
 static unsigned below(uint64_t *seed, unsigned limit)
 {
     return (unsigned)(reference_random(seed) % limit);
 }
 
-/* Append HEADERS that hold a whole block. */
+/* Append HEADERS that hold a whole header block. */
 static void add_headers(comet_buffer_t *bytes, apr_uint32_t stream,
                         comet_text_t block)
 {
@@ -326,7 +328,7 @@ static void add_headers(comet_buffer_t *bytes, apr_uint32_t stream,
     comet_buffer_add(bytes, block.data, block.length);
 }
 
-/* Append a random frame, and what the scanner has to find of it. */
+/* Append a random frame, and note what the scanner must find in it. */
 static void add_any(uint64_t *seed, comet_buffer_t *bytes, record_t *expected)
 {
     static const char zeros[300] = { 0 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A connection with streams that mod_http2 believes closed: the client never
- * hears of their end, and everything else goes by unchanged. */
+/* An HTTP/2 connection with streams that mod_http2 believes closed.  The client
+ * never hears of their end, and everything else passes unchanged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +34,7 @@ static void client_sends(const comet_buffer_t *bytes)
                         &to_server);
 }
 
-/* As the output filter does. */
+/* Pass bytes to the client as the output filter does. */
 static void server_sends(comet_text_t bytes)
 {
     while (bytes.length) {
@@ -127,7 +127,7 @@ static void assert_client_got(const char *bytes, apr_size_t length)
     comet_buffer_clear(&to_client);
 }
 
-/* The client's stream is ours. */
+/* Let the client's stream become ours. */
 static void take_over(void)
 {
     assert_true(comet_h2_session_claim(&session, &ghost) > 0);
@@ -224,8 +224,8 @@ static void test_more_of_a_complete_request_is_refused(void **state)
     assert_client_got("\0\0\4\3\0\0\0\0\1\0\0\0\5", 13);
 }
 
-/* Let the client send GOAWAY, in pieces, and another frame. @return whether
- * mod_http2 gets both; 0: it gets only the other one */
+/* Let the client send GOAWAY, in pieces, and then another frame.  @return
+ * whether mod_http2 gets both; 0: only the other one */
 static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
 {
     char payload[] = { 0, 0, 0, 0, 0, 0, 0, error, 'd', 'e', 'b', 'u', 'g' };
@@ -236,7 +236,7 @@ static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
     add_header(&bytes, COMET_H2_GOAWAY, 0, stream, length);
     comet_buffer_add(&bytes, payload, length);
     ours = bytes.length;
-    comet_h2_frame_add_update(&bytes, 99, 1); /* mod_http2's */
+    comet_h2_frame_add_update(&bytes, 99, 1); /* for mod_http2 */
     for (i = 0; i < bytes.length; i++) {
         comet_h2_session_in(&session, (comet_text_t){ bytes.data + i, 1 },
                             &to_server);
@@ -257,9 +257,9 @@ static void test_a_farewell_stays_here_while_a_stream_is_ours(void **state)
     assert_false(hears_farewell(0, 0, 8));
     assert_false(hears_farewell(0, 0, 13));
     assert_int_equal(ghost.state, COMET_H2_OURS);
-    assert_true(hears_farewell(0, 1, 8)); /* for an error */
+    assert_true(hears_farewell(0, 1, 8)); /* it reports an error */
     assert_true(hears_farewell(0, 1, 13));
-    assert_true(hears_farewell(0, 0, 7)); /* against the rules */
+    assert_true(hears_farewell(0, 0, 7)); /* it breaks the protocol */
     assert_true(hears_farewell(1, 0, 8));
 }
 
@@ -284,8 +284,8 @@ static void test_what_cannot_be_claimed(void **state)
     assert_int_equal(comet_h2_session_claim(&session, &other), COMET_H2_ENDED);
 }
 
-/* A ghost is dropped before mod_http2 has ended its stream. Nothing that
- * mod_http2 still sends arrives, and the client gets RST_STREAM. */
+/* A ghost is dropped before mod_http2 has ended its stream.  Whatever mod_http2
+ * still sends on that stream is discarded, and the client gets RST_STREAM. */
 static void test_one_that_is_dropped_early(void **state)
 {
     assert_true(comet_h2_session_claim(&session, &ghost) > 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The windows of a connection that has two writers: each byte that the client
- * grants is spent once. */
+/* The flow-control windows of a connection that has two writers.  Each byte
+ * that the client grants is spent once. */
 #include "h2_kit.h"
 
 #define MEGABYTE (1024 * 1024)
@@ -43,7 +43,8 @@ static void test_all_is_theirs_at_first(void **state)
     assert_int_equal(comet_h2_window_lend(&h2_window), 0);
 }
 
-/* mod_http2 gets a quarter, at most a megabyte; the rest is ours. */
+/* mod_http2 gets a quarter of the window, at most a megabyte; the rest is
+ * ours. */
 static void test_an_update_is_split(void **state)
 {
     assert_update(0, WIDENED, COMET_H2_REPLACE, MEGABYTE - H2_FIRST);
@@ -70,8 +71,8 @@ static void test_the_connection_exceeds_its_window(void **state)
     assert_update(0, 1, COMET_H2_FAIL, 0);
     assert_update(0, H2_MOST, COMET_H2_FAIL, 0);
     assert_parts(MEGABYTE, H2_MOST - MEGABYTE);
-    /* the client may grant again both what mod_http2 spends and what we
-     * spend */
+    /* the client may grant again what mod_http2 has spent, and what we have
+     * spent */
     add_ours(1);
     comet_h2_window_spend(&h2_window, 1, 100);
     comet_h2_window_sent(&h2_window, 3, 10);
@@ -80,7 +81,7 @@ static void test_the_connection_exceeds_its_window(void **state)
     assert_parts(MEGABYTE, H2_MOST - MEGABYTE);
 }
 
-/* mod_http2 itself answers an increment of 0. */
+/* An increment of 0 is an error; mod_http2 answers it. */
 static void test_an_increment_of_nothing(void **state)
 {
     assert_update(0, 0, COMET_H2_FORWARD, 0);
@@ -105,8 +106,9 @@ static void test_a_small_window_is_not_split(void **state)
     assert_parts(H2_FIRST, 0);
 }
 
-/* mod_http2 gets a wide window in parts. It gets each part before it has used
- * up the previous one, and all parts together are the whole window. */
+/* While no stream is ours, mod_http2 gets a wide window in parts.  It gets each
+ * part before it has used up the previous one.  Together the parts are the
+ * whole window. */
 static void test_a_wide_window_is_lent(void **state)
 {
     apr_int64_t sent = 0, all = WIDENED + H2_FIRST;
@@ -141,7 +143,7 @@ static void test_lend(void **state)
     assert_int_equal(comet_h2_window_lend(&h2_window), 0);
 }
 
-/* A little is kept for the streams that are ours. */
+/* A small part is kept for the streams that are ours. */
 static void test_lend_the_last(void **state)
 {
     apr_int64_t little = H2_FIRST / 4 / 4;
@@ -175,7 +177,7 @@ static void test_streams_are_opened_in_order(void **state)
     assert_false(comet_h2_window_find(&h2_window, 5)->ours);
 }
 
-/* Credit that a client grants before we take its stream over counts. */
+/* Credit counts that a client grants before its stream becomes ours. */
 static void test_credit_before_it_is_ours(void **state)
 {
     comet_h2_window_open(&h2_window, 1, 0);
@@ -220,8 +222,8 @@ static void test_reset_by_the_client(void **state)
     assert_int_equal(h2_window.count, 0);
 }
 
-/* A stream beyond the maximum stays mod_http2's.  After another one has ended,
- * a new stream is tracked. */
+/* A stream beyond the maximum is left to mod_http2.  After another stream has
+ * ended, a new one is tracked. */
 static void test_many_streams(void **state)
 {
     apr_uint32_t i, stream;
@@ -235,7 +237,8 @@ static void test_many_streams(void **state)
     assert_int_equal(h2_window.count, COMET_H2_STREAMS_MOST);
     comet_h2_window_end(&h2_window, 101);
     comet_h2_window_open(&h2_window, stream, 0);
-    assert_null(comet_h2_window_find(&h2_window, stream)); /* it is not new */
+    assert_null(comet_h2_window_find(&h2_window, stream)); /* this stream is not
+                                                            * new */
     add_ours(stream + 2);
     for (i = 1; i < COMET_H2_STREAMS_MOST; i++) {
         assert_true((comet_h2_window_find(&h2_window, 2 * i + 1) != NULL)
@@ -249,7 +252,7 @@ static void test_an_update_breaks_a_stream(void **state)
     add_ours(3);
     add_ours(5);
     assert_update(1, H2_MOST, COMET_H2_FORWARD,
-                  0); /* mod_http2 itself refuses it */
+                  0); /* refused by mod_http2 itself */
     assert_update(1, 0, COMET_H2_FORWARD, 0);
     assert_update(3, H2_MOST - H2_FIRST, COMET_H2_CONSUME, 0);
     assert_update(3, 1, COMET_H2_RESET, COMET_H2_FLOW_CONTROL_ERROR);
@@ -260,8 +263,8 @@ static void test_an_update_breaks_a_stream(void **state)
 
 /* --- SETTINGS ------------------------------------------------------------ */
 
-/* Each stream's window changes by the difference; the connection's does not
- * (section 6.9.2). */
+/* A change of the initial window size changes each stream's window by the
+ * difference, but not the connection's window (RFC 9113, section 6.9.2). */
 static void test_windows_change_in_mid_stream(void **state)
 {
     add_ours(1);
@@ -289,7 +292,7 @@ static void test_settings_break_a_stream(void **state)
     comet_h2_window_open(&h2_window, 1, 0);
     assert_update(1, 1, COMET_H2_FORWARD, 0);
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE,
-           H2_MOST); /* mod_http2 itself refuses it */
+           H2_MOST); /* refused by mod_http2 itself */
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 100);
     add_ours(3);
     assert_update(3, 1, COMET_H2_CONSUME, 0);
@@ -299,7 +302,7 @@ static void test_settings_break_a_stream(void **state)
                      COMET_H2_FAIL);
 }
 
-/* mod_http2 ends the connection. */
+/* For settings that are out of range, mod_http2 ends the connection. */
 static void test_settings_out_of_range(void **state)
 {
     add_ours(1);
@@ -348,7 +351,8 @@ static void test_filler(void **state)
     assert_int_equal(comet_h2_window_filler(&h2_window, 1), 0);
 }
 
-/* A stream whose own window is too small for the filler stays mod_http2's. */
+/* If a stream's own window is too small for the filler, the stream is left to
+ * mod_http2. */
 static void test_filler_of_a_narrow_stream(void **state)
 {
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE,
@@ -364,12 +368,12 @@ static void test_filler_of_a_narrow_stream(void **state)
     assert_int_equal(comet_h2_window_filler(&h2_window, 1), 0);
 }
 
-/* --- neither starves ----------------------------------------------------- */
+/* --- neither writer starves ---------------------------------------------- */
 
-/* A client that grants more window when it has received `after` bytes: then it
- * grants as much as it has received. */
+/* A client that grants more window whenever it has received `after` bytes: as
+ * much as it has received. */
 typedef struct client_t {
-    apr_uint32_t wide, after; /* bytes */
+    apr_uint32_t wide, after; /* in bytes */
     apr_uint32_t got;
 } client_t;
 
@@ -393,7 +397,8 @@ static void widen(client_t *client, apr_uint32_t wide, apr_uint32_t after)
     }
 }
 
-/* We write while mod_http2 is silent, from any state of the window. */
+/* Write on our stream while mod_http2 is silent, from any state of the
+ * window. */
 static void write_ours(client_t *client)
 {
     apr_int64_t left = 3 * (apr_int64_t)client->wide;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The windows of a connection that has two writers, compared with a model of
- * both sides. */
+/* The flow-control windows of a connection that has two writers, compared with
+ * a model of both sides. */
 #include "h2_kit.h"
 
 #include <string.h>
@@ -10,32 +10,34 @@
 #define STREAMS 6
 #define QUEUE 8
 
-/* DATA that mod_http2 has written and our filter has not seen yet. */
+/* DATA that mod_http2 has written and the filter has not seen yet. */
 typedef struct written_t {
     apr_uint32_t stream, length;
     int ends;
 } written_t;
 
-/* What each side knows of a stream. */
+/* What each side knows about a stream. */
 typedef struct peer_t {
-    apr_uint32_t id; /* 0: none */
-    apr_int64_t credit; /* as computed from the client's frames and ours */
-    apr_int64_t known; /* mod_http2's count */
-    int claimed; /* the stream becomes ours when mod_http2 ends it */
-    int ours, ended; /* mod_http2 has ended it */
+    apr_uint32_t id; /* 0: this place is free */
+    apr_int64_t credit; /* computed from all frames of the client and of both
+                         * writers */
+    apr_int64_t known; /* what mod_http2 computes */
+    int claimed; /* whether it becomes ours when mod_http2 ends it */
+    int ours, ended; /* ended: mod_http2 has ended it */
 } peer_t;
 
 typedef struct model_t {
     uint64_t seed;
-    apr_int64_t credit, known; /* the connection's whole window; mod_http2's
-                                * count of it */
+    apr_int64_t credit, known; /* the connection's window, and what mod_http2
+                                * computes for it */
     apr_int64_t initial;
-    apr_uint32_t wide; /* about as much as the client grants */
+    apr_uint32_t wide; /* roughly how much the client grants */
     apr_uint32_t next;
     peer_t peers[STREAMS];
     written_t queue[QUEUE];
     int queued;
-    unsigned long spent, swallowed, lent, taken, refused; /* in all rounds */
+    unsigned long spent, swallowed, lent, taken, refused; /* totals of all
+                                                           * rounds */
 } model_t;
 
 static unsigned below(model_t *model, unsigned limit)
@@ -57,7 +59,8 @@ static void open_one(model_t *model, peer_t *peer)
 
 static void grant_connection(model_t *model)
 {
-    /* usually tight; now and then up to a forbidden value */
+    /* usually the window stays narrow; now and then an increment goes up to a
+     * forbidden value */
     apr_uint32_t increment =
         model->credit > model->wide ? 1 : 1 + below(model, model->wide);
     comet_h2_decision_t outcome =
@@ -118,8 +121,8 @@ static void reset(peer_t *peer)
     }
 }
 
-/* mod_http2 writes into its own buffers, as far as its count of the windows
- * allows. */
+/* Let mod_http2 write into its own buffers, as far as it believes the windows
+ * allow. */
 static void write_data(model_t *model, peer_t *peer)
 {
     apr_int64_t most = peer->known < model->known ? peer->known : model->known;
@@ -151,7 +154,7 @@ static peer_t *peer_of(model_t *model, apr_uint32_t stream)
     return &gone;
 }
 
-/* The filter sees what mod_http2 has written. */
+/* Let the filter see what mod_http2 has written. */
 static void filter(model_t *model)
 {
     written_t written = model->queue[0];
@@ -270,7 +273,7 @@ static void assert_as_modelled(const model_t *model)
     assert_int_equal(h2_window.count, count);
 }
 
-/* Whatever happens in whatever order, the client's credit is the sum of both
+/* Whatever happens, in any order, the client's credit is the sum of both
  * parts. */
 static void test_against_a_model(void **state)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Heads that equal a known one except for what changes from poll to poll. */
+/* Heads of requests that equal a known head, except for what changes from poll
+ * to poll. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,8 +15,8 @@
 #define DATE "Sat, 21 Nov 2026 12:17:55 GMT"
 #define OTHER_DATE "Sun, 22 Nov 2026 00:00:00 GMT"
 
-/* A copy in a block of its own size, so that the sanitizer notices reads beyond
- * its end. */
+/* Copy a text into a block of its own size, so that the sanitizer notices reads
+ * beyond its end. */
 static comet_text_t exactly(const char *string, size_t length)
 {
     char *copy = malloc(length ? length : 1);
@@ -34,7 +35,7 @@ static int learn(comet_head_t *head, const char *string)
     return learnt;
 }
 
-/* @return the cursor; -1: it does not match */
+/* @return the cursor of a head that matches; -1: it does not match */
 static comet_timestamp_t match(const comet_head_t *head, const char *string)
 {
     comet_text_t bytes = exactly(string, strlen(string));

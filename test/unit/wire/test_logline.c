@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which parts of a request the formats and conditions of an access log read. */
+/* Which parts of a request the formats and conditions of an access log use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +17,8 @@
 
 typedef struct case_t {
     const char *text;
-    const char *stranger; /* NULL if everything is known */
-    unsigned needs; /* if everything is known */
+    const char *stranger; /* the first item that is not known; NULL: all are */
+    unsigned needs; /* set if all items are known */
 } case_t;
 
 typedef comet_text_t look_fn(const char *text, unsigned *needs);
@@ -69,8 +69,7 @@ static void test_formats(void **state)
         { "%{id}C", NULL, REQUEST },
         { "%<{Accept}i %{Cache-Control}o", NULL, REQUEST | RESPONSE },
         { "%{HTTP:Cookie}x", NULL, REQUEST | RESPONSE },
-        /* items that are measured on the connection, that belong to another
-         * module, or that are cut off */
+        /* items about the connection, of other modules, or cut off */
         { "%h %^FB", "%^FB", 0 },
         { "%h %{x}^FU \"%r\"", "%{x}^FU", 0 },
         { "%y", "%y", 0 },
@@ -101,18 +100,19 @@ static void test_conditions(void **state)
         { "note('any') == 'x'", NULL, NOTES },
         { "'a%{RESP:Not-A-Field}' != %{http:Accept}", NULL,
           REQUEST | RESPONSE },
-        /* sub-requests */
+        /* operators that make sub-requests */
         { "-U '/index.html'", "-U", 0 },
         { "!-F '/index.html'", "-F", 0 },
         { "true && -A %{REQUEST_URI}", "-A", 0 },
         { "%{REQUEST_URI} =~ /x/ && -U '/'", "-U", 0 },
         { "%{REQUEST_URI} =~ %{ENV:x} && -U '/'", "-U", 0 },
-        /* files */
+        /* operators that look at files */
         { "-f '/x'", "-f", 0 },
         { "-s %{REQUEST_FILENAME}", "-s", 0 },
         { "file('/x') == ''", "file", 0 },
         { "'%{filesize:/x}' -gt 0", "%{filesize:/x}", 0 },
-        /* a variable that asks the client's host; one of another module */
+        /* a variable that asks the client's host, and items of another
+         * module */
         { "%{REMOTE_IDENT} == 'x'", "%{REMOTE_IDENT}", 0 },
         { "%{MY_VARIABLE} == 'x'", "%{MY_VARIABLE}", 0 },
         { "my_function ('x')", "my_function", 0 },

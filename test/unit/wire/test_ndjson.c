@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batches of messages as lines of JSON. */
+/* Batches of messages, one line of JSON each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static comet_ndjson_t lines;
 
 static const char *parse(const char *text, apr_size_t length)
 {
-    /* a separate block: the sanitizer notices reads beyond its end */
+    /* a block of its own, so that the sanitizer notices reads beyond its end */
     char *exact = apr_pmemdup(pool, text, length);
 
     return comet_ndjson_parse(&lines, (comet_text_t){ exact, length }, 100,
@@ -133,7 +133,8 @@ static void test_how_many(void **state)
     comet_buffer_free(&text);
 }
 
-/* Any bytes give messages that the store accepts, or an error. */
+/* Bytes that are cut anywhere give messages that the store accepts, or an
+ * error. */
 static void test_cut_anywhere(void **state)
 {
     static const char text[] =

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Query strings, forms, cursors and names: what is accepted and what is not. */
+/* Query strings, forms, cursors and names: which are accepted and which are
+ * not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -131,7 +132,7 @@ static void test_keeps_order_and_skips_empty_pairs(void **state)
     assert_int_equal(params.count, 0);
 }
 
-/* Decoding takes little memory if little was sent. */
+/* Decoding uses little memory if the input is short. */
 static void test_too_many(void **state)
 {
     char many[2 * COMET_PARAMS_MAX + 8];
@@ -167,8 +168,8 @@ static void test_decodes_nul(void **state)
     assert_text(params.list[1].value, "c");
 }
 
-/* The result outlives the input, and nothing beyond the input's end is read,
- * which the sanitizer checks. */
+/* The result outlives the input.  Nothing beyond the input's end is read; the
+ * sanitizer checks this. */
 static void test_copies_and_stays_inside(void **state)
 {
     static const char *const cases[] = { "m=x%4", "m=x%", "m", "m=", "m=%41" };
@@ -237,7 +238,7 @@ static void test_keep(void **state)
 {
     static const struct {
         const char *text;
-        int seconds; /* 0: it is wrong */
+        int seconds; /* 0: the text is refused */
     } cases[] = {
         { "1", 1 },       { "5s", 5 },        { "10min", 600 },
         { "24h", 86400 }, { "86400", 86400 }, { "007s", 7 },
@@ -263,7 +264,7 @@ static void test_age(void **state)
 {
     static const struct {
         const char *text;
-        apr_int64_t seconds; /* 0: it is wrong */
+        apr_int64_t seconds; /* 0: the text is refused */
     } cases[] = {
         { "1", 1 },         { "90s", 90 },
         { "10min", 600 },   { "48h", 172800 },
@@ -358,7 +359,8 @@ static void test_integers(void **state)
 {
     static const struct {
         const char *text;
-        apr_int64_t minimum, maximum, number; /* -1: refused */
+        apr_int64_t minimum, maximum, number; /* number: -1 if the text is
+                                               * refused */
     } cases[] = {
         { "1", 1, 1000, 1 },
         { "1000", 1, 1000, 1000 },

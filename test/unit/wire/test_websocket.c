@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WebSocket frames, compared with wslay as a client. */
+/* WebSocket frames, checked with wslay as the client. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,13 +20,13 @@ static apr_pool_t *pool;
 
 /* --- a client: wslay ------------------------------------------------------- */
 
-/* What a client and our reader say to each other. */
+/* A conversation between a client and our reader. */
 typedef struct talk_t {
     wslay_event_context_ptr client;
-    comet_buffer_t to_server, to_client; /* bytes on their way */
-    size_t taken; /* of to_client, by the client */
+    comet_buffer_t to_server, to_client; /* bytes in transit */
+    size_t taken; /* how much of to_client the client has read */
     comet_buffer_t
-        heard; /* texts that arrived, each followed by a line's end */
+        heard; /* the texts that arrived, each followed by a line feed */
     int pongs, closes, code;
     comet_websocket_reader_t *reader;
     apr_status_t status;
@@ -115,7 +115,7 @@ static void end(talk_t *talk)
     comet_buffer_free(&talk->heard);
 }
 
-/* Let the server read what is on its way, in pieces. */
+/* Let the server read the bytes in transit, in pieces. */
 static void deliver(talk_t *talk, size_t piece)
 {
     comet_websocket_sink_t sink = { .text = note_text,
@@ -128,7 +128,8 @@ static void deliver(talk_t *talk, size_t piece)
          at += piece) {
         size_t left = talk->to_server.length - at;
         size_t length = piece < left ? piece : left;
-        char *exact = malloc(length); /* the sanitizer sees reads beyond it */
+        char *exact = malloc(length); /* so that the sanitizer notices reads
+                                       * beyond its end */
 
         memcpy(exact, talk->to_server.data + at, length);
         talk->status = comet_websocket_feed(&talk->reader, &sink,
@@ -168,7 +169,7 @@ static void test_accept(void **state)
     };
     size_t i;
 
-    /* the example of RFC 6455, section 1.3 */
+    /* the example in RFC 6455, section 1.3 */
     assert_string_equal(
         comet_websocket_accept("dGhlIHNhbXBsZSBub25jZQ==", pool),
         "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -178,8 +179,8 @@ static void test_accept(void **state)
     }
 }
 
-/* Texts whose length needs another form of the header arrive unchanged, and so
- * do those just below and above, in both directions. */
+/* A text's length decides which form of the header it needs.  Texts just below
+ * and above each limit arrive unchanged, in both directions. */
 static void test_lengths(void **state)
 {
     static const size_t lengths[] = { 0,   1,     124,   125,   126,
@@ -197,7 +198,8 @@ static void test_lengths(void **state)
         deliver(&talk, i % 2 ? 1 : 4096);
         assert_int_equal(talk.status, APR_SUCCESS);
         assert_int_equal(talk.heard.length, lengths[i] + 1);
-        assert_null(talk.reader); /* nothing is held between messages */
+        assert_null(talk.reader); /* the reader keeps nothing between
+                                   * messages */
         comet_buffer_clear(&talk.heard);
 
         comet_buffer_puts(&talk.to_client, "");
@@ -211,7 +213,7 @@ static void test_lengths(void **state)
     free(text);
 }
 
-/* The same messages arrive whether their bytes come in one piece or one by
+/* The same messages arrive whether their bytes come all at once or one by
  * one. */
 static void test_pieces(void **state)
 {
@@ -234,13 +236,14 @@ static void test_pieces(void **state)
     }
 }
 
-/* Between the fragments of a message a client may ping. */
+/* A client may ping between the fragments of a message. */
 static void test_fragments(void **state)
 {
-    static const char bytes[] = "\x01\x82\0\0\0\0ab" /* a text begins */
+    static const char bytes[] = "\x01\x82\0\0\0\0ab" /* the first fragment of a
+                                                      * text */
                                 "\x89\x81\0\0\0\0!" /* a ping */
-                                "\x00\x80\0\0\0\0" /* nothing more yet */
-                                "\x80\x81\0\0\0\0c"; /* its end */
+                                "\x00\x80\0\0\0\0" /* an empty fragment */
+                                "\x80\x81\0\0\0\0c"; /* the last fragment */
     size_t piece;
 
     for (piece = 1; piece < sizeof(bytes); piece++) {
@@ -260,8 +263,8 @@ static void test_fragments(void **state)
     }
 }
 
-/* A client that breaks the protocol gets a Close with the right code; the
- * reader takes nothing after that. */
+/* A client that breaks the protocol gets a Close frame with the right code.
+ * After that the reader accepts nothing. */
 static void test_wrong(void **state)
 {
     static const struct {
@@ -274,18 +277,19 @@ static void test_wrong(void **state)
         CASE("\xc1\x81\0\0\0\0x", 1002), /* a reserved bit */
         CASE("\x83\x81\0\0\0\0x", 1002), /* a reserved opcode */
         CASE("\x8b\x80\0\0\0\0", 1002),
-        CASE("\x80\x81\0\0\0\0x", 1002), /* continues nothing */
-        CASE("\x09\x80\0\0\0\0", 1002), /* a fragment of a ping */
-        CASE("\x89\xfe\0\x7e\0\0\0\0", 1002), /* a long ping */
-        CASE("\x81\xfe\0\x01\0\0\0\0x", 1002), /* 1 in two bytes */
-        CASE("\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0x", 1002), /* 2^63 */
-        CASE("\x01\x81\0\0\0\0x\x81\x81\0\0\0\0x", 1002), /* within one */
+        CASE("\x80\x81\0\0\0\0x", 1002), /* a continuation of nothing */
+        CASE("\x09\x80\0\0\0\0", 1002), /* a fragmented ping */
+        CASE("\x89\xfe\0\x7e\0\0\0\0", 1002), /* a ping that is too long */
+        CASE("\x81\xfe\0\x01\0\0\0\0x", 1002), /* length 1 in two bytes */
+        CASE("\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0x", 1002), /* length 2^63 */
+        CASE("\x01\x81\0\0\0\0x\x81\x81\0\0\0\0x", 1002), /* a text inside
+                                                           * another */
         CASE("\x88\x81\0\0\0\0x", 1002), /* half a code */
-        CASE("\x88\x82\0\0\0\0\x03\xed", 1002), /* 1005 */
-        CASE("\x82\x81\0\0\0\0x", 1003), /* binary */
-        CASE("\x81\x81\0\0\0\0\xff", 1007), /* no UTF-8 */
+        CASE("\x88\x82\0\0\0\0\x03\xed", 1002), /* code 1005 */
+        CASE("\x82\x81\0\0\0\0x", 1003), /* a binary frame */
+        CASE("\x81\x81\0\0\0\0\xff", 1007), /* not UTF-8 */
         CASE("\x81\x81\0\0\0\0\xc3", 1007), /* half a character */
-        CASE("\x88\x83\0\0\0\0\x03\xe8\xff", 1007), /* a reason */
+        CASE("\x88\x83\0\0\0\0\x03\xe8\xff", 1007), /* a reason, not UTF-8 */
         CASE("\x81\xff\0\0\0\0\0\x02\0\0\0\0\0\0x", 1009), /* 131072 bytes */
 #undef CASE
     };
@@ -308,7 +312,8 @@ static void test_wrong(void **state)
     }
 }
 
-/* Fragments take no more memory than their bytes, and count together. */
+/* Fragments take no more memory than their bytes.  The limit on a message
+ * counts all of its fragments. */
 static void test_too_big_in_fragments(void **state)
 {
     talk_t talk;
@@ -328,11 +333,11 @@ static void test_too_big_in_fragments(void **state)
     end(&talk);
 }
 
-/* A Close frame is judged as a whole, wherever it is cut. */
+/* A Close frame is judged as a whole, wherever its bytes are cut. */
 static void test_reason_in_pieces(void **state)
 {
     static const struct {
-        const char *frame; /* with a mask of zeros */
+        const char *frame; /* its mask is zero */
         int code;
     } cases[] = {
         { "\x88\x8d\0\0\0\0\x03\xe8so \xe2\x82\xac \xf0\x9f\x98\x80", 1000 },
@@ -354,8 +359,8 @@ static void test_reason_in_pieces(void **state)
     }
 }
 
-/* How long a message may become is known from its first bytes on, but counts
- * only when more than a little of it has come. */
+/* The first bytes of a message tell how long it may become.  This length counts
+ * only after more than a few bytes have come. */
 static void test_unfinished(void **state)
 {
     static char text[COMET_WEBSOCKET_SHORT + 10];
@@ -363,7 +368,7 @@ static void test_unfinished(void **state)
     comet_websocket_sink_t sink = { .text = note_text,
                                     .most_bytes = 100000,
                                     .replies = &replies };
-    static const char whole[] = "\x81\xfe\x20\0\0\0\0\0"; /* 8 KB */
+    static const char whole[] = "\x81\xfe\x20\0\0\0\0\0"; /* 8 KB follow */
     static const char part[] = "\x01\xfe\x08\x0a\0\0\0\0";
     const char *heads[] = { whole, part };
     apr_size_t expected[] = { 8192, 100000 };

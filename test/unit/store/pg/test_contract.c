@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PostgreSQL keeps the contract of an engine.  If PostgreSQL is installed, the
- * tests run on a private server (test/tools/pg_cluster). */
+/* PostgreSQL fulfils the contract of an engine.  If PostgreSQL is installed,
+ * the tests run on a private server (test/tools/pg_cluster). */
 #include "contract.h"
 
 #include <libpq-fe.h>
@@ -16,10 +16,10 @@
 #define SKIPPED 77
 
 static char folder[800], conninfo[900];
-static PGconn *outside; /* of the schema's owner */
+static PGconn *outside; /* a connection of the schema's owner */
 static apr_pool_t *pool;
 
-/* @return its exit status; its output in @a line */
+/* Run pg_cluster.  @return its exit status; @a line is set to its output */
 static int run_tool(const char *what, char *line, size_t size)
 {
     char command[1000];

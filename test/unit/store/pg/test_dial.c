@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Beginning a connection: the hosts of a place, and names that are looked up by a
- * thread. */
+/* How a connection begins: the hosts of a place are tried in turn, and a thread
+ * looks up their names. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -70,8 +70,8 @@ static PGconn *take(comet_pg_attempt_t *attempt)
     return connection;
 }
 
-/* An attempt goes to the host with its number, and to the port that belongs to
- * it. */
+/* Attempt number i goes to host i, counted in a circle, and to that host's
+ * port. */
 static void test_takes_turns(void **state)
 {
     comet_pg_place_t place = {
@@ -102,7 +102,7 @@ static void test_takes_turns(void **state)
     PQfinish(connection);
 }
 
-/* Attempts may be abandoned at any moment. */
+/* An attempt may be abandoned at any moment. */
 static void test_abandons(void **state)
 {
     comet_pg_place_t named = { .conninfo = "host=localhost port=9" };
@@ -117,7 +117,7 @@ static void test_abandons(void **state)
             attempt = attempt_at(&named, 0);
         } while (!attempt);
         if (i % 2) {
-            usleep((useconds_t)i * 20); /* it may be over, or not */
+            usleep((useconds_t)i * 20); /* the attempt may have ended, or not */
         }
         comet_pg_attempt_abandon(attempt);
     }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What surrounds a database file: its names, and folders for temporary
- * files. */
+/* The names of a database file, and the folders around it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,8 +24,8 @@ static void test_good(void **state)
     assert_string_equal(comet_alias_text(COMET_ALIAS_NONE), "");
 }
 
-/* A second link blocks writers, also those that have the file open, but not
- * readers; when the link is removed everything works. */
+/* A second hard link blocks writers, even those that have the file open, but
+ * not readers.  Once the link is removed, writing works again. */
 static void test_linked(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -57,7 +56,8 @@ static void test_symbolic(void **state)
     assert_int_equal(comet_alias_check(real), COMET_ALIAS_NONE);
 }
 
-/* The check names the file functions that SQLite was built without. */
+/* If SQLite finds no folder for temporary files, the error names the variables
+ * that choose one. */
 static void test_no_temporary_folder(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SQLite keeps the contract of an engine. */
+/* SQLite fulfils the contract of an engine. */
 #include "contract.h"
 
 #include <sqlite3.h>

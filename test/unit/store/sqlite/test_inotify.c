@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When the watch of a database's files asks for a look, by a simulated clock. */
+/* When the watch of a database's files asks for a look.  The clock is
+ * simulated. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -54,7 +55,7 @@ static comet_watch_t *open_at(const char *database)
     return made;
 }
 
-/* Open the watch, and look for what happened before. */
+/* Open the watch, and do the first look, for what happened before. */
 static void open_watch(void)
 {
     watch = open_at(path);
@@ -72,13 +73,14 @@ static void touch(const char *name)
     close(fd);
 }
 
-/* Check that the descriptor is readable, and that a look is due soon after. By
- * then all events are taken. */
+/* Check that the descriptor is readable, that a look is due soon after, and
+ * that this look takes all events. */
 static void expect_event(void)
 {
     assert_int_equal(readable(10000), 1);
     comet_watch_event(watch, now);
-    assert_false(is_due(now)); /* too early to see the commit */
+    assert_false(is_due(now)); /* at once would be too early to see the
+                                * commit */
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
     now = comet_watch_due(watch);
     comet_watch_look(watch, now);
@@ -86,7 +88,7 @@ static void expect_event(void)
     assert_int_equal(readable(0), 0);
 }
 
-/* An engine may have no watch; its store is polled then. */
+/* An engine need not have a watch; then its store is polled. */
 static void test_no_watch(void **state)
 {
     comet_engine_t blind = *comet_engines_own();
@@ -120,11 +122,11 @@ static void test_close(void **state)
     touch("comet.db");
     comet_watch_close(watch);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
-    open_watch(); /* again */
+    open_watch(); /* it can be opened again */
 }
 
-/* The commit becomes visible after the event: look again, less and less often,
- * and stop in the end. */
+/* A commit becomes visible only after its event.  The watch asks for looks at
+ * growing intervals, and stops in the end. */
 static void test_ladder(void **state)
 {
     apr_time_t event, before;
@@ -150,12 +152,12 @@ static void test_ladder(void **state)
         before = now;
         assert_true(looks > 6 || now - event < 50 * MS);
     } while (1);
-    assert_true(now - event >= SECOND); /* a slow disk */
+    assert_true(now - event >= SECOND); /* the disk may be slow */
     assert_true(now - event <= 10 * SECOND);
 }
 
-/* httpd itself commits again and again: its writes wake nobody before the next
- * look, and a foreign change is not forgotten. */
+/* While httpd itself commits again and again, its writes wake nobody between
+ * two looks, and a change by another program is not forgotten. */
 static void test_looks_between(void **state)
 {
     int i;
@@ -185,8 +187,8 @@ static void test_looks_between(void **state)
 
 enum { STORES = 200 };
 
-/* More stores than a user may have instances of inotify: one is enough for all,
- * and each is told of its own files alone. */
+/* There are more stores here than a user may have inotify instances.  One
+ * instance is enough for all, and each store is told of its own files only. */
 static void test_many_in_a_folder(void **state)
 {
     comet_watch_t *watches[STORES];
@@ -206,8 +208,8 @@ static void test_many_in_a_folder(void **state)
         comet_watch_looked(watches[i], 0, now);
         assert_int_equal(comet_watch_due(watches[i]), 0);
     }
-    touch("s1.db2"); /* begins like a database's name, but is no file of a
-                      * database */
+    touch("s1.db2"); /* begins like a database's name, but is none of its
+                      * files */
     comet_watch_event(watches[0], now);
     for (k = 0; k < STORES; k++) {
         assert_int_equal(comet_watch_due(watches[k]), 0);
@@ -298,7 +300,8 @@ static void test_pause(void **state)
     assert_true(comet_watch_due(watch) <= now + MS);
 }
 
-/* The events may already belong to the next commit. */
+/* After a look has found a commit, the events may already belong to the next
+ * one. */
 static void test_ladder_after_a_commit(void **state)
 {
     int i;
@@ -319,12 +322,12 @@ static void test_ladder_after_a_commit(void **state)
     comet_watch_looked(watch, 0, now);
     assert_int_equal(comet_watch_due(watch), 0);
     touch("comet.db-wal");
-    expect_event(); /* the ladder begins again with the first step */
+    expect_event(); /* intervals begin again with the shortest */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
-/* A watch without the permission to use inotify polls the database. */
+/* If inotify cannot be used, the watch polls the database. */
 static void test_refused(void **state)
 {
     int i;
@@ -340,8 +343,8 @@ static void test_refused(void **state)
     }
 }
 
-/* Many watches that are refused: together they look no more often than a few
- * would, and each one still looks. */
+/* If many watches cannot use inotify, together they look no more often than a
+ * few would, and each one still looks. */
 static void test_many_refused(void **state)
 {
     enum { REFUSED = 100 };
@@ -369,7 +372,7 @@ static void test_many_refused(void **state)
     for (i = 1; i < REFUSED; i++) {
         comet_watch_close(watches[i]);
     }
-    watch = watches[0]; /* one alone looks as often as ever */
+    watch = watches[0]; /* a single one looks as often as ever */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, MS, 50 * MS);
 }

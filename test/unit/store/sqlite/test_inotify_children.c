@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program outside httpd writes to the database, and the clients of real
- * children soon get it. */
+/* Another program writes to the database, and the clients of real children soon
+ * get its messages. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,10 +19,11 @@
 
 #define INSERTS 20
 
-/** Seen by all processes. */
+/** Shared by all processes of a test. */
 typedef struct board_t {
     atomic_int ready; /* how many clients wait */
-    atomic_int wanted, inserted; /* set by the program outside */
+    atomic_int wanted, inserted; /* inserts: asked for by the test, done by the
+                                  * other program */
     _Atomic apr_int64_t committed_at;
     atomic_int seen[2]; /* set by the children's clients */
     _Atomic apr_int64_t seen_at[2];
@@ -62,7 +63,7 @@ static int teardown(void **state)
 }
 
 typedef struct client_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() gets its address */
     int child;
 } client_t;
 
@@ -79,7 +80,7 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     return COMET_WAIT;
 }
 
-/* A child of httpd with one client, until it is killed. */
+/* A child of httpd with one client.  It runs until it is killed. */
 static int be_a_child(void *baton)
 {
     const comet_store_config_t *stores[] = { &config };
@@ -104,7 +105,8 @@ static int be_a_child(void *baton)
     return 0;
 }
 
-/* Like the sqlite3 command line: a new connection for each insert. */
+/* Insert as the sqlite3 command line does: through a new connection each
+ * time. */
 static int insert(void)
 {
     sqlite3 *db;
@@ -122,7 +124,7 @@ static int insert(void)
     return code;
 }
 
-/* The program outside inserts when the test tells it to. */
+/* The other program.  It inserts when the test tells it to. */
 static int be_outside(void *baton)
 {
     while (!atomic_load(&board->stop)) {
@@ -137,7 +139,8 @@ static int be_outside(void *baton)
     return 0;
 }
 
-/* Insert one by one. @return the usual time until a child sees the message */
+/* Insert messages one by one.  @return the median time until a child sees
+ * one */
 static apr_int64_t median_latency(int child, int inserts)
 {
     apr_int64_t took[INSERTS];
@@ -151,7 +154,7 @@ static apr_int64_t median_latency(int child, int inserts)
                    && atomic_load(&board->inserted) == inserted);
         took[i] = atomic_load(&board->seen_at[child])
                   - atomic_load(&board->committed_at);
-        assert_true(took[i] < 2 * SECOND); /* a loaded machine */
+        assert_true(took[i] < 2 * SECOND); /* the machine may be loaded */
     }
     qsort(took, (size_t)inserts, sizeof(*took), scratch_ascending);
     print_message("# seen by child %d after %d us (median), %d us (most)\n",
@@ -174,7 +177,7 @@ static void kill_child(int pid)
     assert_int_equal(scratch_reap(pid), -SIGKILL);
 }
 
-/* Wait until a child is the watcher. */
+/* Whether a child has the watching role. */
 static int is_watched(void)
 {
     int free_now = comet_bus_claim_watch(bus);
@@ -185,8 +188,8 @@ static int is_watched(void)
     return !free_now;
 }
 
-/* Both children see it soon, although only one of them watches. When the
- * watcher is killed, the other takes over and has missed nothing. */
+/* Both children soon see an insert, although only one of them watches.  When
+ * the watcher is killed, the other takes over and misses nothing. */
 static void test_inserts_from_outside(void **state)
 {
     int numbers[] = { 0, 1 };
@@ -209,7 +212,7 @@ static void test_inserts_from_outside(void **state)
     kill_child(pids[1]);
 }
 
-/* A transaction that takes long: the events are long past when its rows become
+/* In a long transaction, the events are long past when the rows become
  * visible. */
 static void test_slow_transaction(void **state)
 {
