@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 #include <stdarg.h>
 
+#include "request/authenticate.h"
 #include "request/limits.h"
 #include "dialect/judge.h"
 #include "dialect/reading.h"
@@ -57,6 +58,8 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
     if (ask->channel.data) {
         *(comet_text_t *)apr_array_push(gathering.names) = ask->channel;
     }
+    /* before the pools below it, which may be the models' own */
+    apr_pool_pre_cleanup_register(pool, r, mod_comet_authenticate_forget);
     return gathering;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/name.h"
 #include "request/access.h"
+#include "request/authenticate.h"
 #include "request/presence.h"
 #include "request/shortcut.h"
 
@@ -49,7 +50,7 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                : NULL;
 }
 
-/* Make a sub-request to a channel's own URL, which the caller destroys. */
+/* Make a sub-request to a channel's own URL, which the caller releases. */
 static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, const char *method)
 {
@@ -62,8 +63,8 @@ static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
     path = apr_pstrcat(scratch, mapping->url, "/",
                        apr_pstrmemdup(scratch, channel.data, channel.length),
                        NULL);
-    sub = ap_sub_req_method_uri(method, ap_os_escape_path(scratch, path, 1), r,
-                                NULL);
+    sub = mod_comet_authenticate_look_up(r, method, path,
+                                         ap_os_escape_path(scratch, path, 1));
     apr_pool_destroy(scratch);
     return sub;
 }
@@ -131,7 +132,7 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
             note_room(sub, r, mapping, channel, ask);
         }
     }
-    ap_destroy_sub_req(sub);
+    mod_comet_authenticate_release(sub);
     return status;
 }
 

@@ -3,20 +3,10 @@
 #include "request/authenticate.h"
 
 #include <http_config.h>
+#include <http_core.h>
 #include <http_request.h>
 
 #include "request/request.h"
-
-int mod_comet_authenticate_note(request_rec *r)
-{
-    mod_comet_request_t *request = mod_comet_request(r);
-
-    if (request && !r->main && r->user) {
-        request->authenticated_as = r->user;
-        request->authenticated_in = r->per_dir_config;
-    }
-    return DECLINED;
-}
 
 /* Whether a module identifies a user by the credentials and the configuration
  * alone. */
@@ -70,28 +60,113 @@ static int is_same(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Whether the sub-request is asked for the same credentials as its request.
- * The values are compared, because AuthName may be an expression that looks at
- * the URL. */
-static int is_asked_alike(request_rec *r)
+/* Whether a sub-request is asked for the same credentials as its model. The
+ * values are compared, because AuthName may be an expression that looks at the
+ * URL. */
+static int is_asked_alike(request_rec *r, request_rec *model)
 {
-    return is_same(ap_auth_type(r), ap_auth_type(r->main))
-           && is_same(ap_auth_name(r), ap_auth_name(r->main))
+    return is_same(ap_auth_type(r), ap_auth_type(model))
+           && is_same(ap_auth_name(r), ap_auth_name(model))
            && is_same(apr_table_get(r->headers_in, "Authorization"),
-                      apr_table_get(r->main->headers_in, "Authorization"));
+                      apr_table_get(model->headers_in, "Authorization"));
+}
+
+int mod_comet_authenticate_note(request_rec *r)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+
+    if (request && r->user) {
+        request->authenticated_as = r->user;
+        request->authenticated_in = r->per_dir_config;
+    }
+    return DECLINED;
 }
 
 int mod_comet_authenticate_again(request_rec *r)
 {
+    mod_comet_request_t *request = r->main ? mod_comet_request(r) : NULL;
     const mod_comet_request_t *main =
-        r->main && mod_comet_request(r) ? mod_comet_request(r->main) : NULL;
+        request ? mod_comet_request(r->main) : NULL;
+    request_rec *model = main ? main->model : NULL;
+    const mod_comet_request_t *as = model ? mod_comet_request(model) : NULL;
 
-    if (!main || !main->authenticated_as || r->server != r->main->server
-        || !are_same_sections(r->per_dir_config, main->authenticated_in)
-        || !is_asked_alike(r) || !are_all_known()) {
+    if (!as || !as->authenticated_as || r->server != model->server
+        || !are_same_sections(r->per_dir_config, as->authenticated_in)
+        || !is_asked_alike(r, model) || !are_all_known()) {
         return DECLINED;
     }
-    r->user = main->authenticated_as;
-    r->ap_auth_type = r->main->ap_auth_type;
+    r->user = as->authenticated_as;
+    r->ap_auth_type = model->ap_auth_type;
+    request->is_like_model = 1;
     return OK;
+}
+
+/* --- the models ----------------------------------------------------------- */
+
+static apr_size_t common_length(const char *a, const char *b)
+{
+    apr_size_t length = 0;
+
+    while (a[length] && a[length] == b[length]) {
+        length++;
+    }
+    return length;
+}
+
+/* The sub-request whose URL begins most like a path, since probably the same
+ * sections apply to both; of equally good ones the newest. Without any, it is
+ * the request itself. */
+static request_rec *choose_model(request_rec *r, const char *url)
+{
+    request_rec *chosen = r, *sub = mod_comet_request(r)->newest_model;
+
+    for (; sub; sub = mod_comet_request(sub)->older_model) {
+        if (chosen == r
+            || common_length(sub->uri, url) > common_length(chosen->uri, url)) {
+            chosen = sub;
+        }
+    }
+    return chosen;
+}
+
+request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,
+                                            const char *path, const char *url)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    void **walk = ap_get_request_note(r, AP_NOTE_LOCATION_WALK), *own = *walk;
+    request_rec *sub;
+
+    request->model = choose_model(r, path);
+    *walk = *ap_get_request_note(request->model, AP_NOTE_LOCATION_WALK);
+    sub = ap_sub_req_method_uri(method, url, r, NULL);
+    *walk = own;
+    request->model = NULL;
+    return sub;
+}
+
+void mod_comet_authenticate_release(request_rec *sub)
+{
+    mod_comet_request_t *main = mod_comet_request(sub->main);
+    mod_comet_request_t *request = mod_comet_request(sub);
+
+    if (!request || !request->authenticated_as || request->is_like_model
+        || !are_all_known()) {
+        ap_destroy_sub_req(sub);
+        return;
+    }
+    request->older_model = main->newest_model;
+    main->newest_model = sub;
+}
+
+apr_status_t mod_comet_authenticate_forget(void *r)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+
+    while (request->newest_model) {
+        request_rec *sub = request->newest_model;
+
+        request->newest_model = mod_comet_request(sub)->older_model;
+        ap_destroy_sub_req(sub);
+    }
+    return APR_SUCCESS;
 }

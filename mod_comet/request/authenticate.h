@@ -3,9 +3,17 @@
  * @file request/authenticate.h
  * Check a password only once in a request.  A channel that a parameter names is
  * judged by a sub-request to its URL.  If that URL is authenticated exactly as
- * the request itself, the sub-request takes over the request's user: checking a
- * bcrypt password for each of 900 channels would take a minute.  Each channel
- * is still authorised (Require) by itself.
+ * the request itself, or as a sub-request before, the sub-request takes over
+ * that user: checking a bcrypt password for each of 900 channels would take a
+ * minute.  Each channel is still authorised (Require) by itself.
+ *
+ * A sub-request that was authenticated by itself becomes a model for later
+ * ones; without any, the request itself is the model.  A sub-request begins
+ * with what httpd kept of its model's walk through the <Location> sections.
+ * So where the same sections apply, httpd gives both the same configuration
+ * objects, and only there.
+ *
+ * Functions without a note are called by the request's thread.
  */
 #ifndef MOD_COMET_AUTHENTICATE_H
 #define MOD_COMET_AUTHENTICATE_H
@@ -17,13 +25,31 @@
 int mod_comet_authenticate_note(request_rec *r);
 
 /**
- * check_user_id hook, first: let a sub-request take over the user of the
- * request that it was made for.  This is done only if the same sections apply
- * to both, if their credentials, AuthType and AuthName are equal, and if only
- * httpd's own modules decide who the user is (a script might look at the URL).
+ * check_user_id hook, first: let a sub-request take over its model's user.
+ * This is done only if the same sections apply to both, if their credentials,
+ * AuthType and AuthName are equal, and if only httpd's own modules decide who
+ * the user is (a script might look at the URL).
  * @return OK: r->user is set; DECLINED: the sub-request is authenticated as any
  *         other
  */
 int mod_comet_authenticate_again(request_rec *r);
+
+/**
+ * Make a sub-request for a channel of a request that is ours.
+ * @param method  GET or POST
+ * @param path  the channel's URL path
+ * @param url  the same, percent-encoded
+ * @return to be released by mod_comet_authenticate_release()
+ */
+request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,
+                                            const char *path, const char *url);
+
+/** End the use of a sub-request: destroy it, or keep it as a model. */
+void mod_comet_authenticate_release(request_rec *sub);
+
+/** A pool's pre-cleanup: destroy a request's models.
+ * @param r  the request_rec
+ * @return APR_SUCCESS */
+apr_status_t mod_comet_authenticate_forget(void *r);
 
 #endif /* MOD_COMET_AUTHENTICATE_H */

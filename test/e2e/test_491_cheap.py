@@ -258,6 +258,10 @@ CometMulti on
   AuthUserFile "{root}/conf/others"
   Require user bert
 </Location>
+<Location "/comet/apart/twin">
+  AuthUserFile "{root}/conf/users"
+  Require user anna
+</Location>
 """
 
 
@@ -282,29 +286,33 @@ def bcrypt(make_server):
     return server.start()
 
 
+@pytest.mark.parametrize("below", ["r", "apart"])
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
-def test_491_08_one_password_a_request(bcrypt, what, figure):
-    """A password is checked once per request, however many channels the request
-    names.  The CPU time of a request for one channel is the measure."""
-    server, anna = bcrypt, basic("anna")
-    names = ["r/%d" % i for i in range(80)]
+def test_491_08_one_password_a_request(bcrypt, what, below, figure):
+    """A password is checked once per request and section, however many channels
+    the request names, also if the sections do not apply to its own URL.  The
+    CPU time of a request for one channel is the measure."""
+    server, bert = bcrypt, basic("bert")
+    names = ["%s/%d" % (below, i) for i in range(80)]
+    if what == "names":     # one after the other from two sections
+        names[::2] = ["q%d" % i for i in range(40)]
     fill(server, [(name, "x") for name in names])
-    assert server.get("/comet/r/1?since=0&wait=0", anna).status == 200
+    assert server.get("/comet/r/1?since=0&wait=0", bert).status == 200
     begin = cpu(server)
     for _ in range(10):
-        server.get("/comet/r/1?since=0&wait=0", anna)
+        server.get("/comet/r/1?since=0&wait=0", bert)
     one = (cpu(server) - begin) / 10
     begin = cpu(server)
     if what == "batch":
         body = "".join('{"channel":"%s","body":"y"}\n' % n for n in names)
         answer = server.request("POST", "/comet/r/0", body.encode(), dict(
-            anna, **{"Content-Type": "application/x-ndjson"}))
+            bert, **{"Content-Type": "application/x-ndjson"}))
         assert answer.status == 201, answer
     else:
         query = ("&".join("channel=" + n for n in names)
-                 if what == "names" else "channel=r/*")
+                 if what == "names" else "channel=%s/*" % below)
         answer = server.get("/comet?%s&since=0&wait=0&limit=1000" % query,
-                            anna)
+                            bert)
         assert answer.status == 200, answer
         assert len(answer.json()["messages"]) == len(names)
     many = cpu(server) - begin
@@ -328,6 +336,9 @@ def test_491_09_each_channel_is_judged(bcrypt):
     assert status("bert", "a", "only-bert") == 200
     assert status("anna", "a", "apart/1") in (401, 403)
     assert status("bert", "a", "only-bert", "apart/1") == 200
+    assert status("bert", "apart/1", "apart/twin/1") in (401, 403)
+    assert status("anna", "apart/twin/1", "apart/1") in (401, 403)
+    assert status("anna", "a", "apart/twin/1", "apart/twin/2") == 200
     assert status("bert", "a", password="wrong") == 401
     assert status("anna", "*") in (401, 403)
     assert status("bert", "*") == 200
