@@ -86,7 +86,7 @@ export class CometError extends Error {
     readonly foreign: boolean;
     /** True if asking again may help. */
     readonly temporary: boolean;
-    /** True if asking again may help a client that was let in before. */
+    /** True if a client that was admitted before may be admitted again. */
     readonly passing: boolean;
     /** True if the server may have done what was asked, although this failed. */
     readonly unsure: boolean;

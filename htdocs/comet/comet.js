@@ -9,7 +9,7 @@
 // reader whose cursor is at `after` or later takes the messages that are new to
 // it, and its cursor becomes `cursor`.  A reader whose cursor is before `after`
 // has missed messages and asks the server for them.  So nothing is lost or
-// repeated, no matter how often news arrive and which tab sends them.
+// repeated, no matter how often news arrives and which tab sends it.
 
 const PATIENCE = 4;             // seconds a stream may take for its first byte
 const SILENCE = 60;             // seconds it may be silent: over two heartbeats
@@ -641,7 +641,7 @@ async function websocket(line) {
     }
 }
 
-/** Reports what a frame of the server says. */
+/** Handles a frame from the server. */
 function takeFrame(line, frame) {
     if (frame.open !== undefined) {
         line.opened(frame.open);
@@ -782,8 +782,8 @@ class Line {
         }
     }
 
-    /** Called when news have arrived. Without `after` they continue the last
-     * ones. */
+    /** Called when messages have arrived. Without `after` they continue the
+     * previous ones. */
     news({ messages = [], cursor, gap, reset, after = this.since }) {
         if (this.attempt.reason) {
             return;
@@ -1180,7 +1180,7 @@ export class Comet extends EventTarget {
     #catching;              // the attempt to get missed messages
     #held = [];             // news put aside until those have come
     #floor = -1;            // gaps up to this were reported
-    #isSure;                // a cursor ahead of the leader's is known to be right
+    #isSure;                // whether a cursor ahead of the leader's is right
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other

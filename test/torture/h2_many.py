@@ -233,7 +233,7 @@ def publish(server, over):
 
 
 def download(server, over):
-    """Load the file again and again, on a connection of its own."""
+    """Download a file again and again, on a connection of its own."""
     with H2Tls(server.tls_port, *CHROMIUM) as conn:
         while not over.is_set():
             asked = conn.request("GET", "/big.bin")
@@ -253,10 +253,10 @@ def arrivals(stream):
 
 
 def delays(server, conn, stream, seconds, ask, others=()):
-    """Publish while what `ask` opens goes on, again and again; return how late
-    the messages were, in seconds, and how many bytes came with them.  The
-    publisher, and what runs besides, are other processes, since Python's threads
-    wait for each other."""
+    """Publish while the connection requests `ask` again and again. Return how
+    late the messages were, in seconds, and how many bytes the answers had. The
+    publisher and `others` are processes, since Python's threads wait for each
+    other."""
     fork = multiprocessing.get_context("fork")
     over, begin, loaded = fork.Event(), time.monotonic_ns(), 0
     processes = [fork.Process(target=other, args=(server, over))
@@ -285,9 +285,9 @@ def delays(server, conn, stream, seconds, ask, others=()):
 
 
 def beside(make_server, seconds=12):
-    """A request of 5 s and a download beside a waiting stream of the same
-    connection; a sentence of how late its messages are.  A download of another
-    client shows which part the processors have in that."""
+    """How late the messages of a stream are while its connection also has a
+    request of 5 s or a download; return a sentence of figures. A download by
+    another client shows how much of the delay the busy processors cause."""
     server = beside_server(make_server)
     said = []
     for what, ask, windows, others in (

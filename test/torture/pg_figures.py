@@ -240,7 +240,7 @@ def slow_disk():
 # ---- Statements
 # -------------------------------------------------------------------
 
-# The looks into the inbox.
+# The condition for statements that look into the inbox.
 INBOX = "query LIKE '%comet.inbox_low%'"
 
 

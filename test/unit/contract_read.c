@@ -349,7 +349,7 @@ void contract_test_views(void **state)
     comet_store_close(reader);
 }
 
-/* What is new since a state, as the bodies; "-": the log has not only grown. */
+/* The bodies that are new since a state; "-": the log has not only grown. */
 static const char *news_since(const comet_store_state_t *known,
                               comet_timestamp_t newest, apr_size_t limit)
 {
@@ -366,8 +366,8 @@ static const char *news_since(const comet_store_state_t *known,
     return goes_on ? contract_bodies() : "-";
 }
 
-/* A remote engine says by one question what is new, and whether anything else
- * has happened to the log. */
+/* A remote engine asks one query what is new, and whether anything else has
+ * happened to the log. */
 void contract_test_news(void **state)
 {
     comet_store_state_t empty, known;

@@ -33,8 +33,8 @@ int remote_hanging(void);
 /** How many looks at the log have begun. */
 int remote_looks(void);
 
-/** How many of them have begun a view: a remote engine needs several questions
- * for that. */
+/** How many looks have begun a view, for which a remote engine needs several
+ * queries. */
 int remote_views(void);
 
 /** How often messages were read by a READ connection (a fetcher's). */

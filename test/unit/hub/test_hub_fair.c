@@ -22,7 +22,7 @@ static void note_live(client_t *client, const comet_delivery_t *delivery)
     }
 }
 
-/* Let all that are behind get all of it, and let everybody leave. */
+/* Wait until the clients that are behind have everything; let all leave. */
 static void end_all(client_t *const *behind, client_t *live)
 {
     int i;
@@ -42,7 +42,7 @@ static void end_all(client_t *const *behind, client_t *live)
  * two of the 100: one before it looks at the store, and one more if it was
  * about to look.
  * @param old, live_words  what the clients read, as for client_join_words()
- * @param store            in which the message comes
+ * @param store            the store to which the message is published
  */
 static void check_live_first(const char *old, const char *live_words,
                              size_t store)
@@ -84,13 +84,13 @@ static void test_live_before_catching_up(void **state)
     check_live_first("old/a", "live/a", 0);
 }
 
-/* Wildcards, and several channels: they have other ways through the hub. */
+/* Clients of wildcards and of several channels take other code paths. */
 static void test_live_wildcard_first(void **state)
 {
     check_live_first("none old/a old/*", "x live/a live/*", 0);
 }
 
-/* Readers of one store do not delay those of another one. */
+/* Clients of one store do not delay those of another one. */
 static void test_live_of_another_store_first(void **state)
 {
     hub_open_writer(1);

@@ -25,8 +25,8 @@ static int setup(void **state)
 
 #define NEWS 602 /* more than two batches */
 
-/* What is published is announced, and costs no view of the log, however much it
- * is. */
+/* Published messages are announced, so no view of the log is needed to serve
+ * them, however many they are. */
 static void test_announces(void **state)
 {
     comet_timestamp_t sent[NEWS];

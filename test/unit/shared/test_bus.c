@@ -30,7 +30,7 @@ typedef struct board_t {
     atomic_int go;
     atomic_int finished;
     atomic_int claims;
-    int unguarded; /* [write lock] */
+    int unguarded; /* [write lock] it is not atomic: only the lock guards it */
     int turns[2]; /* [write lock] */
     int latest, changes; /* [write lock] */
 } board_t;
@@ -239,7 +239,7 @@ static void test_fair(void **state)
                                                * turns */
 }
 
-/* Writers outside, and how often somebody has looked for them. */
+/* Whether programs outside httpd write, and how often the bus has checked. */
 typedef struct guests_t {
     int there, looks;
 } guests_t;
@@ -252,9 +252,9 @@ static int look(void *baton)
     return guests->there;
 }
 
-/* Work until somebody has looked for writers outside more than @a looks times, or a
- * rest is owed.
- * @return that rest */
+/* Work until the bus has looked for outside writers more than `looks` times, or
+ * owes them a rest.
+ * @return the rest that is owed */
 static apr_interval_time_t work(guests_t *guests, int looks)
 {
     int64_t start = scratch_usec();
@@ -270,7 +270,7 @@ static apr_interval_time_t work(guests_t *guests, int looks)
     return owed;
 }
 
-/* After a tenth of a second of work a rest is owed to writers outside, once. */
+/* After a tenth of a second of work one rest is owed to outside writers. */
 static void test_owes_outsiders_a_rest(void **state)
 {
     guests_t guests = { .there = 1 };
@@ -286,8 +286,8 @@ static void test_owes_outsiders_a_rest(void **state)
     comet_bus_unlock(bus);
 }
 
-/* Looking is expensive, so it is rare.  A writer that has come between two looks
- * may have waited since the first of them, and gets a longer rest. */
+/* Looking for outside writers is expensive, so it is rare.  One that has come
+ * between two looks may have waited since the first look, so the rest is longer. */
 static void test_looks_rarely(void **state)
 {
     guests_t guests = { .there = 0 };
@@ -303,7 +303,7 @@ static void test_looks_rarely(void **state)
     assert_int_equal(guests.looks, 2);
 }
 
-/* Nothing is owed where the lock is free most of the time. */
+/* Nothing is owed if the lock is free most of the time. */
 static void test_owes_nothing_at_leisure(void **state)
 {
     int64_t start = scratch_usec();

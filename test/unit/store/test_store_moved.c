@@ -262,7 +262,7 @@ static void test_restored_with_a_log(void **state)
             break;
         }
     }
-    if (i == 1000) { /* tmpfs, for one, does not reuse numbers */
+    if (i == 1000) { /* tmpfs never reuses an inode's number */
         skip();
     }
     assert_int_equal(rename(scratch_path(name), log), 0);

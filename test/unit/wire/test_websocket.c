@@ -337,7 +337,7 @@ static void test_too_big_in_fragments(void **state)
 static void test_reason_in_pieces(void **state)
 {
     static const struct {
-        const char *frame; /* its mask is zero */
+        const char *frame; /* with a mask of zeros */
         int code;
     } cases[] = {
         { "\x88\x8d\0\0\0\0\x03\xe8so \xe2\x82\xac \xf0\x9f\x98\x80", 1000 },

@@ -113,7 +113,7 @@ static void test_abandons(void **state)
     comet_pg_attempt_abandon(NULL);
     for (i = 0; i < 50; i++) {
         comet_pg_attempt_abandon(attempt_at(&place, 0));
-        do { /* until a thread of an earlier one has ended */
+        do { /* until the thread of an earlier attempt has ended */
             attempt = attempt_at(&named, 0);
         } while (!attempt);
         if (i % 2) {

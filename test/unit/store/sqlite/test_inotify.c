@@ -231,8 +231,8 @@ static void test_many_in_a_folder(void **state)
     }
 }
 
-/* Stores that each have a folder of their own share the instance, too, and one
- * that is closed takes nothing from the others. */
+/* Stores in different folders also share one inotify instance.  Closing a store
+ * changes nothing for the others. */
 static void test_many_folders(void **state)
 {
     static char paths[STORES][800];
