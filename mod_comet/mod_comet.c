@@ -45,7 +45,7 @@ static void register_process_hooks(void)
                            APR_HOOK_MIDDLE);
 }
 
-/* Of mod_ssl_openssl.h, which not every httpd-dev has. */
+/* From mod_ssl_openssl.h, which not every package of httpd's headers has. */
 typedef int ssl_HOOK_pre_handshake_t(conn_rec *c, mod_comet_tls_t *tls,
                                      int is_proxy);
 
@@ -74,8 +74,8 @@ static void register_connection_hooks(void)
                               APR_HOOK_REALLY_FIRST);
 }
 
-/* The URL decides whether a request is ours.  That is settled before any module
- * checks the request. */
+/* The hooks that claim requests by their URLs, before any module checks
+ * them. */
 static void register_claiming_hooks(void)
 {
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
@@ -98,7 +98,7 @@ static void register_claiming_hooks(void)
                           APR_HOOK_MIDDLE);
     ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
                           APR_HOOK_REALLY_FIRST);
-    /* this runs when a sub-request has its sections, before any module checks
+    /* this runs once a sub-request has its sections, before any module checks
      * it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
@@ -124,7 +124,7 @@ static void register_claiming_hooks(void)
                          APR_HOOK_REALLY_FIRST);
 }
 
-/* A request is answered and logged. */
+/* The hooks and filters that answer and log requests. */
 static void register_answering_hooks(void)
 {
     ap_hook_insert_error_filter(mod_comet_claim_insert_error_filter, NULL, NULL,

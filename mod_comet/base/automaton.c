@@ -68,8 +68,7 @@ static int is_one_of(char c, const char *list)
     return c && strchr(list, c);
 }
 
-/** A character, and which sets it is in: that is found out once for all
- * steps. */
+/** A character and the sets that contain it, computed once for all steps. */
 typedef struct character_t {
     char c;
     unsigned in; /* the sets that contain it (comet_step_set_e) */
@@ -98,7 +97,7 @@ static int is_in(const character_t *character, unsigned wanted)
            || ((wanted & COMET_SET_ANY) && !(wanted & character->out));
 }
 
-/* Go on, by one character, from a step where the automaton is. */
+/* Take one character at a step where the automaton is. */
 static void take(const comet_automaton_t *automaton, apr_size_t i,
                  const character_t *character, places_t *next)
 {
@@ -116,8 +115,7 @@ static void take(const comet_automaton_t *automaton, apr_size_t i,
 }
 
 /* Go on without a character from a step where the automaton is.
- * @return whether that leads back to an earlier step at which it has not been
- *         yet */
+ * @return whether this reached an earlier step for the first time */
 static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
                        places_t *now)
 {
@@ -145,7 +143,7 @@ static void spread(const comet_automaton_t *automaton, places_t *now)
         again = 0;
         for (i = 0; i < automaton->count; i++) {
             if (!now->at[i / WORD_BITS]) {
-                i |= WORD_BITS - 1; /* none of this word */
+                i |= WORD_BITS - 1; /* no step of this word */
             }
             else if (is_set(now->at, i)) {
                 again |= spread_from(automaton, i, now);
@@ -154,7 +152,8 @@ static void spread(const comet_automaton_t *automaton, places_t *now)
     }
 }
 
-/* Take one character.  @return 0: no step matches it, so the text cannot */
+/* Take one character.
+ * @return 0: no step matches it, so the text does not match */
 static int advance(const comet_automaton_t *automaton, const places_t *now,
                    char c, places_t *next)
 {

@@ -2,7 +2,7 @@
 /**
  * @file base/automaton.h
  * A small automaton that decides whether a text matches its steps.  It follows
- * all ways through them at once, so that its time is bounded by the length of
+ * all paths through the steps at once, so its time is bounded by the length of
  * the text times the number of steps.
  */
 #ifndef COMET_AUTOMATON_H
@@ -12,13 +12,13 @@
 
 #define COMET_AUTOMATON_STEPS 1088
 
-/** The characters that a step matches; bits. */
+/** Bits that say which characters a step matches. */
 typedef enum comet_step_set_e {
-    COMET_SET_UNRESERVED = 1, /* RFC 3986: letters, digits, - . _ ~; comma */
+    COMET_SET_UNRESERVED = 1, /* letters, digits, - . _ ~ (RFC 3986); comma */
     COMET_SET_EQUALS = 2,
     COMET_SET_RESERVED = 4, /* RFC 3986: : / ? # [ ] @ ! $ & ' ( ) * + , ; = */
     COMET_SET_TRIPLET = 8, /* %XX, as one character */
-    COMET_SET_ANY = 16, /* any byte except those that these bits exclude: */
+    COMET_SET_ANY = 16, /* any byte that none of the next bits excludes */
     COMET_SET_NO_SLASH = 32,
     COMET_SET_NO_DOT = 64,
     COMET_SET_NO_QUERY = 128, /* neither ? nor # */
@@ -27,10 +27,10 @@ typedef enum comet_step_set_e {
 } comet_step_set_e;
 
 typedef enum comet_step_e {
-    COMET_STEP_BYTE, /* this byte */
+    COMET_STEP_BYTE, /* the step's `byte` */
     COMET_STEP_ONE, /* one character of the set */
-    COMET_STEP_MANY, /* any number of them */
-    COMET_STEP_FORK, /* go on here, or there */
+    COMET_STEP_MANY, /* any number of characters of the set */
+    COMET_STEP_FORK, /* no character; go on at both `next` and `other` */
     COMET_STEP_END /* the text matches if it ends here */
 } comet_step_e;
 
@@ -39,13 +39,13 @@ typedef struct comet_step_t {
     /** The step that follows.  After a FORK or a MANY it is always a later
      * step. */
     apr_uint16_t next;
-    apr_uint16_t other; /* of a FORK: anywhere */
+    apr_uint16_t other; /* of a FORK: any step */
     unsigned char kind; /* comet_step_e */
     char byte;
 } comet_step_t;
 
-/** Begins as { .count = 0 }.  If there is no room for a step, `is_full` is set,
- * and the automaton matches nothing. */
+/** An automaton.  { .count = 0 } has no steps.  If there is no room for a step,
+ * `is_full` is set, and the automaton matches nothing. */
 typedef struct comet_automaton_t {
     apr_size_t count;
     int is_full;
@@ -53,8 +53,8 @@ typedef struct comet_automaton_t {
 } comet_automaton_t;
 
 /**
- * Append a step that goes on at the one after it, until its `next` is changed.
- * @return its index, which is that of the last step if there is no room
+ * Append a step.  Its `next` is the step after it until the caller changes it.
+ * @return the step's index; the index of the last step if there is no room
  */
 apr_size_t comet_automaton_add(comet_automaton_t *automaton, comet_step_e kind,
                                unsigned set, char byte);

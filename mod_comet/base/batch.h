@@ -12,8 +12,8 @@
  * request can fill the memory. */
 #define COMET_BATCH_BYTES (256 * 1024)
 
-/** Where all texts are counted, each message counts this many bytes more: they
- * stand for its timestamp and the names of its fields. */
+/** If all texts of a message are counted, this many bytes are added for its
+ * timestamp and the names of its fields. */
 #define COMET_BATCH_OVERHEAD 64
 
 /** Messages in order.  The batch owns one reference to each. */
@@ -28,8 +28,8 @@ typedef struct comet_batch_t {
                             * COMET_BATCH_BYTES */
 } comet_batch_t;
 
-/** Whether a batch takes no further message.  There may be more messages in the
- * store then. */
+/** Whether a batch takes no further message.  If so, the store may have more
+ * messages. */
 int comet_batch_is_full(const comet_batch_t *batch);
 
 /**

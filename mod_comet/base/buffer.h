@@ -40,7 +40,7 @@ void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number);
 /** Make a buffer empty.  It keeps its memory and forgets a failure. */
 void comet_buffer_clear(comet_buffer_t *buffer);
 
-/** Give back the part of a buffer's memory that holds nothing. */
+/** Free the unused part of a buffer's memory. */
 void comet_buffer_trim(comet_buffer_t *buffer);
 
 /** Free a buffer's memory.  The buffer is empty and may be used again. */

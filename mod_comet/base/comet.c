@@ -33,7 +33,8 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
 {
     switch (status) {
     case COMET_ENOTDB:
-        return "the file is not a mod_comet database, or is of a newer version";
+        return "the file is not a mod_comet database, or a newer version made "
+               "it";
     case COMET_EMOVED:
         return "the database was deleted or replaced while in use";
     case COMET_EUNSURE:

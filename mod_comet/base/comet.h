@@ -47,8 +47,8 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_EUNSURE (APR_OS_START_USERERR + 3)
 #define COMET_ELOCKED (APR_OS_START_USERERR + 4) /**< held by another process */
 #define COMET_EREADONLY (APR_OS_START_USERERR + 5) /**< cannot be written */
-#define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint refused */
-#define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many wait already */
+#define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint failed */
+#define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many requests wait */
 #define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
 /** the same key and content were stored before */
 #define COMET_EREPEATED (APR_OS_START_USERERR + 9)
@@ -60,11 +60,11 @@ typedef apr_int64_t comet_timestamp_t;
 /** the read exceeded its budget */
 #define COMET_ECOSTLY (APR_OS_START_USERERR + 13)
 #define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
-/** there are as many rules as may be set */
+/** no further rule may be set */
 #define COMET_EFULL (APR_OS_START_USERERR + 15)
 
 /**
- * Describe a status code, ours or APR's, in English.
+ * Describe a status code of this module or of APR in English.
  * @param buffer  where APR may write; owned by the caller
  * @return a constant string or @a buffer.  Any thread.
  */

@@ -12,14 +12,16 @@
 
 #include "base/text.h"
 
-/** What makes a message an update of the Mercure protocol; zero for others. */
+/** The properties that only updates of the Mercure protocol have; zero in other
+ * messages. */
 typedef struct comet_update_t {
     /** Only subscribers whose tokens grant one of its topics get it. */
     int is_private;
-    int retry_msec; /* when its readers reconnect; 0: it does not say */
+    int retry_msec; /* how long its readers wait before they reconnect; 0: not
+                     * given */
     comet_text_t event; /* the id that its publisher gave; data NULL: none */
-    /** More channels that its Mercure readers find it by, with a newline
-     * between them; data NULL: none. */
+    /** Further channels through which Mercure readers get it, separated by
+     * newlines; data NULL: none. */
     comet_text_t alternates;
 } comet_update_t;
 
@@ -29,15 +31,14 @@ typedef struct comet_message_t {
     /** 0 until the writer has numbered the message; constant once it is
      * committed. */
     comet_timestamp_t timestamp;
-    /* These point behind the struct into the same block.  A NUL follows
-     * each. */
+    /* These texts follow the struct in the same block.  A NUL follows each. */
     comet_text_t channel;
     comet_text_t type;
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
     comet_update_t update;
-    /** For how long it may be read; 0: it lasts.  A message that passes is not
-     * replayed, searched or counted, and nobody reads it once it is over. */
+    /** How long a passing message may be read; 0: this message lasts.  A
+     * passing message is not replayed, searched or counted. */
     int keep_sec;
     apr_time_t expires; /* when a passing message is over, by the system clock;
                          * 0 until it is stored */
@@ -62,8 +63,8 @@ typedef struct comet_message_fields_t {
 comet_message_t *comet_message_create(const comet_message_fields_t *fields);
 
 /**
- * Whether the time of a message that passes is over.  If the system clock was
- * set back, it is over once it would last longer than twice its time.
+ * Whether the time of a passing message is over.  It also counts as over if the
+ * system clock was set back so far that more than twice @a keep_sec is left.
  * @param keep_sec  0: the message lasts
  * @param now       by the system clock
  */
@@ -81,7 +82,7 @@ comet_message_t *comet_message_ref(comet_message_t *message);
 void comet_message_unref(comet_message_t *message);
 
 /**
- * Take the next name from a list such as comet_update_t has.
+ * Take the next name from a list of names that newlines separate.
  * @param rest  IN and OUT: what is left of the list
  * @param name  OUT
  * @return whether there was one.  Any thread.

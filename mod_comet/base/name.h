@@ -11,18 +11,18 @@
 #include "base/text.h"
 
 /** Whether any segment of a name begins with @.  Only the server and programs
- * that use the database publish to such a channel; its clients do not.  Any
+ * that use the database publish to such a channel; clients cannot.  Any
  * thread. */
 int comet_name_is_reserved(comet_text_t name);
 
-/** Whether the last segment of a name begins with @.  Such a channel is read by
- * its name only: no prefix ("room/") covers it.  Any thread. */
+/** Whether the last segment of a name begins with @.  Such a channel can only
+ * be read by its full name: no prefix ("room/") covers it.  Any thread. */
 int comet_name_is_sibling(comet_text_t name);
 
 /**
- * The channel that a sibling tells of: room/42 for room/42/@online.  Whoever
- * may read all channels below room may read that sibling, but not room/@online,
- * which tells of the channel room.
+ * The channel that a sibling is about: room/42 for room/42/@online.  A client
+ * that may read all channels below room may read that sibling, but not
+ * room/@online, which is about the channel room.
  * @return data NULL: the name is no sibling.  Any thread.
  */
 comet_text_t comet_name_owner(comet_text_t name);
@@ -34,14 +34,14 @@ typedef enum comet_cover_e {
     COMET_COVER_EXACTLY,
 } comet_cover_e;
 
-/** Look how patterns cover a name.
- * @param baton  the caller's, which knows the patterns */
+/** Find out how patterns cover a name.
+ * @param baton  the caller's data, which has the patterns */
 typedef comet_cover_e comet_cover_cb(const void *baton, comet_text_t name);
 
 /**
- * Whether patterns grant a channel.  A star grants a sibling only if the
- * patterns grant the channel that the sibling tells of, too.
- * @param cover  asked for the name, and for its owner if need be
+ * Whether patterns grant a channel.  A pattern with a star grants a sibling
+ * only if the patterns also grant the channel that the sibling is about.
+ * @param cover  called for the name and, if necessary, for its owner
  * Any thread.
  */
 int comet_name_is_granted(comet_text_t name, comet_cover_cb *cover,

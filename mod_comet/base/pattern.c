@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a client says to choose topics. */
+/* Patterns, by which clients choose topics. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* memmem() */
 #endif
@@ -10,8 +10,8 @@
 #include "base/template.h"
 #include "base/url_pattern.h"
 
-/* Whether a text begins with the part of a template before its first
- * expression: most texts do not, so that nothing has to be compiled. */
+/* Whether a topic begins with the part of a template before its first
+ * expression.  Most topics do not; then the template need not be compiled. */
 static int begins_alike(comet_text_t text, comet_text_t topic)
 {
     const char *brace = memchr(text.data, '{', text.length);
@@ -20,9 +20,9 @@ static int begins_alike(comet_text_t text, comet_text_t topic)
     return topic.length >= length && memcmp(topic.data, text.data, length) == 0;
 }
 
-/* Whether a text has the longest part of a template between two expressions.  A
- * template that begins with an expression is compared with every message, and
- * this finds most of those that it cannot match. */
+/* Whether a topic contains the longest literal part of a template.  A template
+ * that begins with an expression is compared with every message; this check
+ * rejects most of the messages that it cannot match. */
 static int has_longest_part(comet_text_t text, comet_text_t topic)
 {
     const char *at = text.data, *end = text.data + text.length;

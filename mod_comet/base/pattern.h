@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/pattern.h
- * What a client says to choose topics: all of them, one, those of a URI
+ * A pattern, by which a client chooses topics: all of them, one, those of a URI
  * template (RFC 6570), or those of a URL pattern (base/url_pattern.h).  A
- * pattern is its text; it is compiled again for each match, which takes less
- * time than the match.  A match takes time in proportion to the topic's length
- * times the pattern's, whatever they are.
+ * pattern is stored as its text and compiled again for each match, which takes
+ * less time than the match.  The time of a match is at most proportional to the
+ * topic's length times the pattern's length.
  */
 #ifndef COMET_PATTERN_H
 #define COMET_PATTERN_H
@@ -44,13 +44,11 @@ comet_pattern_t comet_pattern_read(comet_text_t text);
 const char *comet_pattern_make(comet_pattern_t *pattern,
                                comet_pattern_kind_e kind, comet_text_t text);
 
-/**
- * Whether a topic is one of the pattern's.  Any thread.
- */
+/** Whether a pattern matches a topic.  Any thread. */
 int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic);
 
-/** The text that all topics of a pattern begin with, up to and with its last
- * slash; it may be empty.  Any thread. */
+/** The text that all topics of a pattern begin with, up to and including its
+ * last slash; it may be empty.  Any thread. */
 comet_text_t comet_pattern_stem(const comet_pattern_t *pattern);
 
 /** How much a match of a pattern may cost: the number of its parts that match

@@ -22,8 +22,8 @@ static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
         return 0;
     }
     lost = info.tcpi_bytes_acked == pulse->acknowledged;
-    /* Less than a heartbeat, so that a call a heartbeat from now checks
-     * again. */
+    /* The next check is due in less than a heartbeat, so that a call one
+     * heartbeat from now is not too early. */
     pulse->look_at = comet_monotonic() + every - every / 8;
     pulse->acknowledged = info.tcpi_unacked || info.tcpi_notsent_bytes
                               ? info.tcpi_bytes_acked

@@ -141,10 +141,10 @@ int comet_selection_is_atom(const comet_selection_t *selection)
            && selection->name_count + selection->prefix_count == 1;
 }
 
-/* --- selections by topics -------------------------------------------------- */
+/* --- selections by topics ------------------------------------------------- */
 
-/* The bytes before each pattern, and each grant, in a key.  No name of a channel
- * contains them, so no name can look like one of these. */
+/* The byte before each pattern, and the byte before each grant, in a key.  No
+ * channel's name contains them, so no name looks like a pattern or grant. */
 #define NEXT_PATTERN '\1'
 #define NEXT_GRANT '\2'
 
@@ -177,10 +177,11 @@ static int compare_patterns(const void *a, const void *b)
                : 0;
 }
 
-/* Copy patterns, sorted and each once, and their texts into the key.  Each text
- * has its length in front, so that two lists never have the same key.
- * @param mark  what the patterns are for
- * @return how many are left */
+/* Copy patterns, sorted and without duplicates, and write their texts into the
+ * key.  The length precedes each text, so that different lists have different
+ * keys.
+ * @param mark  NEXT_PATTERN or NEXT_GRANT
+ * @return how many patterns are left */
 static apr_size_t copy_patterns(comet_pattern_t *list, char **end, char mark,
                                 const comet_pattern_t *patterns,
                                 apr_size_t count)
@@ -271,12 +272,14 @@ comet_text_t comet_selection_stem(const comet_selection_t *selection,
     if (!length || root + length > COMET_CHANNEL_MAX_BYTES) {
         return (comet_text_t){ room, root };
     }
-    length -= name[length - 1] == '%'; /* the empty segment is still open */
+    /* A "%" at the end marks an empty last segment.  The stem has none: a
+     * topic goes on after the slash. */
+    length -= name[length - 1] == '%';
     memcpy(room + root, name, length);
     return (comet_text_t){ room, root + length };
 }
 
-/* --- matching -------------------------------------------------------------- */
+/* --- matching ------------------------------------------------------------- */
 
 static int is_named(const comet_selection_t *selection, comet_text_t channel,
                     apr_uint32_t hash)

@@ -8,16 +8,18 @@
  * Each name is a channel that the subscriber is allowed to read.  A prefix
  * ("room/", or "" for all channels) grants nothing: it only notices new
  * channels.  The channels that already exist under a prefix are among the
- * names.  When a message arrives on one that is not, reading ends just before
- * it, so that the client comes back and is authorised for the new channel.
+ * names.  When a message arrives on a channel that is not, reading ends just
+ * before the message, so that the client comes back and is authorised for the
+ * new channel.
  *
  * No prefix covers a sibling channel, room/42/@online for example: a subscriber
- * that wants it names it.
+ * must name it to read it.
  *
  * A selection *by topics* (of the Mercure protocol) is judged by a token alone.
- * It takes what its names and patterns match, by any of a message's channels:
- * its own, and its alternates.  A private message must also match a grant, by
- * any of its channels.  Other selections take no private message at all.
+ * It takes a message if its names or patterns match any of the message's
+ * channels: the message's own channel or an alternate.  At least one channel of
+ * a private message must match a grant, too.  Other selections take no private
+ * message at all.
  */
 #ifndef COMET_SELECTION_H
 #define COMET_SELECTION_H
@@ -45,7 +47,7 @@ typedef struct comet_selection_t {
         *names; /* sorted by hash, then bytes; no duplicates */
     const comet_selected_t *prefixes; /* likewise */
     int everything; /* its prefix "" covers the sibling channels and private
-                     * messages as well; comet_store_tail() alone sets it */
+                     * messages as well; only comet_store_tail() sets this */
     int by_topics;
     comet_text_t root; /* of a selection by topics: each channel's name is this
                         * prefix and a topic (base/topic.h) */
@@ -71,7 +73,7 @@ comet_selection_t *comet_selection_create(const comet_text_t *names,
                                           const comet_text_t *prefixes,
                                           apr_size_t prefix_count);
 
-/** What a selection by topics is made from.  All is copied. */
+/** What a selection by topics is made from.  All of it is copied. */
 typedef struct comet_topics_t {
     const comet_text_t *names; /* of channels, with the root */
     apr_size_t name_count;
@@ -82,7 +84,7 @@ typedef struct comet_topics_t {
     comet_text_t root; /* "", or a prefix of channels that ends in a slash */
 } comet_topics_t;
 
-/** Make a selection by topics; as comet_selection_create(). */
+/** Make a selection by topics; otherwise like comet_selection_create(). */
 comet_selection_t *comet_selection_by_topics(const comet_topics_t *topics);
 
 /** Take one more reference.  @return @a selection.  Any thread. */
@@ -127,16 +129,16 @@ comet_selection_match_e comet_selection_judge_message(
     const comet_selection_t *selection, const comet_message_t *message);
 
 /**
- * Whether a selection by topics reads a channel by the channel's name.  Readers
- * find messages by the names of the channels.
+ * Whether a name or pattern of a selection by topics matches a channel.  The
+ * store uses this to choose the channels in which it looks for messages.
  */
 int comet_selection_reads(const comet_selection_t *selection,
                           comet_text_t channel);
 
 /**
- * Find the prefix that the channels of a pattern begin with.
+ * Find the prefix that all channels of a pattern begin with.
  * @param pattern  its index
- * @param room  COMET_CHANNEL_MAX_BYTES
+ * @param room  room for COMET_CHANNEL_MAX_BYTES
  * @return the prefix, which lies in that room; it is "" or ends with a slash
  */
 comet_text_t comet_selection_stem(const comet_selection_t *selection,

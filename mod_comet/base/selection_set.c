@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* Texts of a list that is being made. */
+/* A list of texts that is being made. */
 typedef struct texts_t {
     comet_text_t *list;
     apr_size_t count;
@@ -43,7 +43,7 @@ static int has_prefix(const comet_selection_t *selection,
 }
 
 /* Room for all texts of two selections; comet_selection_create() copies them.
- * @return NULL: there is no memory */
+ * @return NULL: no memory is left */
 static comet_text_t *make_room(const comet_selection_t *a,
                                const comet_selection_t *b)
 {
@@ -52,7 +52,7 @@ static comet_text_t *make_room(const comet_selection_t *a,
         * sizeof(comet_text_t));
 }
 
-/* Which names and prefixes of a selection are taken. */
+/* Whether a name or prefix of a selection is taken. */
 typedef int choose_cb(const comet_selection_t *other,
                       const comet_selected_t *selected);
 
@@ -92,8 +92,9 @@ static int covered(const comet_selection_t *other,
            != COMET_SELECTION_NONE;
 }
 
-/* Make a selection of those names and prefixes of @a a and of @a b that are
- * chosen. */
+/* Make a selection from two others.
+ * @param names, prefixes  choose from the names and prefixes of @a a
+ * @param more_names, more_prefixes  whether to add all those of @a b */
 static comet_selection_t *make(const comet_selection_t *a,
                                const comet_selection_t *b, choose_cb *names,
                                choose_cb *prefixes, int more_names,

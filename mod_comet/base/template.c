@@ -7,9 +7,9 @@
 /** How the expressions of one operator are written (RFC 6570, appendix A). */
 typedef struct operator_t {
     char sign; /* after the brace; 0: none */
-    char first; /* what a value is preceded by; 0: nothing */
+    char first; /* what precedes the first value; 0: nothing */
     char separator;
-    unsigned set; /* of the values' characters */
+    unsigned set; /* the characters of a value */
 } operator_t;
 
 #define PLAIN (COMET_SET_UNRESERVED | COMET_SET_TRIPLET)
@@ -20,7 +20,7 @@ static const operator_t operators[] = {
     { '+', 0, ',', RESERVED }, { '#', '#', ',', RESERVED },
     { '.', '.', '.', PLAIN },  { '/', '/', '/', PLAIN },
     { ';', ';', ';', NAMED },  { '?', '?', '&', NAMED },
-    { '&', '&', '&', NAMED },  { 0, 0, ',', PLAIN }, /* the last: no sign */
+    { '&', '&', '&', NAMED },  { 0, 0, ',', PLAIN }, /* the last has no sign */
 };
 
 static const operator_t *find_operator(char sign)
@@ -54,8 +54,8 @@ static int is_name_character(char c)
  * @return its end; NULL: there is none */
 static const char *read_name(const char *at, const char *end)
 {
-    int dot = 1; /* a dot was just read, or none may stand here: a name neither
-                  * begins nor ends with one */
+    int dot = 1; /* the name is empty or ends with a dot so far, so neither a
+                  * dot nor the name's end may follow */
 
     for (;;) {
         if (at < end && is_name_character(*at)) {
@@ -77,7 +77,7 @@ static const char *read_name(const char *at, const char *end)
 }
 
 /* Read what may follow a name: a star, or a colon and 1 to 9999.
- * @return its end; NULL: it is wrong */
+ * @return its end; NULL: it is invalid */
 static const char *read_modifier(const char *at, const char *end, int *explode)
 {
     const char *start;
@@ -95,7 +95,7 @@ static const char *read_modifier(const char *at, const char *end, int *explode)
 }
 
 /* Read the variables of an expression, up to its brace.
- * @return the brace; NULL: the expression is wrong */
+ * @return the brace; NULL: the expression is invalid */
 static const char *read_variables(const char *at, const char *end,
                                   apr_size_t *count, int *explode)
 {
@@ -117,8 +117,8 @@ static const char *read_variables(const char *at, const char *end,
     }
 }
 
-/* Values, one after the other: as many as there are variables, or any number
- * if one of them is a list. */
+/* Append steps for an expression's values: one for each variable, or any number
+ * if a variable is a list. */
 static void add_values(comet_automaton_t *automaton, const operator_t *is,
                        apr_size_t count, int explode)
 {
@@ -141,8 +141,9 @@ static void add_values(comet_automaton_t *automaton, const operator_t *is,
     }
 }
 
-/* @param variables  raised by the expression's number of variables
- * @return the byte after the expression; NULL: it is wrong */
+/* Append steps for an expression.
+ * @param variables  raised by the expression's number of variables
+ * @return the byte after the expression; NULL: it is invalid */
 static const char *add_expression(comet_automaton_t *automaton, const char *at,
                                   const char *end, apr_size_t *variables)
 {
@@ -164,8 +165,7 @@ static const char *add_expression(comet_automaton_t *automaton, const char *at,
     return at + 1;
 }
 
-/* Whether a template may have a byte outside of expressions (RFC 6570, section
- * 2.1). */
+/* Whether a byte may stand outside expressions (RFC 6570, section 2.1). */
 static int is_literal(const char *at, const char *end)
 {
     unsigned char c = (unsigned char)*at;

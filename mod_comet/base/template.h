@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/template.h
- * URI templates (RFC 6570), read backwards: whether a template may have made a
- * text, whatever the values of its variables were.
+ * URI templates (RFC 6570) as patterns: a template matches every text that it
+ * expands to for some values of its variables.
  */
 #ifndef COMET_TEMPLATE_H
 #define COMET_TEMPLATE_H
@@ -10,11 +10,10 @@
 #include "base/automaton.h"
 
 /**
- * Compile a template.  What an expression matches is what the hub of the
- * Mercure project takes it to match: {v} matches no slash, {+v} and {#v} do,
- * and any expression may be absent.
+ * Compile a template.  Expressions match as in the hub of the Mercure project:
+ * {v} matches no slash, {+v} and {#v} do, and any expression may be absent.
  * @param automaton  OUT; its content is undefined if 0 is returned
- * @param variables  OUT: how many the text has: a match costs time for each
+ * @param variables  OUT: how many the template has; each makes matching slower
  * @return whether the text is a valid template with an expression.  Any thread.
  */
 int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A topic as the name of a channel, and back. */
+/* Translate a topic to a channel's name and back. */
 #include "base/topic.h"
 
 #include <string.h>
@@ -81,7 +81,7 @@ apr_size_t comet_topic_escape(comet_text_t topic, char *name)
     }
 }
 
-/* Whether the escape has put a mark in front of this segment. */
+/* Whether comet_topic_escape() has put a mark in front of this segment. */
 static int is_marked(const char *at, apr_size_t length)
 {
     return length && *at == MARK && is_special(at + 1, length - 1);
@@ -91,7 +91,7 @@ apr_size_t comet_topic_unescape(comet_text_t name, char *topic)
 {
     const char *at = name.data, *end = name.data + name.length;
     apr_size_t length = 0;
-    int starts = 1; /* a segment */
+    int starts = 1; /* whether a segment begins at `at` */
 
     while (at < end) {
         if (starts && is_marked(at, segment_length(at, end))) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/topic.h
- * A topic (of the Mercure protocol) as the name of a channel, and back.  A
+ * Translate a topic (of the Mercure protocol) to a channel's name and back.  A
  * topic is any text, usually a URL.  A channel's name must not have an empty,
  * "." or ".." segment, and a segment that begins with "@" has a meaning of its
  * own (base/name.h).  So such a segment gets a percent sign in front, and each
@@ -26,7 +26,7 @@
 apr_size_t comet_topic_escape(comet_text_t topic, char *name);
 
 /**
- * Read a channel's name as a topic.  Every name can be read so, whether or not
+ * Read a channel's name as a topic.  This works with every name, whether or not
  * comet_topic_escape() has written it.
  * @param topic  room for as many bytes as the name has
  * @return the topic's length.  Any thread.

@@ -77,7 +77,7 @@ static void add_byte(compile_t *compile, char byte)
         (char)(compile->part <= HOST ? lower(byte) : byte));
 }
 
-/* At least one character of the set. */
+/* Append steps for one or more characters of the set. */
 static void add_some(compile_t *compile, unsigned set)
 {
     add(compile, COMET_STEP_ONE, set, 0);
@@ -104,7 +104,7 @@ static void end_optional(compile_t *compile, apr_size_t fork)
         (apr_uint16_t)compile->automaton->count;
 }
 
-/* Append what follows a part that may occur again. */
+/* Append the fork that lets a part occur again. */
 static void add_repetition(compile_t *compile, apr_size_t start)
 {
     apr_size_t fork = begin_optional(compile);
@@ -119,7 +119,7 @@ static int is_star(const char *at, const char *end, apr_size_t *length)
     return *length == 4 || *at == '*';
 }
 
-/* --- groups ------------------------------------------------------------------ */
+/* --- groups --------------------------------------------------------------- */
 
 /* Compile what is between the braces. */
 static void add_content(compile_t *compile, const char *end)
@@ -149,7 +149,7 @@ static void add_content(compile_t *compile, const char *end)
     compile->end = whole;
 }
 
-/* Compile a group, or a name, with the modifier behind it.
+/* Compile a group or a name, and the modifier after it.
  * @param content_end  where the content of a group ends; NULL: it is a name,
  *                     which a slash may precede */
 static void add_group(compile_t *compile, const char *content_end)
@@ -209,7 +209,7 @@ static void add_braces(compile_t *compile)
     add_group(compile, brace);
 }
 
-/* --- parts ------------------------------------------------------------------- */
+/* --- parts ---------------------------------------------------------------- */
 
 /* If a character begins another part of the pattern, go to that part.
  * @return whether the character was consumed */
@@ -295,7 +295,7 @@ static void add_rest(compile_t *compile)
     add(compile, COMET_STEP_END, 0, 0);
 }
 
-/* @return where the text between scheme and host is; NULL: there is none */
+/* @return where the "://" before the host is; NULL: there is no host */
 static const char *find_host(comet_text_t text)
 {
     return text.length ? memmem(text.data, text.length, "://", 3) : NULL;
@@ -345,7 +345,7 @@ const char *comet_url_pattern_check(comet_text_t text)
     return compile_text(&automaton, text);
 }
 
-/* --- topics ------------------------------------------------------------------ */
+/* --- topics --------------------------------------------------------------- */
 
 static int is_port(comet_text_t authority, const char *scheme,
                    apr_size_t scheme_length, const char *name, const char *port)
@@ -362,7 +362,7 @@ static int is_port(comet_text_t authority, const char *scheme,
 /* Write a topic in the form in which URLs are compared: with scheme and host in
  * lower case, without a port that the scheme implies, and with at least a slash
  * as its path.
- * @param room  for one byte more than the topic has */
+ * @param room  room for one byte more than the topic has */
 static comet_text_t normalize(comet_text_t topic, char *room)
 {
     const char *host = find_host(topic), *at;
@@ -415,7 +415,7 @@ apr_size_t comet_url_pattern_literal(comet_text_t text)
     while (length < text.length && !strchr("\\:*{(?+#", text.data[length])) {
         length++;
     }
-    /* the slash before a name may be absent together with it */
+    /* if the name is optional, so is the slash before it */
     return length && length < text.length && text.data[length] == ':'
                ? length - 1
                : length;

@@ -26,7 +26,7 @@
 #ifndef COMET_WHEEL_H
 #define COMET_WHEEL_H
 
-#include <stddef.h> /* before APR, whose rings use offsetof if it is there */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_ring.h>
 
@@ -65,8 +65,8 @@ void comet_wheel_init(comet_wheel_t *wheel, apr_time_t now);
 
 /**
  * Set a timer.  If it is set already, its due time changes.
- * @param due  when it fires.  A timer in the past fires with the next tick, so
- *             that a loop of comet_wheel_expire() which sets timers ends
+ * @param due  when it fires.  A time in the past means the next tick, so a loop
+ *             of comet_wheel_expire() that sets timers ends
  */
 void comet_wheel_set(comet_wheel_t *wheel, comet_timer_t *timer,
                      apr_time_t due);
@@ -78,14 +78,14 @@ void comet_wheel_clear(comet_wheel_t *wheel, comet_timer_t *timer);
  * Take and clear one timer that is due.  Timers that are due together come in
  * no particular order.  All calls until NULL together cost O(timers taken +
  * slots passed + timers in these slots).
- * @return NULL if no timer is due; call until then
+ * @return NULL if no timer is due; call this again until it returns NULL
  */
 comet_timer_t *comet_wheel_expire(comet_wheel_t *wheel, apr_time_t now);
 
 /**
- * When to call comet_wheel_expire() next.  The time is not later than the first
- * timer's due time, and at most one turn of the wheel (25.6 s) ahead.  The call
- * looks at every slot once.
+ * When to call comet_wheel_expire() next: not later than the tick at which the
+ * first timer fires, and at most one turn of the wheel (25.6 s) ahead.  The
+ * call looks at each slot at most once.
  * @return 0 if no timer is set
  */
 apr_time_t comet_wheel_due(const comet_wheel_t *wheel);

@@ -11,7 +11,7 @@
 #include "hooks/advice_urls.h"
 #include "hooks/value.h"
 
-/* --- names ------------------------------------------------------------------------ */
+/* --- names ---------------------------------------------------------------- */
 
 static void check_handler(mod_comet_warnings_t *warnings,
                           const mod_comet_line_t *line)
@@ -69,7 +69,7 @@ static void check_needs(mod_comet_warnings_t *warnings)
     }
 }
 
-/* --- values that httpd's own settings bound ----------------------------------------- */
+/* --- values that httpd's own settings bound ------------------------------- */
 
 /* A parked poll waits for four fifths of Timeout at most. */
 static void check_poll(mod_comet_warnings_t *warnings,
@@ -189,10 +189,10 @@ static void check_values(mod_comet_warnings_t *warnings,
     }
 }
 
-/* --- what is left out --------------------------------------------------------------- */
+/* --- what is left out ----------------------------------------------------- */
 
-/* A server whose mappings are left out has optional ones only, and one reason for
- * all of them. */
+/* A server whose mappings are left out has optional ones only, and one reason
+ * for all of them. */
 static void check_omitted(mod_comet_warnings_t *warnings,
                           const mod_comet_scene_t *scene)
 {
@@ -208,26 +208,25 @@ static void check_omitted(mod_comet_warnings_t *warnings,
     }
 }
 
-/* --- HTTP/2 ------------------------------------------------------------------------- */
+/* --- HTTP/2 --------------------------------------------------------------- */
 
-/* @return why no request waits without a thread although CometParkHTTP2 is
- *         written, and what to do; NULL: requests can
- * @param served  whether a server that has it on speaks HTTP/2 */
+/* Find why CometParkHTTP2 has no effect.
+ * @param served  whether a server on which it is on speaks HTTP/2
+ * @return the reason, and what to do; NULL: it has an effect */
 static const char *find_h2_obstacle(int served)
 {
     if (!mod_comet_mpm_is_async()) {
         return "this MPM cannot park connections; run a2enmod mpm_event";
     }
     if (!mod_comet_mpm_parks_http2()) {
-        return "it needs httpd 2.4.58 or a later 2.4";
+        return "it needs httpd 2.4.58 or a later 2.4 release";
     }
     if (!ap_find_linked_module("mod_http2.c")) {
         return "mod_http2 is not loaded; run a2enmod http2";
     }
     return served ? NULL
-                  : "no host that has it speaks HTTP/2; write Protocols h2 "
-                    "http/1.1 there (h2c in place of h2 where there is no "
-                    "TLS)";
+                  : "no host on which it is on speaks HTTP/2; write Protocols "
+                    "h2 http/1.1 there (without TLS, h2c in place of h2)";
 }
 
 static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
@@ -243,7 +242,7 @@ static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
     }
 }
 
-/* --- all of it ------------------------------------------------------------------------ */
+/* --- all of it ------------------------------------------------------------ */
 
 void mod_comet_advice_give(server_rec *main, apr_pool_t *parent)
 {

@@ -12,8 +12,8 @@
 /**
  * Check the whole configuration, and log the warnings.  Parent only: at a
  * configtest in the check_config hook, at a start in post_config.
- * @param main  whose log has them
- * @param p     for what is needed meanwhile
+ * @param main  the main server, whose log gets them
+ * @param p     for temporary data
  */
 void mod_comet_advice_give(server_rec *main, apr_pool_t *p);
 

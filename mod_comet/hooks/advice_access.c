@@ -20,10 +20,10 @@ static const mod_comet_line_t *line_at(const mod_comet_scene_t *scene, int i)
     return &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
 }
 
-/* Looks at a line of the configuration. @return whether it is a wanted one */
+/* @return whether a line of the configuration is a wanted one */
 typedef int test_t(const mod_comet_line_t *line, apr_pool_t *p);
 
-/* Whether a wanted line may apply where a section does. */
+/* Whether a wanted line may apply to URLs of a section. */
 static int has_beside(const mod_comet_scene_t *scene,
                       const mod_comet_section_t *section, test_t *is_wanted)
 {
@@ -40,7 +40,7 @@ static int has_beside(const mod_comet_scene_t *scene,
     return 0;
 }
 
-/* --- what lines are -------------------------------------------------------------- */
+/* --- what lines are ------------------------------------------------------- */
 
 static int is_word(const mod_comet_line_t *line, int number, const char *word,
                    apr_pool_t *p)
@@ -81,7 +81,7 @@ static int is_password_store(const mod_comet_line_t *line, apr_pool_t *p)
            || mod_comet_scene_is(line, "AuthBasicProvider");
 }
 
-/* Whether a request may have a user by this line. */
+/* Whether a line may give a request a user. */
 static int is_identity(const mod_comet_line_t *line, apr_pool_t *p)
 {
     return is_login(line, p) || is_key(line, p)
@@ -90,7 +90,7 @@ static int is_identity(const mod_comet_line_t *line, apr_pool_t *p)
                && is_word(line, 0, "comet-request", p));
 }
 
-/* Whether only a user can meet a rule. */
+/* Whether a line is a rule that only a user can meet. */
 static int wants_user(const mod_comet_line_t *line, apr_pool_t *p)
 {
     int first = is_word(line, 0, "comet-publish", p);
@@ -101,7 +101,7 @@ static int wants_user(const mod_comet_line_t *line, apr_pool_t *p)
                || is_word(line, first, "group", p));
 }
 
-/* --- checks ----------------------------------------------------------------------- */
+/* --- checks --------------------------------------------------------------- */
 
 /* Whether a mapping needs no `Require`: it is a Mercure hub, and the tokens of
  * CometTokenKey decide who may use it. */
@@ -121,8 +121,8 @@ static int is_by_token(const mod_comet_scene_t *scene,
     return 0;
 }
 
-/* A mapped URL has no directory, so that `Require` in <Directory> does not
- * protect it. */
+/* Warn if no rule protects a mapping.  A mapped URL has no directory, so a
+ * `Require` in <Directory> does not protect it. */
 static void check_mapping(mod_comet_warnings_t *warnings,
                           const mod_comet_scene_t *scene,
                           const mod_comet_mapping_t *mapping)
@@ -192,7 +192,7 @@ static void check_rule(mod_comet_warnings_t *warnings,
     }
 }
 
-/* A URL that a mapping answers cannot decide who may use the mapping. */
+/* Warn if `Require comet-request` asks a URL that a mapping answers. */
 static void check_asked(mod_comet_warnings_t *warnings,
                         const mod_comet_scene_t *scene,
                         const mod_comet_line_t *line)
@@ -218,7 +218,8 @@ static void check_asked(mod_comet_warnings_t *warnings,
     }
 }
 
-/* @return the module that a type needs, without "mod_"; NULL: it is not known */
+/* @return the module that a type needs, without "mod_"; NULL: it is not
+ * known */
 static const char *module_of(const char *type)
 {
     return strcasecmp(type, "Basic") == 0    ? "auth_basic"

@@ -21,7 +21,7 @@ static int is_listed(const mod_comet_line_t *line,
     return directives[i] != NULL;
 }
 
-/* --- lines that meet a mapping -------------------------------------------------- */
+/* --- lines that meet a mapping -------------------------------------------- */
 
 /* Directives whose URL is a regular expression. */
 static int is_by_regex(const mod_comet_line_t *line)
@@ -32,9 +32,10 @@ static int is_by_regex(const mod_comet_line_t *line)
            && strcasecmp(line->node->directive + length - 5, "Match") == 0;
 }
 
-/* Find the URL that a directive such as Alias or Redirect is about, or the regular
- * expression of AliasMatch. It is the directive's first argument that is a URL path
- * (an expression has a slash) or, in a section, the section's path.
+/* Find the URL that a directive such as Alias or Redirect is about, or the
+ * regular expression of AliasMatch. It is the directive's first argument that
+ * is a URL path (an expression has a slash) or, in a section, the section's
+ * path.
  * @return NULL: it is not known */
 static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
 {
@@ -70,7 +71,7 @@ static int matches(const char *text, const mod_comet_mapping_t *mapping,
 }
 
 /* Whether a directive like Alias or Redirect is about a mapping's requests.
- * @param url  what it names */
+ * @param url  the URL or regular expression that the directive names */
 static int meets(const mod_comet_line_t *line, const char *url,
                  const mod_comet_mapping_t *mapping, apr_pool_t *p)
 {
@@ -142,7 +143,7 @@ void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
     }
 }
 
-/* --- sections that meet none ------------------------------------------------------ */
+/* --- sections that meet none ---------------------------------------------- */
 
 mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
 {
@@ -164,8 +165,8 @@ static int is_ours(const mod_comet_line_t *line)
            && !mod_comet_tree_begins(line->node->directive, "CometToken");
 }
 
-/* Whether a section with this line is ours: it is about messages, or about their
- * counters. */
+/* Whether a section with this line is meant for this module: for its messages
+ * or for its counters. */
 static int is_noted(const mod_comet_line_t *line, apr_pool_t *p)
 {
     return is_ours(line)
@@ -185,7 +186,7 @@ static void add_url(mod_comet_uses_t *uses, const char *url)
     }
 }
 
-/* The key of a hash of directives is the address of a pointer to one. */
+/* Add a directive to a hash, whose keys are pointers to directives. */
 static void add_key(apr_hash_t *hash, const ap_directive_t *const *node)
 {
     if (!apr_hash_get(hash, node, sizeof(*node))) {
@@ -267,7 +268,7 @@ void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
                 "%s has no effect in <Location \"%s\">, since %s there; %s%s",
                 line->node->directive, section->path,
                 "nothing of mod_comet is mapped",
-                uses->count ? "mapped are " : "add a CometEndpoint",
+                uses->count ? "mapped URLs: " : "add a CometEndpoint",
                 uses->urls);
         }
     }

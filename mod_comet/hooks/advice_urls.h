@@ -16,14 +16,15 @@ typedef struct mod_comet_uses_t {
     apr_hash_t *known; /* which nodes are in `lines` */
     apr_hash_t *used; /* which sections concern a mapping, by their nodes */
     const char *urls; /* some of the mapped URLs, for messages */
-    int count; /* how many */
+    int count; /* how many URLs these are */
 } mod_comet_uses_t;
 
-/** @return for mod_comet_advice_urls_note(), in @a p */
+/** Begin to note sections.
+ * @return for mod_comet_advice_urls_note(), in @a p */
 mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p);
 
-/** Warn of lines of one server that have no effect, or send clients away, since
- * they and a mapping name the same URL. */
+/** Warn of lines of one server that have no effect, or that send clients away,
+ * because a mapping names the same URL. */
 void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
                                  const mod_comet_scene_t *scene);
 
@@ -32,7 +33,8 @@ void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
 void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
                                 const mod_comet_scene_t *scene);
 
-/** Once all servers are noted: warn of sections that concern no mapping. */
+/** Warn of sections that concern no mapping.  Called after all servers were
+ * noted. */
 void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
                                const mod_comet_uses_t *uses);
 

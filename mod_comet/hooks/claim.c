@@ -29,7 +29,8 @@ static int has_rules(const char *module)
 }
 
 /*
- * Ask the rules that httpd would apply after a hook of ours, in httpd's order.
+ * Run the rules that httpd would run after a hook of mod_comet, in httpd's
+ * order.
  * @return DECLINED or OK, perhaps with a file name set: nothing forbids the
  *         request; else what httpd should answer
  */
@@ -156,7 +157,7 @@ int mod_comet_claim_find_type(request_rec *r)
 
 void mod_comet_claim_insert_error_filter(request_rec *r)
 {
-    /* a 304 has the headers of our own answer already */
+    /* a 304 already has the headers of mod_comet's own answer */
     if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
         mod_comet_answer_claim(r);
     }

@@ -11,7 +11,7 @@
 /**
  * translate_name hook, before all others: claim what is mapped, unless a rule
  * of the site (mod_rewrite, mod_alias, mod_lua) redirects or refuses it.
- * @return OK, DECLINED (not ours), or the status that the rule asks for
+ * @return OK, DECLINED (it is not mapped), or the status that the rule asks for
  */
 int mod_comet_claim_translate_name(request_rec *r);
 
@@ -22,8 +22,8 @@ int mod_comet_claim_passed_through(request_rec *r);
 /** map_to_storage hook: a claimed URL names no file. */
 int mod_comet_claim_map_to_storage(request_rec *r);
 
-/** post_perdir_config hook: have each channel's sub-request authorised, even
- * where its configuration equals its parent's. */
+/** post_perdir_config hook: have each channel's sub-request authorised, even if
+ * its configuration equals its parent's. */
 int mod_comet_claim_post_perdir_config(request_rec *r);
 
 /** type_checker hook: set the handler, whatever the URL's extension. It runs
@@ -31,7 +31,7 @@ int mod_comet_claim_post_perdir_config(request_rec *r);
  * not see (SetEnv). */
 int mod_comet_claim_find_type(request_rec *r);
 
-/** insert_error_filter hook: an error that httpd answers late gets our headers,
+/** insert_error_filter hook: add mod_comet's headers to error answers of httpd,
  * too. */
 void mod_comet_claim_insert_error_filter(request_rec *r);
 

@@ -157,7 +157,7 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
     return error || !second ? error : set_retain_one(cmd, second);
 }
 
-/* A switch of the server. */
+/* Define the function of a directive that is on or off for a server. */
 #define SWITCH(field) \
     static const char *set_##field(cmd_parms *cmd, void *dir, int on) \
     { \
@@ -208,7 +208,7 @@ static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
         error = apr_psprintf(cmd->pool,
                              "CometFastPoll: 'Require %s' may decide "
                              "differently for each request, but CometFastPoll "
-                             "has it checked once a minute only; use just one "
+                             "has it checked only once a minute; use just one "
                              "of them in a section",
                              fickle);
     }
@@ -347,7 +347,7 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     return set_limit(cmd, first, second, 1, &config->publish_limit);
 }
 
-/* The store keeps presence if "on" or "count" stands in any section. */
+/* The store keeps presence if any section has "on" or "count". */
 static const char *set_presence(cmd_parms *cmd, void *dir, const char *mode,
                                 const char *most)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the status tells of a store. */
+/* The figures of a store that comet-status shows. */
 #include "hooks/figures.h"
 
 mod_comet_figures_t mod_comet_figures_read(comet_readers_t *readers)

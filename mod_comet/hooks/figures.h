@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/figures.h
- * What the status tells of a store.
+ * The figures of a store that comet-status shows.
  */
 #ifndef MOD_COMET_FIGURES_H
 #define MOD_COMET_FIGURES_H

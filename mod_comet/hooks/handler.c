@@ -33,8 +33,8 @@ static int answer_options(request_rec *r, const mod_comet_dialect_t *dialect)
     return mod_comet_answer_options(r, dialect->methods);
 }
 
-/* An HTTP/2 stream has a conn_rec of its own, which does not tell the
- * protocol. */
+/* Find the protocol of a request.  The conn_rec of an HTTP/2 stream does not
+ * have it; the connection's does. */
 static const char *find_protocol(const request_rec *r)
 {
     conn_rec *c = r->connection;

@@ -8,7 +8,7 @@
 
 #include "request/request.h"
 
-/** handler hook for what was mapped. */
+/** handler hook for mapped requests. */
 int mod_comet_handler(request_rec *r);
 
 #endif /* MOD_COMET_HANDLER_H */

@@ -27,7 +27,7 @@
 #include "hooks/stores.h"
 #include "hooks/ways.h"
 
-/* How often a child that could not start tries again, at most. */
+/* The shortest time between two attempts of a child to start. */
 #define START_EVERY apr_time_from_sec(1)
 
 /* Set in post_config, inherited by the children. */
@@ -261,7 +261,7 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-/* Once its threads have ended. */
+/* Free what a child has, once its threads have ended. */
 static void free_made(mod_comet_child_t *made)
 {
     apr_size_t i;
@@ -367,8 +367,8 @@ static mod_comet_child_t *make_child(void)
 
 /*
  * On prefork, a graceful reload or stop only sets a state: the child's thread
- * sees it once it has served its connection, which may take minutes. The hub
- * looks by itself, so that adopted streams end at once.
+ * sees it once it has served its connection, which may take minutes.  The hub
+ * checks the state itself, so that adopted streams end at once.
  */
 static void on_look(void *nothing)
 {

@@ -17,7 +17,7 @@
  */
 const char *mod_comet_lifecycle_obstacle(const request_rec *r);
 
-/** post_config hook: shared memory, warnings that need the MPM. */
+/** post_config hook: make the shared memory, and log warnings. */
 int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
                                     apr_pool_t *ptemp, server_rec *s);
 
@@ -25,8 +25,8 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
  * the site meanwhile. */
 void mod_comet_lifecycle_child_init(apr_pool_t *pchild, server_rec *s);
 
-/** child_stopping hook: end all waiting. On prefork it may run in a signal
- * handler. */
+/** child_stopping hook: finish all waiting clients.  On prefork it may run in a
+ * signal handler. */
 void mod_comet_lifecycle_child_stopping(apr_pool_t *pchild, int graceful);
 
 #endif /* MOD_COMET_LIFECYCLE_H */

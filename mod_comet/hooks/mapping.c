@@ -42,7 +42,7 @@ static const char *add_mapping(cmd_parms *cmd,
     }
     else if (!mapping->optional) {
         if (!other[i].optional) {
-            return apr_psprintf(cmd->pool, "%s: \"%s\" is taken already, by %s",
+            return apr_psprintf(cmd->pool, "%s: \"%s\" is already taken by %s",
                                 cmd->cmd->name, mapping->url,
                                 other[i].directive);
         }

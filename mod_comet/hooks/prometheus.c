@@ -67,7 +67,7 @@ static void add_sample(comet_buffer_t *out, const char *name, const char *label,
     comet_buffer_puts(out, "\n");
 }
 
-/* --- clients that wait ----------------------------------------------------------- */
+/* --- clients that wait ---------------------------------------------------- */
 
 #define WAITING "waiting_"
 
@@ -109,7 +109,8 @@ static void add_clients(comet_buffer_t *out, const comet_metrics_total_t *total)
                    mod_comet_ways_count((mod_comet_ways_e)i, total));
     }
     begin(out, "held_clients_max", "gauge",
-          "How many clients may wait in each way; ghosts are among the parked");
+          "How many clients may wait in each way; the number of parked clients "
+          "includes ghosts");
     for (i = 0; i < MOD_COMET_WAY_COUNT; i++) {
         const mod_comet_way_t *way = mod_comet_ways_get((mod_comet_ways_e)i);
 
@@ -117,7 +118,7 @@ static void add_clients(comet_buffer_t *out, const comet_metrics_total_t *total)
     }
 }
 
-/* --- counters -------------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------- */
 
 static void add_counters(comet_buffer_t *out,
                          const comet_metrics_total_t *total)
@@ -147,7 +148,7 @@ static void add_counters(comet_buffer_t *out,
     }
 }
 
-/* --- stores ---------------------------------------------------------------------- */
+/* --- stores --------------------------------------------------------------- */
 
 /* The figures that are shown of each store.  A negative one is unknown. */
 static const struct {

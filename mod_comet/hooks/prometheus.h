@@ -9,8 +9,9 @@
 #include "base/buffer.h"
 #include "shared/metrics.h"
 
-/** Write all metrics.  Names, units and labels follow Prometheus' conventions, so
- * that `promtool check metrics` finds nothing.  Called by a request's thread. */
+/** Write all metrics.  Names, units and labels follow Prometheus' conventions,
+ * so that `promtool check metrics` reports nothing.  Called by a request's
+ * thread. */
 void mod_comet_prometheus_add(comet_buffer_t *out,
                               const comet_metrics_total_t *total);
 

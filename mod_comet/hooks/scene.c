@@ -26,7 +26,7 @@ int mod_comet_scene_is(const mod_comet_line_t *line, const char *directive)
     return strcasecmp(line->node->directive, directive) == 0;
 }
 
-/* --- collecting -------------------------------------------------------------- */
+/* --- collecting ----------------------------------------------------------- */
 
 /* Read "<Location ~ REGEX>", "<Location PATH>" or "<LocationMatch REGEX>". */
 static const mod_comet_section_t *read_section(const ap_directive_t *node,
@@ -93,7 +93,7 @@ mod_comet_scene_t *mod_comet_scene_make(server_rec *s,
     return scene;
 }
 
-/* --- which protocols ----------------------------------------------------------- */
+/* --- which protocols ------------------------------------------------------ */
 
 int mod_comet_scene_has_tls(const mod_comet_scene_t *scene)
 {
@@ -124,7 +124,7 @@ int mod_comet_scene_speaks(const mod_comet_scene_t *scene, const char *protocol)
     return i < count;
 }
 
-/* --- which URLs ---------------------------------------------------------------- */
+/* --- which URLs ----------------------------------------------------------- */
 
 int mod_comet_scene_is_within(const char *path, const char *url)
 {

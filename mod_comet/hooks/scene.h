@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/scene.h
- * All lines of the configuration that may concern the mapped URLs of one server,
- * each with the section that it is in.  Parent only (see server/tree.h).
+ * All lines of the configuration that may concern the mapped URLs of one
+ * server, each with the section that it is in.  Parent only (see
+ * server/tree.h).
  */
 #ifndef MOD_COMET_SCENE_H
 #define MOD_COMET_SCENE_H
@@ -17,12 +18,12 @@ typedef struct mod_comet_section_t {
     int is_pattern; /* the path has wildcards */
 } mod_comet_section_t;
 
-/** A directive.  Those in <If>, <RequireAny> and so on are in the section around
- * it. */
+/** A directive.  Those in <If>, <RequireAny> and so on are in the section
+ * around it. */
 typedef struct mod_comet_line_t {
     const ap_directive_t *node;
     const mod_comet_section_t *section; /* NULL: it is in no section */
-    int is_limited; /* it is in a <Limit>: other methods are not concerned */
+    int is_limited; /* it is in a <Limit>, so it applies to some methods only */
 } mod_comet_line_t;
 
 /** A server's lines, in the order of the configuration. */
@@ -37,7 +38,7 @@ typedef struct mod_comet_scene_t {
 /**
  * Collect a server's lines.
  * @param main  the main server's; NULL: this is the main server
- * @param p     for the scene
+ * @param p     where the scene lives
  */
 mod_comet_scene_t *mod_comet_scene_make(server_rec *s,
                                         const mod_comet_scene_t *main,
@@ -70,7 +71,8 @@ int mod_comet_scene_is_plain(const mod_comet_section_t *section);
 int mod_comet_scene_applies(const mod_comet_section_t *section,
                             const char *url);
 
-/** Whether a mapping serves all requests for a URL and for the URLs below it. */
+/** Whether a mapping serves all requests for a URL and for the URLs below
+ * it. */
 int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url);
 
 /** Whether a section certainly applies to a mapping's URL or to one below it.

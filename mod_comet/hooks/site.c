@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the stores' engines must know of httpd. */
+/* What the stores' engines must know about httpd. */
 #include "hooks/site.h"
 
 #include <apr_strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/site.h
- * What the stores' engines must know of httpd.  Main process only.
+ * What the stores' engines must know about httpd.  Main process only.
  */
 #ifndef MOD_COMET_SITE_H
 #define MOD_COMET_SITE_H
@@ -11,7 +11,7 @@
 
 /**
  * Collect the user and group of the children, the folders of the configuration
- * files (by the names that the configuration uses and by their real ones), and
+ * files (by the names that the configuration uses and by their real names), and
  * all DocumentRoots.  Works only while httpd keeps ap_conftree: in the
  * check_config and post_config hooks.
  * @return with texts and arrays in @a p

@@ -44,7 +44,7 @@ static void add_json_waiting(comet_buffer_t *out,
     comet_buffer_puts(out, "}");
 }
 
-/* A number of a store; a negative one is not known. */
+/* Add a number of a store unless it is negative, which means unknown. */
 static void add_json_known(comet_buffer_t *out, const char *name,
                            apr_int64_t value)
 {

@@ -13,7 +13,7 @@
  * (?format=prometheus, or Accept: text/plain). */
 int mod_comet_status_handler(request_rec *r);
 
-/** Add to mod_status, where that is loaded (HTML and ?auto). */
+/** Register the section of mod_status (HTML and ?auto), if that is loaded. */
 void mod_comet_status_register(apr_pool_t *p);
 
 #endif /* MOD_COMET_STATUS_H */

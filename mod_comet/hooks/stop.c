@@ -7,11 +7,12 @@
 #include "wait/speaker.h"
 
 /*
- * How long the end of a child waits for the hub, which ends all waiting, and
- * then for all writers together. The child does not wait for a writer that is
- * stuck: after a reload httpd accepts no connection until the first old child
- * has ended, or a second has passed. Nothing is lost: no publisher waits any
- * more, and a store survives it when a process ends in the middle of a commit.
+ * How long an ending child waits for the hub, which finishes all waiting
+ * clients, and then for all writers together.  It does not wait for a writer
+ * that is stuck: after a reload httpd accepts no connection until the first old
+ * child has ended, or a second has passed.  Nothing is lost: no publisher waits
+ * any more, and a store survives the end of a process in the middle of a
+ * commit.
  */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 
@@ -98,7 +99,7 @@ void mod_comet_stop_log(mod_comet_late_t late, server_rec *server)
                          ? "server is slow, so this child ends before it has "
                            "closed the connection"
                          : "disk is slow, so this child ends before it has "
-                           "folded the log into the file; the next child goes "
+                           "copied the log into the file; the next child goes "
                            "on with the log");
     }
 }

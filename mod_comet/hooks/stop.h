@@ -20,13 +20,13 @@ typedef struct mod_comet_late_t {
 /**
  * End a child's threads, and wait for them as long as the end of a child may
  * take.  Call it on the thread that ends the child.
- * @param in_signal_handler  then nothing is freed
+ * @param in_signal_handler  if so, nothing is freed
  * @return a thread that has not ended, for example because its disk does not
  *         answer; what it uses must not be freed
  */
 mod_comet_late_t mod_comet_stop(mod_comet_child_t *made, int in_signal_handler);
 
-/** As mod_comet_stop(), but without waiting. Call it again until all threads
+/** Like mod_comet_stop(), but without waiting. Call it again until all threads
  * have ended.
  * @return whether they have */
 int mod_comet_stop_at_once(mod_comet_child_t *made);

@@ -62,7 +62,7 @@ static int is_kept_alike(const comet_store_config_t *a,
            && a->deletions == b->deletions;
 }
 
-/* @return whether no other server has said something else */
+/* @return whether no other server has set another value */
 static int is_agreed(apr_int64_t *said, apr_int64_t value)
 {
     if (*said == UNSET) {
@@ -71,8 +71,8 @@ static int is_agreed(apr_int64_t *said, apr_int64_t value)
     return value == UNSET || *said == value;
 }
 
-/* A server that leaves a setting of presence out has those of the other servers
- * of its store.
+/* Bring the presence settings of a store's servers together.  A server that
+ * does not set a directive gets the value of the store's other servers.
  * @return whether they agree */
 static int agree_on_presence(comet_store_config_t *store, said_t *said,
                              const server_rec *s)
@@ -86,7 +86,7 @@ static int agree_on_presence(comet_store_config_t *store, said_t *said,
         || !is_agreed(&said->memory, config->presence_memory)) {
         return 0;
     }
-    /* what nobody has set is the default, which this server has, too */
+    /* a value that no server has set is the default */
     store->presence_grace =
         said->grace != UNSET ? said->grace : mod_comet_config_presence_grace(s);
     store->presence_memory = said->memory != UNSET
@@ -107,7 +107,7 @@ static void locate(search_t *search, const server_rec *s)
     }
 }
 
-/* Note which store a server has, if it is known.
+/* Note which store a server has, if this store has been found already.
  * @return the key of the located place */
 static const char *recognise(search_t *search, const server_rec *s)
 {
@@ -157,7 +157,7 @@ static const char *find_obstacle(const server_rec *s, apr_pool_t *p)
                     : NULL;
 }
 
-/* --- servers that must have a store -------------------------------------------- */
+/* --- servers that must have a store --------------------------------------- */
 
 /* The first mapping that is not optional; NULL: there is none. */
 static const mod_comet_mapping_t *find_needed(const server_rec *s)
@@ -213,7 +213,7 @@ static int add_server(search_t *search, const server_rec *s,
     return OK;
 }
 
-/* --- servers that are served if they have one ------------------------------------ */
+/* --- servers that may lack a store ---------------------------------------- */
 
 /*
  * Modules that serve requests in processes forked from httpd's children, where
@@ -250,8 +250,8 @@ static const char *check_place(const comet_place_t *place,
     return place->engine->check ? place->engine->check(place, &site, p) : NULL;
 }
 
-/* Note the store of a server whose mappings are all optional.  If the store is
- * also that of servers that must have it, their settings hold.
+/* Note the store of a server whose mappings are all optional.  If servers that
+ * must have a store use the same one, their settings hold.
  * @return NULL, or why the server's mappings must be left out */
 static const char *add_optional(search_t *search, const server_rec *s)
 {

@@ -14,7 +14,7 @@
 const char *mod_comet_value_wrong(cmd_parms *cmd, const char *value,
                                   const char *allowed)
 {
-    /* as word processors and blogs write a quotation mark, in UTF-8 */
+    /* a curly quotation mark in UTF-8, as word processors and blogs write it */
     int is_curly = strncmp(value, "\xe2\x80\x9c", 3) == 0
                    || strncmp(value, "\xe2\x80\x9d", 3) == 0;
 

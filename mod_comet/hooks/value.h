@@ -26,14 +26,15 @@ const char *mod_comet_value_number(cmd_parms *cmd, const char *value,
                                    apr_int64_t least, apr_int64_t most,
                                    apr_int64_t *field);
 
-/** Read a duration as every directive of ours takes it.
+/** Read a duration, as all directives of this module do.
  * @param duration  OUT: microseconds
- * @return whether the value is one */
+ * @return whether the value is a duration */
 int mod_comet_value_read_duration(const char *value,
                                   apr_interval_time_t *duration);
 
 /**
- * Read a duration: a number with the unit ms, s, min, h, d or w, or a number of seconds.
+ * Read a duration: a number with the unit ms, s, min, h, d or w, or a number of
+ * seconds.
  * @param least, most  microseconds
  * @param allowed      for the error text, see mod_comet_value_wrong()
  * @param field        OUT: microseconds; unchanged if the value is wrong

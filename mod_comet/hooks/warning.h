@@ -12,14 +12,14 @@
 
 /** The warnings of one run. */
 typedef struct mod_comet_warnings_t {
-    const server_rec *main; /* whose log has them */
-    apr_hash_t *said; /* the texts so far: servers share many lines */
+    const server_rec *main; /* the server whose log gets them */
+    apr_hash_t *said; /* the texts logged so far: servers share many lines */
     apr_pool_t *pool;
 } mod_comet_warnings_t;
 
 /** Log a warning, unless it was logged before.
  * @param id      what the text begins with, from tables/log.def
- * @param line    whose file and number follow
+ * @param line    the line, whose file and number follow the id
  * @param format  what is wrong, and what to write instead */
 void mod_comet_warning_say(mod_comet_warnings_t *warnings, const char *id,
                            const ap_directive_t *line, const char *format, ...)

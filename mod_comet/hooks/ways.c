@@ -39,10 +39,10 @@ apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
     }
     parked -= values[COMET_METRIC_adopted] + values[COMET_METRIC_ghosts]
               + values[COMET_METRIC_blocked];
-    return parked < 0 ? 0 : parked; /* a client moves while this adds up */
+    return parked < 0 ? 0 : parked; /* clients may move while this adds up */
 }
 
-/* --- how many ------------------------------------------------------------------- */
+/* --- how many ------------------------------------------------------------- */
 
 static void find_capacities(int can_log_later)
 {
@@ -57,7 +57,8 @@ static void find_capacities(int can_log_later)
     ways[MOD_COMET_WAY_blocked].capacity = capacity->blocked;
 }
 
-/* Warn of caps that are higher than what can wait. */
+/* Warn if CometMaxSubscribers is more than the number of clients that can
+ * wait. */
 static void check_caps(server_rec *main)
 {
     apr_int64_t can = mod_comet_mpm_capacity()->parks
@@ -80,7 +81,7 @@ static void check_caps(server_rec *main)
     }
 }
 
-/* --- on which hosts ------------------------------------------------------------- */
+/* --- on which hosts ------------------------------------------------------- */
 
 /* Hosts that have something in common. */
 typedef struct hosts_t {
@@ -121,8 +122,8 @@ static const char *tell_hosts(const hosts_t *hosts, const char *prefix,
 /* Which hosts speak HTTP/2, and how its requests wait there. */
 typedef struct http2_t {
     hosts_t ghosts;
-    hosts_t off; /* they could be parked */
-    hosts_t never; /* they cannot */
+    hosts_t off; /* requests could be parked, but CometParkHTTP2 is off */
+    hosts_t never; /* requests cannot be parked */
 } http2_t;
 
 static void look_at(http2_t *http2, const mod_comet_scene_t *scene,
@@ -187,10 +188,10 @@ void mod_comet_ways_begin(server_rec *main, int can_log_later, apr_pool_t *p)
     tell(main, MOD_COMET_WAY_blocked,
          apr_pstrcat(p,
                      tell_hosts(&http2.off,
-                                "; a request of HTTP/2 takes two threads on ",
+                                "; an HTTP/2 request takes two threads on ",
                                 ", where CometParkHTTP2 is off", p),
                      tell_hosts(&http2.never,
-                                "; a request of HTTP/2 takes two threads on ",
+                                "; an HTTP/2 request takes two threads on ",
                                 ", where it cannot be parked", p),
                      NULL));
     check_caps(main);

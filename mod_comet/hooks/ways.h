@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/ways.h
- * The ways in which clients wait: how many may, how many do, and on which hosts.
+ * The ways in which clients wait: how many may, how many do, and on which
+ * hosts.
  */
 #ifndef MOD_COMET_WAYS_H
 #define MOD_COMET_WAYS_H
@@ -23,10 +24,11 @@ typedef struct mod_comet_way_t {
 } mod_comet_way_t;
 
 /**
- * Find the capacities and log them, in one line for each way.  In post_config,
- * after mod_comet_mpm_query().
- * @param can_log_later  whether the access logs let a stream outlive its request
- * @param p  for what is needed meanwhile
+ * Find the capacities and log them, in one line for each way.  Called in
+ * post_config, after mod_comet_mpm_query().
+ * @param can_log_later  whether the access logs let a stream outlive its
+ *                       request
+ * @param p  for temporary data
  */
 void mod_comet_ways_begin(server_rec *main, int can_log_later, apr_pool_t *p);
 

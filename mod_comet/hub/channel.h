@@ -5,14 +5,14 @@
  * entry holds one selection (most are a single channel, hence the name) and its
  * waiting subscribers.  The entry of a selection with several names or
  * prefixes is linked with an entry for each of these parts, so that a message
- * finds every subscriber it concerns.  A pattern is such a part by the prefix
- * that its channels begin with.  An entry exists only while a subscriber
- * uses it.  Guarded by the hub's lock.
+ * finds every subscriber it concerns.  The part for a pattern is the prefix
+ * that its channels begin with.  An entry exists only while a subscriber uses
+ * it.  Guarded by the hub's lock.
  */
 #ifndef COMET_CHANNEL_H
 #define COMET_CHANNEL_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_ring.h>
 
@@ -37,8 +37,8 @@ struct comet_channel_t {
     const void *source; /* where its messages come from: a feed, or the hub
                          * for the clock */
     comet_selection_t *selection; /* an owned reference */
-    apr_size_t members; /* how many subscribers, and how many entries that this
-                         * one is a part of, use it */
+    apr_size_t members; /* how many subscribers use it, plus how many entries it
+                         * is a part of */
     /** The subscribers to wake when a message comes. */
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;
@@ -51,7 +51,7 @@ typedef struct comet_channels_t {
     comet_channel_t **buckets;
     apr_size_t size; /* a power of two */
     apr_size_t count;
-    apr_size_t prefix_count; /* how many of them are prefixes */
+    apr_size_t prefix_count; /* how many entries are single prefixes */
 } comet_channels_t;
 
 /** Called with an entry of the table. */
@@ -74,14 +74,14 @@ comet_selection_t *comet_channels_share(const comet_channels_t *channels,
                                         const void *source,
                                         const comet_selection_t *selection);
 
-/** Count one member less.  An entry that has no member any more is freed. */
+/** Count one member less.  An entry without members is freed. */
 void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 
 /**
  * Call @a visit with each entry that covers a channel, so that a message on
  * this channel concerns its subscribers.  An entry that covers the channel in
  * two ways is visited twice.  An entry with patterns is visited if the channel
- * may match one of them: comet_selection_judge() tells.
+ * may match one of them; comet_selection_judge() tells whether it does.
  * @param hash  comet_message_hash() of @a name
  */
 void comet_channels_reach(const comet_channels_t *channels, const void *source,

@@ -8,8 +8,9 @@
 
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
-/* How often to see whether the file is still in its place while nothing is
- * committed to it.  After a commit there are several looks, some 1 ms apart. */
+/* How often to check that the file is still in its place while nothing is
+ * committed.  Checking at every look would be too often: after a commit some
+ * looks are 1 ms apart. */
 #define IN_PLACE_USEC APR_INT64_C(25000)
 
 /* The state of an unusable ring.  No store is ever in this state. */
@@ -53,9 +54,9 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due && due < feed->safety_at ? due : feed->safety_at;
 }
 
-/* Close the store.  The next file to be opened may be a different one.  A lost
- * connection to a server says nothing about the server's log: the ring goes on
- * from where it is, unless find_change() sees that the log is another one. */
+/* Close the store.  The next file that is opened may be another one, so the
+ * ring is emptied.  After a lost connection to a server the log is most likely
+ * the same, so the ring is kept; find_change() notices if it is not. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
     feed->has_tally = 0;
@@ -139,9 +140,10 @@ static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
 }
 
 /*
- * Read the snapshot into the ring, from @a start of find_start() to its end.  A
- * ring that is refilled is unusable until it is complete: a subscriber that
- * joins between two batches would miss messages it has not seen.
+ * Read the snapshot into the ring, from where find_start() says to the
+ * snapshot's end.  A ring that is refilled is unusable until it is complete: a
+ * subscriber that joins between two batches would miss messages it has not
+ * seen.
  */
 static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
                             const comet_store_state_t *state, change_e change,
@@ -178,9 +180,9 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
 }
 
 /*
- * Compare the log with the ring in one consistent view of the store.  The check
- * that the store is usable comes after the view is opened: only then can the
- * log at this path not be replaced any more.
+ * Compare the log with the ring in one consistent view of the store.  Whether
+ * the store is usable is checked after the view is opened: from then on the log
+ * at this path cannot be replaced.
  */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
                          int *changed, comet_feed_cb *callback, void *baton)
@@ -229,9 +231,9 @@ static comet_feed_coverage_e compare_tally(const comet_feed_t *feed)
                                                         : COMET_FEED_IS_BEHIND;
 }
 
-/* Whether nothing was committed since the last look.  A commit brings several
- * notifications, and most of them find that; the ring need not be compared with
- * the log then. */
+/* Whether nothing was committed since the last look, so that the ring need not
+ * be compared with the log.  A commit causes several notifications, and all but
+ * the first usually find nothing new. */
 static int is_in_step(comet_feed_t *feed)
 {
     return compare_tally(feed) == COMET_FEED_COVERS
@@ -239,8 +241,8 @@ static int is_in_step(comet_feed_t *feed)
 }
 
 /*
- * Take over what this child's writer has committed since the last look.  The
- * look may have seen a part of it, since it began after its tally was read.
+ * Take over what this child's writer has committed since the last look.  That
+ * look may have seen a part of it, because its tally was read before it began.
  * @return whether there was anything
  */
 static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
@@ -272,9 +274,9 @@ static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
 }
 
 /*
- * Bring the ring in step with a remote log by one question for each batch.
- * @param goes_on  OUT: whether that was possible.  If not, nothing is known of
- *                 the ring, or the log has not only grown: look at the log
+ * Bring the ring in step with a remote log, with one query for each batch.
+ * @param goes_on  OUT: whether this was possible.  If not, the ring is unusable
+ *                 or the log has not only grown, and look() compares them
  */
 static apr_status_t ask_for_news(comet_feed_t *feed, pthread_mutex_t *lock,
                                  int *changed, int *goes_on,
@@ -353,8 +355,8 @@ static void note_look(comet_feed_t *feed, apr_status_t status, int changed,
     }
 }
 
-/* Tell other servers of what this one has committed, and of nothing else, or two
- * servers would tell each other for ever. */
+/* Notify other servers of this server's own commits only; otherwise two servers
+ * would notify each other for ever. */
 static void tell_others(comet_feed_t *feed, apr_time_t now)
 {
     apr_uint32_t commits = comet_bus_commits(feed->bus);

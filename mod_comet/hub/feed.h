@@ -28,15 +28,15 @@ typedef struct comet_feed_t {
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
     comet_watch_t *watch; /* NULL: this child does not watch */
-    apr_uint32_t told; /* how many commits of this server the watch has told
-                        * others of */
+    apr_uint32_t told; /* how many commits of this server the watch has
+                        * announced to other servers */
     apr_status_t status; /* status of the last look */
     apr_time_t failing_since; /* 0 if the last look succeeded */
-    apr_status_t reported; /* what comet_hub_error_cb was called with last */
+    apr_status_t reported; /* the status last passed to comet_hub_error_cb */
     int restarted; /* the last look could not continue from the one before,
                     * so some new messages may not have been announced */
-    comet_committed_t *committed; /* what this child's writer commits; NULL:
-                                   * none */
+    comet_committed_t *committed; /* the messages that this child's writer
+                                   * commits; NULL: not used */
     comet_tally_t tally; /* the store's tally just before the last look, or
                           * after the last transaction of `committed` */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
@@ -46,8 +46,8 @@ typedef struct comet_feed_t {
 } comet_feed_t;
 
 typedef enum {
-    COMET_FEED_COVERS, /* the ring has everything after the cursor, and
-                        * nothing of it was erased */
+    COMET_FEED_COVERS, /* the ring has everything after the cursor, and no
+                        * message after it was ever erased */
     COMET_FEED_IS_BEHIND, /* there was a commit: look at the store first */
     COMET_FEED_CANNOT_TELL /* only the store can tell */
 } comet_feed_coverage_e;
@@ -66,7 +66,7 @@ comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
 typedef void comet_feed_cb(void *baton, comet_feed_t *feed,
                            const comet_message_t *message, int continuous);
 
-/** Make a feed.  It does not look at the store before it is asked to. */
+/** Make a feed.  It does not look at the store until comet_feed_refresh(). */
 void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
                      comet_bus_t *bus);
 
@@ -83,7 +83,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed);
  * path.  Called by the hub's thread.
  * @param lock  the hub's lock.  It is held while the ring changes and while @a
  *              callback runs, never during a read
- * @param notified  whether a notification caused this look: then the other
+ * @param notified  whether a notification caused this look; if so, the other
  *                  children know of the change as well
  * @return APR_SUCCESS, or the store's error; the ring is unchanged then
  */

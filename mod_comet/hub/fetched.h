@@ -21,42 +21,42 @@ typedef struct comet_fetched_t {
     comet_timestamp_t floor; /* from comet_store_floor() */
     int recheck; /* as in comet_reading_t */
     comet_batch_t batch;
-    comet_message_t *room[]; /* `limit` of them */
+    comet_message_t *room[]; /* for `limit` messages */
 } comet_fetched_t;
 
-/** The question of a subscriber, made when it asks: comet_subscriber_t has its
- * selection and cursor. */
+/** A question that a subscriber has asked.  The subscriber has the selection
+ * and the cursor. */
 typedef struct comet_fetch_t comet_fetch_t;
 struct comet_fetch_t {
     APR_RING_ENTRY(comet_fetch_t) link; /* [hub->lock] in the fetcher's queue,
                                          * until it is answered */
     comet_subscriber_t *subscriber;
-    comet_fetched_t *fetched; /* [hub->lock] the answer, a reference; NULL: it
-                               * is not answered yet */
+    comet_fetched_t *fetched; /* [hub->lock] the answer, a reference; NULL:
+                               * there is none yet */
 };
 APR_RING_HEAD(comet_fetch_ring_t, comet_fetch_t);
 
 /**
  * Make an empty answer to the question of a subscriber.
  * @param subscriber  it has joined the hub
- * @return with one reference; NULL: no memory is left.  With the lock.
+ * @return with one reference; NULL: no memory is left.  With the hub's lock.
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
 
 /** The answer to a subscriber's question; NULL: there is none yet, or it has
- * asked nothing.  With the lock. */
+ * asked nothing.  With the hub's lock. */
 comet_fetched_t *comet_fetched_of(const comet_subscriber_t *subscriber);
 
 /** Whether what was fetched answers the question that a subscriber has now.
- * With the lock. */
+ * With the hub's lock. */
 int comet_fetched_suits(const comet_fetched_t *fetched,
                         const comet_subscriber_t *subscriber);
 
-/** Release a reference; NULL is ignored.  With the lock. */
+/** Release a reference; NULL is ignored.  With the hub's lock. */
 void comet_fetched_unref(comet_fetched_t *fetched);
 
-/** Take a subscriber's question back, and drop the answer.  Does nothing if it
- * has asked nothing.  With the lock. */
+/** Withdraw a subscriber's question, and drop its answer.  Does nothing if it
+ * has asked nothing.  With the hub's lock. */
 void comet_fetched_drop(comet_subscriber_t *subscriber);
 
 #endif /* COMET_FETCHED_H */

@@ -97,8 +97,8 @@ static apr_status_t fetch(comet_fetcher_t *fetcher, comet_fetched_t *fetched)
     return status;
 }
 
-/* Hand over what was fetched to all who asked for it.  After a failure the whole
- * queue asks again later.
+/* Hand what was fetched to all subscribers that asked for it.  After a failure
+ * all subscribers in the queue ask again later.
  * @param fetched  NULL: there was no memory */
 static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
                       apr_status_t status)

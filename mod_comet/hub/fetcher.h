@@ -19,8 +19,8 @@
 typedef struct comet_fetcher_t comet_fetcher_t;
 
 /**
- * Start a fetcher.  Called in child_init, the only time that it allocates from
- * @a pool.
+ * Start a fetcher.  Called in child_init; it allocates from @a pool only during
+ * this call.
  * @param config  it and the hub must outlive the fetcher
  */
 apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
@@ -28,9 +28,9 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   apr_pool_t *pool);
 
 /** Queue a subscriber's question, so that the messages it has not seen are
- * fetched.  Does nothing if it is in the queue already.  Without memory the
- * subscriber asks nothing (->fetch), and the caller has to try again.  Called by
- * the hub's thread, with the lock. */
+ * fetched.  Does nothing if it is in the queue already.  If no memory is left,
+ * the subscriber's ->fetch is NULL, and the caller has to try again.  Called by
+ * the hub's thread, with its lock. */
 void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
                               comet_subscriber_t *subscriber);
 

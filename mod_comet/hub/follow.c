@@ -5,8 +5,8 @@
 
 #include <sys/epoll.h>
 
-/* How long a writer may take to open a store, or to make a new one where the
- * old one was. */
+/* How long a writer may take to open a store, or to make a new one in place of
+ * the old one. */
 #define OPENING_USEC APR_INT64_C(2000000)
 
 void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
@@ -158,8 +158,8 @@ void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t number, int epoll,
         comet_bus_release_watch(feed->bus);
     }
     else if (comet_watch_fd(feed->watch) >= 0) {
-        /* epoll refuses the descriptor if the watch of another store, which
-         * shares it, was added before.  That watch takes the events of both */
+        /* The watches of several stores may share a descriptor, which epoll
+         * takes only once.  The watch that was added first takes all events. */
         epoll_ctl(epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch), &event);
     }
 }

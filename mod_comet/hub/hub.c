@@ -12,8 +12,8 @@
 #include "hub/fetcher.h"
 #include "hub/scout.h"
 
-/* If a hub cannot be made completely: how long to wait for the threads that
- * were started to end. */
+/* How long to wait until started threads have ended, if a hub cannot be made
+ * completely. */
 #define START_STOP_USEC APR_INT64_C(1000000)
 
 /* --- joining and leaving ------------------------------------------------- */
@@ -82,7 +82,8 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     pthread_mutex_lock(&hub->lock);
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
-        /* Messages came since the caller looked, or the ring is unusable. */
+        /* Messages have come since the caller looked, or the ring is unusable,
+         * or the subscriber may have reached its limit. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0 || subscriber->until)) {
@@ -415,7 +416,7 @@ static apr_status_t start_threads(comet_hub_t *hub, apr_pool_t *pool)
     return status;
 }
 
-/* The fetchers come first: the hub's thread asks them. */
+/* Make the fetchers, before the hub's thread, which uses them, is started. */
 static apr_status_t make_fetchers(comet_hub_t *hub, apr_pool_t *pool)
 {
     apr_status_t status = APR_SUCCESS;

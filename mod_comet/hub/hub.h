@@ -10,7 +10,7 @@
  * 2.  A subscriber sees strictly increasing timestamps.
  * 3.  A subscriber registers first, and only *then* the hub looks for messages
  *    it has missed: joining compares its cursor with the ring under the lock.
- *    So no message falls in between.
+ *    So no message is missed between the two.
  * 4.  The hub's thread and its callers do nothing that blocks while they hold
  *    the lock: no read or write, no call of the store or of httpd, no
  *    allocation from a pool. (epoll_ctl() is called under it; it does not
@@ -29,7 +29,7 @@
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_pools.h>
 
@@ -75,8 +75,8 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
  * @param subscriber  in state OUT, with serve, seen, limit, timeout_at,
  *                    blocked_fd and resting set.  It belongs to the hub until
  *                    it leaves.  If `left` and own_fd are set, the hub owns it
- *                    for good: it leaves when its serve says so, and the hub's
- *                    thread ends only after all of these have left
+ *                    for good: it leaves when its serve() says so, and the
+ *                    hub's thread ends only after all of these have left
  * @param store  index of the store, in the order of the configuration
  * @param selection  the hub takes a reference of its own
  * @return APR_SUCCESS; if it was not registered, APR_ENOMEM or, with a socket,
@@ -115,8 +115,8 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * As comet_hub_leave(), but if the subscriber is queued to be served, let the
- * hub serve it first.  Not the hub's thread.
+ * Like comet_hub_leave(), but if the subscriber is queued to be served, let the
+ * hub serve it first.  Any thread but the hub's.
  * @param limit  how long to wait until it was served
  */
 void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
@@ -142,7 +142,7 @@ int comet_hub_make_room(comet_hub_t *hub);
  * @param subscriber  joined, about to join or about to leave; the caller keeps
  *                    it from being freed meanwhile
  * @param reasons  comet_reason_e; with COMET_WRITABLE it is not stalled any
- *                 more Any thread, also the hub's within a serve().
+ *                 more.  Any thread, also the hub's within a serve().
  */
 void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
                     unsigned reasons);
@@ -167,8 +167,8 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
 
 /**
  * Answer from memory for a remote store, after a look at the store that begins
- * after this call.  All who ask at the same time share that look.  Any thread
- * but the hub's; it waits.
+ * after this call.  Callers that wait at the same time share that look.  Any
+ * thread but the hub's; it waits.
  * @param limit  how long to wait for the look
  * @param state  set to the state of the store that memory was in step with
  * @param reading  empty
@@ -207,8 +207,8 @@ int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);
 void comet_hub_free(comet_hub_t *hub);
 
 /**
- * How many subscribers are registered, without those that were asked to give
- * their places up and are about to leave.  Any thread.
+ * How many subscribers are registered, not counting those that were asked to
+ * give up their places and are about to leave.  Any thread.
  * @param owned  set to how many of them own a socket; may be NULL
  */
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned);

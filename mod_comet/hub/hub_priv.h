@@ -14,7 +14,7 @@
  * For a remote store two more threads work for the hub (store/engine.h):
  * scout.c    follows the store in the hub's place
  * fetcher.c  reads for a subscriber what memory no longer has
- * fetched.c  what is asked, and what was read
+ * fetched.c  a fetcher's questions and answers
  */
 #ifndef COMET_HUB_PRIV_H
 #define COMET_HUB_PRIV_H
@@ -32,8 +32,8 @@ enum { EVENT_WAKE, EVENT_NOTIFY, EVENT_WATCH, EVENT_SOCKET };
 #define EVENT(kind, number) \
     (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
 
-/* Why the hub looks at a store now: it was notified of a change, or a client
- * waits that must be told of everything in the store. */
+/* Why the hub looks at a store now: it was notified of a change, or a
+ * subscriber needs everything that is in the store by now. */
 enum { LOOK_NOTIFIED = 1, LOOK_ASKED = 2 };
 
 struct comet_hub_t {
@@ -79,8 +79,8 @@ struct comet_hub_t {
     /* [hub thread] the subscriber has seen its channel up to here after this
      * batch; 0: up to the batch's last message */
     comet_timestamp_t seen_all;
-    int lags; /* [hub thread] it waits for ->until, which the feed has not
-               * reached yet */
+    int lags; /* [hub thread] the subscriber waits for its ->until, which the
+               * feed has not reached yet */
     int is_part; /* [hub thread] the store has more after seen_all */
     pthread_t thread;
     int epoll;
@@ -91,7 +91,8 @@ struct comet_hub_t {
     atomic_int reviewing; /* [atomic] comet_hub_review() was called */
     atomic_int must_end; /* [atomic] the thread has to end */
     atomic_int has_ended; /* [atomic] the thread has ended */
-    atomic_int wake_pending; /* [atomic] wake_fd was written and not read yet */
+    atomic_int wake_pending; /* [atomic] wake_fd was written, but not read
+                              * yet */
 };
 
 /** Wake the hub's thread.  Any thread; safe in a signal handler. */

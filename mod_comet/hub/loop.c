@@ -129,8 +129,8 @@ static void review_channel_locked(void *baton, comet_channel_t *channel)
     review_ring_locked(baton, &channel->waiting);
 }
 
-/* Make ready the subscribers that wait or are idle and whose permission was
- * revoked.  One that is ready already gets COMET_REVOKED when it is served. */
+/* Queue the waiting and idle subscribers whose permission was revoked.  One
+ * that is queued already gets COMET_REVOKED when it is served. */
 static void review(comet_hub_t *hub)
 {
     pthread_mutex_lock(&hub->lock);
@@ -175,8 +175,8 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
     switch (event->data.u64 >> 32) {
     case EVENT_WAKE:
         if (read(hub->wake_fd, &counter, sizeof(counter)) < 0) {
-            /* another event has read the counter; the thread looks at
-             * everything anyway */
+            /* the counter was read before; the thread looks at everything
+             * anyway */
         }
         atomic_exchange(&hub->wake_pending,
                         0); /* cleared only now, see comet_hub_wake() */
@@ -241,7 +241,7 @@ static int is_over(comet_hub_t *hub)
     return over;
 }
 
-static __thread const comet_hub_t *here; /* whose thread this is */
+static __thread const comet_hub_t *here; /* the hub whose thread this is */
 
 int comet_hub_is_here(const comet_hub_t *hub)
 {

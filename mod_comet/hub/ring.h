@@ -30,8 +30,8 @@ typedef struct comet_ring_t {
     apr_size_t first;
     apr_size_t count;
     apr_size_t bytes;
-    comet_timestamp_t lasting; /* the newest message that is not a passing one;
-                                * 0: there was none since the ring was reset */
+    comet_timestamp_t lasting; /* the timestamp of the newest message that
+                                * lasts; 0: none since the ring was reset */
     comet_timestamp_t from;
     comet_store_state_t state; /* the store's state when the ring was last in
                                 * step */
@@ -41,14 +41,14 @@ typedef struct comet_ring_t {
 void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from);
 
 /**
- * Append a message, which is the newest.  The oldest ones are dropped to make
- * room.
+ * Append a message, which is the newest.  The oldest messages are dropped to
+ * make room.
  * @param message  the ring takes a reference of its own
  */
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message);
 
-/** The timestamp of the newest message that was put into the ring and lasts,
- * even if the ring has dropped it; 0 if there was none. */
+/** The timestamp of the newest lasting message that was put into the ring, even
+ * if the ring has dropped it; 0 if there was none. */
 comet_timestamp_t comet_ring_newest(const comet_ring_t *ring);
 
 /** Whether the ring holds every message after a cursor. */

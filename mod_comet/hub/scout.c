@@ -13,8 +13,9 @@
  * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
-/* The same after a look that so many workers have waited for.  Those who ask
- * meanwhile share the next one: 10,000 polls a second cost a hundred looks. */
+/* The shortest rest after a look for which CROWD workers or more have waited.
+ * Workers that ask during the rest share the next look: 10,000 polls a second
+ * cost a hundred looks. */
 #define CROWD 8
 #define CROWD_REST_USEC 10000
 #define BACK_OFF_MIN_USEC 50000
@@ -28,11 +29,11 @@ struct comet_scout_t {
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
     pthread_cond_t looked; /* with hub->lock: answered or failing changed */
-    /* [hub->lock] how many questions were asked, how many of them before the
-     * last look began, and how many before the last one that succeeded */
+    /* [hub->lock] how many questions were asked in all, before the last look
+     * began, and before the last successful look began */
     apr_uint64_t asked, begun, answered;
     int failing; /* [hub->lock] the last look failed */
-    /* the rest: [thread] */
+    /* the following: [thread] */
     int notified; /* a notification has come since the last look */
     apr_time_t rests_until;
     apr_interval_time_t back_off; /* 0: the last look succeeded */
@@ -95,9 +96,9 @@ static void rest(comet_scout_t *scout)
     }
 }
 
-/* Set how long to rest after a look.  After a failure the rest is twice as long
- * as after the failure before, and up to a quarter shorter or longer, so that
- * not all children come back at the same moment. */
+/* Set how long to rest after a look.  After each further failure the rest is
+ * twice as long, and up to a quarter shorter or longer, so that the children do
+ * not all come back at the same moment. */
 static void note_look(comet_scout_t *scout, apr_status_t status,
                       apr_time_t begun, apr_interval_time_t least)
 {
@@ -238,7 +239,7 @@ int comet_scout_await_look(comet_scout_t *scout, apr_interval_time_t limit)
     pthread_mutex_lock(&scout->hub->lock);
     question = ++scout->asked;
     if (question == scout->begun + 1) {
-        wake(scout); /* those before it have done so */
+        wake(scout); /* only the first question since a look began does this */
     }
     while (scout->answered < question && !scout->failing
            && !atomic_load(&scout->stopping) && comet_monotonic() < deadline) {

@@ -8,8 +8,8 @@
  * several times as long as a look takes.  While the store fails it tries again
  * after 50 ms, 100 ms … 2 s.
  *
- * Workers whose clients ask what is new share its looks: a look that has begun
- * after a question has found everything that was stored before the question.
+ * Workers whose clients ask what is new share its looks: a look that begins
+ * after a question finds everything that was stored before the question.
  */
 #ifndef COMET_SCOUT_H
 #define COMET_SCOUT_H
@@ -28,8 +28,8 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
 
 /**
  * Wait for a look that begins after this call.  From then on the ring has
- * everything that was stored before the call.  Any thread but the hub's, without
- * a lock.
+ * everything that was stored before the call.  Any thread but the hub's,
+ * without a lock.
  * @param limit  how long to wait
  * @return whether there was such a look.  While the store fails there is none,
  *         and the call returns at once

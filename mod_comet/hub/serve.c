@@ -45,9 +45,9 @@ static void take_fetched_locked(comet_hub_t *hub,
 }
 
 /*
- * As collect_locked(), for a remote store.  The fetcher has read the store's
- * floor together with the messages.  If memory does not have them, ask the
- * fetcher.
+ * Like collect_locked(), for a remote store.  What memory does not have is
+ * taken from the fetcher's answer, which includes the store's floor.  If there
+ * is no answer yet, this asks the fetcher.
  */
 static int collect_remote_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
@@ -70,7 +70,7 @@ static int collect_remote_locked(comet_hub_t *hub,
 }
 
 /*
- * Collect the messages a subscriber has not seen from memory.
+ * Collect from memory the messages a subscriber has not seen.
  * @return whether memory has them all
  */
 static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
@@ -96,7 +96,7 @@ static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 
 /* Collect messages from the store, without the lock.  The subscriber is pinned.
  * If the batch is not full, the subscriber has then seen its channel up to
- * where the reading has ended, and at least up to `told`. */
+ * where the reading stopped (`until`) or, if it was complete, up to `told`. */
 static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
@@ -185,10 +185,10 @@ static comet_timestamp_t newest_locked(comet_hub_t *hub,
     return feed ? feed->ring.state.last : 0;
 }
 
-/* Note what has happened while the subscriber was served.  A scout may have
- * announced messages: an announcement reaches waiting subscribers only.  If the
- * newest timestamp went back, the store is another one.  A fetcher may have
- * finished for the subscriber and set its reasons. */
+/* Queue the subscriber again if something has happened while it was served.  A
+ * scout may have announced messages, but an announcement reaches only waiting
+ * subscribers.  If the newest timestamp went back, the store is another one.  A
+ * fetcher may have an answer for the subscriber and have set its reasons. */
 static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {
@@ -232,7 +232,7 @@ static void move_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     subscriber->reasons |= COMET_NEWS;
 }
 
-/* Serve a subscriber again when the feed has been followed further. */
+/* Serve a subscriber again once the feed has got further. */
 static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
@@ -340,7 +340,7 @@ static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
 /*
  * Leave out messages after the subscriber's ->until.
  * @param known  whether the batch was filled
- * @return whether the subscriber then has every message up to there
+ * @return whether the subscriber then has every message up to ->until
  */
 static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                int known)
@@ -365,7 +365,7 @@ static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
     return known && !is_full && !hub->lags;
 }
 
-/* Whether the subscriber comes to its ->until now; see cut(). */
+/* Whether the subscriber reaches its ->until now; see cut(). */
 static int is_reached(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                       const comet_delivery_t *delivery)
 {
@@ -373,7 +373,8 @@ static int is_reached(comet_hub_t *hub, const comet_subscriber_t *subscriber,
            && cut(hub, subscriber, !(delivery->reasons & COMET_RECHECK));
 }
 
-/* Where the subscriber's cursor is, if the batch is all that it has not seen. */
+/* The subscriber's cursor after the batch, if the batch was not cut off by its
+ * size. */
 static comet_timestamp_t seen_all(const comet_hub_t *hub,
                                   const comet_subscriber_t *subscriber)
 {

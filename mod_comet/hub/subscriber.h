@@ -42,16 +42,15 @@ typedef enum {
     COMET_TIMEOUT = 2, /* its timer fired */
     COMET_WRITABLE = 4, /* its socket accepts data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
-    COMET_RECHECK = 16, /* finish it after the messages: a channel has come
-                         * up under one of its prefixes that it is not
-                         * authorised for, or retention has removed messages
-                         * it has not seen.  Its client is told when it comes
-                         * back */
+    COMET_RECHECK = 16, /* finish it after the messages: one of its prefixes
+                         * has a new channel, for which it is not authorised
+                         * yet, or retention has removed messages it has not
+                         * seen.  Its client is told when it comes back */
     COMET_READABLE = 32, /* its own socket has input, or its client has gone */
     COMET_GONE = 64, /* if it listens: its client has closed its side */
     COMET_YIELD = 128, /* it is idle, and another one needs its place: leave */
-    COMET_CALLED = 256, /* comet_hub_call() */
-    COMET_POKED = 512, /* comet_hub_poke() */
+    COMET_CALLED = 256, /* comet_hub_call() was called */
+    COMET_POKED = 512, /* comet_hub_poke() was called */
     COMET_REVOKED =
         1024, /* its permission was revoked: finish it. Its client comes back
                * and is judged again */
@@ -102,8 +101,8 @@ typedef enum {
     COMET_SUBSCRIBER_IDLE
 } comet_subscriber_state_e;
 
-/** Thousands of them wait, so flags are bytes, and what is needed each time that
- * one is served lies together. */
+/** Tens of thousands of these may exist, so flags are bytes.  The fields that
+ * are used whenever a subscriber is served lie together. */
 struct comet_subscriber_t {
     struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
                                   * (hub/fetched.h); NULL: nothing */
@@ -124,7 +123,7 @@ struct comet_subscriber_t {
                          * join this belongs to the hub */
     apr_byte_t yields; /* while idle it gives its place up when asked to */
     apr_byte_t listens; /* own_fd is watched for input while it is joined */
-    /** Something else than a socket keeps its last answer.  As with a
+    /** Something other than a socket still holds its last answer.  As with
      * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
     apr_byte_t stalled;
     int own_fd; /* its socket; used if `left` or `listens` is set */
@@ -134,16 +133,16 @@ struct comet_subscriber_t {
                        * be longer; 0: a whole batch */
     comet_serve_cb *serve;
     comet_left_cb *left; /* NULL unless it owns a socket */
-    comet_timestamp_t floor; /* up to where retention had removed messages
-                              * when it joined */
+    comet_timestamp_t floor; /* retention had removed messages up to this
+                              * timestamp when it joined */
     /** It has seen every message of its channel up to this timestamp. */
     comet_timestamp_t seen;
     /** It gets no message after this one, and is served with COMET_REACHED when
      * it has got all others; 0: there is no such limit. */
     comet_timestamp_t until;
-    /** Set by serve() to have it read another selection of the same store from
-     * its cursor on: a reference, which the hub takes over.  Without memory the
-     * subscriber is served with COMET_RECHECK. */
+    /** Set by serve() to make the subscriber read another selection of the same
+     * store from its cursor on.  The hub takes over this reference.  If no
+     * memory is left, the subscriber is served with COMET_RECHECK. */
     comet_selection_t *moves_to;
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers sent as a whole, and the headers that all our answers have. */
+/* Answers sent as a whole, and the headers that all answers of mod_comet
+ * have. */
 #include "output/answer.h"
 
 #include <apr_strings.h>
@@ -28,7 +29,8 @@ void mod_comet_answer_claim(request_rec *r)
 {
     apr_size_t i;
 
-    /* an answer is made for one request: no part of it can be asked for */
+    /* each answer is made for one request, so no range of it can be
+     * requested */
     apr_table_unset(r->headers_in, "Range");
     for (i = 0; i < COMMON_COUNT; i++) {
         apr_table_setn(r->err_headers_out, common_headers[i][0],
@@ -70,7 +72,7 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
 int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
                            const char *reason, comet_buffer_t *body)
 {
-    int is_open = r->sent_bodyct != 0; /* its headers are out */
+    int is_open = r->sent_bodyct != 0; /* its headers have been sent */
 
     transport->close(body, reason,
                      (int)ap_random_pick(LATER_LEAST_MSEC, LATER_MOST_MSEC));
@@ -160,8 +162,8 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
     if (tags) {
         apr_table_setn(r->headers_in, "If-None-Match", tags);
     }
-    /* these are only for a resource with a date of modification (RFC 9110,
-     * 13.1.3 and 13.1.4); httpd would compare with the current time */
+    /* these are only for a resource with a modification date (RFC 9110, 13.1.3
+     * and 13.1.4); httpd would compare them with the current time */
     apr_table_unset(r->headers_in, "If-Modified-Since");
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }

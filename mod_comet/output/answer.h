@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/answer.h
- * Answers sent as a whole, and the headers that all our answers have.
+ * Answers sent as a whole, and the headers that all answers of mod_comet have.
  */
 #ifndef MOD_COMET_ANSWER_H
 #define MOD_COMET_ANSWER_H
 
 #include "request/ask.h"
 
-/** Set the headers that every answer has when a request is claimed, so that the
- * errors that httpd makes for it (401, 403 …) have them too. */
+/** Give a request that is claimed the headers that every answer has, so that
+ * error answers of httpd (401, 403 …) have them, too. */
 void mod_comet_answer_claim(request_rec *r);
 
-/** Set the headers that mod_comet_answer_claim() sets, for an answer of our
- * own. */
+/** Set the headers that mod_comet_answer_claim() sets, for an answer that
+ * mod_comet makes itself. */
 void mod_comet_answer_headers(request_rec *r);
 
 /**
@@ -35,9 +35,9 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /**
- * The soft landing: end a stream in order and say when to come back, since its
- * client would give up for good after an HTTP error.  Called by the request's
- * thread.
+ * The soft landing: end a stream in the normal way and say when to come back,
+ * since its client would give up for good after an HTTP error.  Called by the
+ * request's thread.
  * @param transport  has a close()
  * @param reason  why the client cannot be served now
  * @param body  what the client gets first: the opening of its stream and
@@ -56,8 +56,8 @@ int mod_comet_answer_not_allowed(request_rec *r, const char *allow);
 int mod_comet_answer_options(request_rec *r, const char *allow);
 
 /** Prepare a request for ap_meets_conditions(): remove from If-None-Match what
- * compressors add to ETags, and remove conditions by date, since our answers
- * have no date of modification. */
+ * compressors add to ETags, and remove conditions by date, since answers of
+ * mod_comet have no modification date. */
 void mod_comet_answer_tidy_conditions(request_rec *r);
 
 /** Set the headers of an answer that a transport makes. */

@@ -30,7 +30,7 @@ static int is_one_of(const char *name, const char *const *names)
         "reqtimeout", "core", "comet_fast", "cache_remove_url", \
         "cache_invalidate"
 
-/* mod_ssl's: they encrypt. */
+/* These filters are mod_ssl's.  They encrypt. */
 #define ENCRYPTING "ssl/tls filter", "ssl/tls coalescing filter"
 
 static int is_known(const ap_filter_t *filter)
@@ -98,7 +98,8 @@ int mod_comet_chain_is_direct(const request_rec *r)
     return find_obstacle(r) == NULL;
 }
 
-/* httpd keeps a chain in the order of its filters' types. */
+/* Whether a filter handles content.  Such filters come first, because httpd
+ * keeps a chain in the order of its filters' types. */
 static int is_of_content(const ap_filter_t *filter)
 {
     return filter && filter->frec->ftype < AP_FTYPE_PROTOCOL;
@@ -129,8 +130,7 @@ int mod_comet_chain_is_compressed(const request_rec *r)
            && has_filter(r, compressors);
 }
 
-/* --- logging
- * ---------------------------------------------------------------- */
+/* --- logging -------------------------------------------------------------- */
 
 /* Find the module that a filter belongs to, by the file that contains its code.
  * @return the file's name, such as "mod_sed.so" */
@@ -203,7 +203,7 @@ void mod_comet_chain_tell(const request_rec *r)
     }
 }
 
-/* --- changing --------------------------------------------------------------- */
+/* --- changing ------------------------------------------------------------- */
 
 void mod_comet_chain_clear(request_rec *r)
 {

@@ -23,13 +23,13 @@ int mod_comet_chain_is_direct(const request_rec *r);
 /**
  * Whether the bytes after the headers reach the socket as they are, or framed
  * in chunks: every filter is known to change nothing.
- * @param tls  whether mod_ssl's may be among them
+ * @param tls  whether mod_ssl's filters may be among them
  */
 int mod_comet_chain_is_plain(const request_rec *r, int tls);
 
-/** As mod_comet_chain_is_plain(), but only for the filters next to the network.
- * These stay in the chain when the headers go out; filters of other modules
- * before them may not. */
+/** Like mod_comet_chain_is_plain(), but only for the filters next to the
+ * network.  These stay in the chain when the headers go out; filters of other
+ * modules before them may not. */
 int mod_comet_chain_ends_plain(const request_rec *r, int tls);
 
 /** Whether mod_headers computes headers when the answer goes out: their values
@@ -56,8 +56,8 @@ const char *mod_comet_chain_find_program(const request_rec *r);
 void mod_comet_chain_clear(request_rec *r);
 
 /** Take filters that translate character sets (mod_charset_lite, mod_xml2enc)
- * out of a request and its answer.  Their directives speak of files and other
- * servers' pages; what we send and accept is UTF-8. */
+ * out of a request and its answer.  Their directives are meant for files and
+ * other servers' pages; mod_comet sends and accepts UTF-8. */
 void mod_comet_chain_keep_utf8(request_rec *r);
 
 /** Log, once for each filter and child, which filter of which module makes

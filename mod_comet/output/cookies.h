@@ -15,16 +15,17 @@
  * mod_session saves the session (a cookie, a row of mod_session_dbd) when the
  * headers are sent.  Its filter is removed: what it loaded before the wait
  * would undo a logout, and a page that polls would renew its session for ever.
- * Where the headers are sent only after the wait (->transport->whole), the
- * answer also loses every Set-Cookie, whichever module has set it.  All other
- * headers of other modules stay.
+ * If the headers are sent only after the wait (->transport->whole), the answer
+ * also loses every Set-Cookie, whichever module has set it.  All other headers
+ * of other modules stay.
  *
  * Called by the thread that owns the request.
- * @param ask  with its transport
+ * @param ask  its ->transport is set
  */
 void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask);
 
-/** The output filter that drops cookies; it runs after all that set any. */
+/** The output filter that drops cookies.  It runs after all filters that set
+ * cookies. */
 apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,
                                       apr_bucket_brigade *brigade);
 

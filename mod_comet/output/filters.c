@@ -62,8 +62,9 @@ apr_status_t mod_comet_filters_push(conn_rec *c)
     return filter->frec->filter_func.out_func(filter, NULL);
 }
 
-/* With a time limit of 0 no filter waits for the client; if one would have to
- * (for mod_ssl's own buffers), the client is lost. */
+/* Pass a brigade to filters.  With a time limit of 0 no filter waits for the
+ * client; if one would have to (for mod_ssl's own buffers), the client is
+ * lost. */
 static apr_status_t pass(conn_rec *c, ap_filter_t *filters,
                          apr_bucket_brigade *brigade)
 {
@@ -128,7 +129,7 @@ apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
     if (complete) {
         status = pass_end(r, brigade);
     }
-    /* if no filter takes the bucket, the brigade's clean-up ends r */
+    /* if no filter takes the bucket, the brigade's clean-up ends the request */
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_eor_create(c->bucket_alloc, r));
     pass(c, c->output_filters, brigade);
     if (status == APR_SUCCESS && complete) {

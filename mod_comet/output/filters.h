@@ -15,24 +15,25 @@ int mod_comet_filters_fd(conn_rec *c);
 
 /**
  * Give bytes to a request's filters, and send what the client takes now.
- * @param length  MOD_COMET_PIECE_BYTES at most; 0: the headers alone
+ * @param length  at most MOD_COMET_PIECE_BYTES; 0: the headers alone
  * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_filters_write(request_rec *r,
                                      apr_bucket_brigade *brigade,
                                      const char *data, apr_size_t length);
 
-/** Send the headers alone; as mod_comet_filters_write(). */
+/** Send the headers alone; otherwise like mod_comet_filters_write(). */
 apr_status_t mod_comet_filters_open(request_rec *r,
                                     apr_bucket_brigade *brigade);
 
-/** End the response, but not the request; as mod_comet_filters_write(). */
+/** End the response, but not the request; otherwise like
+ * mod_comet_filters_write(). */
 apr_status_t mod_comet_filters_finish(request_rec *r,
                                       apr_bucket_brigade *brigade);
 
 /**
- * End the request; all of its response was given to the filters.  The request
- * no longer exists afterwards.  Never blocks.
+ * End a request, after all bytes of its response were given to the filters.
+ * The request no longer exists afterwards.  Never blocks.
  * @param complete  whether the response is whole; if not, the client gets no
  *                  end of the body
  * @return APR_SUCCESS, or why the client is lost
@@ -43,7 +44,7 @@ apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
 /**
  * Send a whole answer in one piece, and end the request as
  * mod_comet_filters_end() does.
- * @param bytes  MOD_COMET_PIECE_BYTES at most; empty afterwards
+ * @param bytes  at most MOD_COMET_PIECE_BYTES; empty afterwards
  * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_filters_whole(request_rec *r,
@@ -55,8 +56,8 @@ apr_status_t mod_comet_filters_whole(request_rec *r,
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade);
 
-/** As mod_comet_filters_pass(), but only for the filters below @a filter, which
- * is one of mod_comet's on the connection.
+/** Like mod_comet_filters_pass(), but only for the filters below @a filter,
+ * which is one of mod_comet's on the connection.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_below(conn_rec *c, ap_filter_t *filter,
                                      apr_bucket_brigade *brigade);

@@ -43,7 +43,7 @@ static int refuse_version(request_rec *r)
 }
 
 /* Over HTTP/2 a handshake is an extended CONNECT (RFC 8441).  mod_http2 hands
- * it on as a GET with Upgrade, which no other request of HTTP/2 has.  It also
+ * it on as a GET with Upgrade, which no other HTTP/2 request has.  It also
  * says that the request has a body: the client's frames. */
 static int is_http2(const request_rec *r)
 {

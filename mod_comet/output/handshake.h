@@ -14,8 +14,8 @@ int mod_comet_handshake_is_asked(const request_rec *r);
 
 /**
  * Check a handshake, and where it comes from.
- * @return DECLINED: it is right; or what the handler returns: the request was
- *         answered by 400, 403 or 426
+ * @return DECLINED: the handshake is valid; else what the handler returns,
+ *         after an answer of 400, 403 or 426
  */
 int mod_comet_handshake_check(request_rec *r);
 

@@ -30,7 +30,7 @@ struct mod_comet_log_t {
     int proto_num;
     int keepalives;
     apr_port_t client_port, local_port, useragent_port;
-    apr_port_t named_port; /* by the Host header */
+    apr_port_t named_port; /* the port that the Host header names */
     char text[]; /* texts and tables, one after the other */
 };
 
@@ -122,7 +122,8 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
 
 /* --- keeping ---------------------------------------------------------- */
 
-/* The texts follow one another.  A sign comes before each: '-' means NULL. */
+/* The texts follow one another.  A plus precedes each; a minus stands for
+ * NULL. */
 static void keep_text(comet_buffer_t *text, const char *string)
 {
     comet_buffer_puts(text, string ? "+" : "-");
@@ -300,8 +301,8 @@ void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
     free(kept);
 }
 
-/* Set the notes of a request, or of the one that an internal redirect has made
- * of it.  The log shows those of the last one. */
+/* Set the notes of a request.  After internal redirects the log shows the notes
+ * of the last request that they have made. */
 static void set_notes(request_rec *r)
 {
     const mod_comet_request_t *request;
@@ -379,7 +380,7 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     c->client_ip = (char *)take_text(at);
     c->client_addr = make_address(c->client_ip, kept->client_port, c->pool);
     host = take_text(at);
-    /* "" means "not found": no name server is asked now */
+    /* "" means "not found", so that httpd asks no name server now */
     c->remote_host = (char *)(host ? host : "");
     c->local_ip = (char *)take_text(at);
     c->local_addr = make_address(c->local_ip, kept->local_port, c->pool);

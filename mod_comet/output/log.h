@@ -25,15 +25,15 @@ typedef struct mod_comet_log_t mod_comet_log_t;
 typedef struct mod_comet_log_end_t {
     mod_comet_story_t story;
     apr_off_t body_bytes; /* of the response's body */
-    apr_off_t sent_bytes; /* how many bytes of the response were sent, with
-                           * headers and chunks */
+    apr_off_t sent_bytes; /* how many bytes of the response were sent, including
+                           * headers and chunk framing */
     int aborted; /* the client had gone before the end */
 } mod_comet_log_end_t;
 
 /**
  * Find out in post_config whether lines can be written later.  They cannot if
- * an unknown module hooks the end of each request, since it may not cope with
- * a rebuilt one; if a log shows what is not kept; or if lines are buffered
+ * an unknown module hooks the end of each request, since it may not cope with a
+ * rebuilt request; if a log shows what is not kept; or if lines are buffered
  * under an MPM where no lock protects the buffer.
  * @return NULL: they can; or why not, in @a p
  */
@@ -50,8 +50,8 @@ const char *mod_comet_log_waits(void);
 void mod_comet_log_start(mod_comet_child_t *child, server_rec *server);
 
 /**
- * End that thread.  Call it after the hub's thread has ended.  May be called
- * again, and in a signal handler.
+ * End the thread that writes lines.  Call this after the hub's thread has
+ * ended.  It may be called again, and in a signal handler.
  * @param limit  how long to wait for a line that does not get written
  * @return whether it has ended and all lines are written
  */
@@ -72,9 +72,9 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r, const char *way);
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
-/** Queue the line, which is then written, and what was kept is freed.  Called
- * by the hub's thread, which does not wait for the log (output/log_queue.h), and
- * for a stream that could not join the hub.
+/** Queue the line.  Once it is written, what was kept is freed.  Called by the
+ * hub's thread, which does not wait for the log (output/log_queue.h), and for a
+ * stream that could not join the hub.
  * @param end  is copied */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
                          mod_comet_log_t *kept, const mod_comet_log_end_t *end);
@@ -88,7 +88,7 @@ void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
  * notes that the line shows (output/notes.h).  It also counts for mod_status a
  * request that ends on the hub's thread, since httpd does not count such a
  * request.
- * @return DONE: it is written later; DECLINED: httpd writes it */
+ * @return DONE: the line is written later; DECLINED: httpd writes it */
 int mod_comet_log_transaction(request_rec *r);
 
 #endif /* MOD_COMET_LOG_H */

@@ -28,7 +28,7 @@ static const char *find_stranger(ap_HOOK_log_transaction_t *ours, apr_pool_t *p)
     return NULL;
 }
 
-/* mod_log_config locks its buffers only where the MPM has threads. */
+/* mod_log_config locks its buffers only if the MPM has threads. */
 static const char *find_buffer(void)
 {
     const char *value = mod_comet_config_last_directive("BufferedLogs");
@@ -163,8 +163,8 @@ const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,
     };
 
     walk(&look, ap_conftree, look_for_pipe);
-    /* what needs a live request is code that may wait: another module's, or a
-     * sub-request */
+    /* a format that needs a live request runs code that may wait: another
+     * module's, or a sub-request */
     walk(&look, ap_conftree, look_at_log);
     walk(&look, ap_conftree, look_at_format);
     return look.obstacle;

@@ -24,8 +24,8 @@ const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
 /**
  * Find out whether the end of a request may block: in another module's hook,
  * because a log is piped to a program, because httpd asks the client's host, or
- * because a format or a condition runs code of another module
- * or a sub-request.  Call it in post_config.
+ * because a format or a condition runs code of another module or a sub-request.
+ * Call it in post_config.
  * @return NULL: it does not; otherwise the reason, in @a p
  */
 const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,

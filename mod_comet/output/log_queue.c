@@ -63,7 +63,7 @@ static void *run(void *baton)
         if (refused) {
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, queue->server,
                          "COMET0135: %d lines of ended streams are missing "
-                         "in the access log, because it accepted no lines "
+                         "from the access log, because it accepted no lines "
                          "for too long, or because memory ran out",
                          refused);
         }

@@ -34,7 +34,8 @@ mod_comet_log_queue_t *mod_comet_log_queue_start(apr_pool_t *pool,
 /**
  * Hand a line over.  Never waits.  Any thread, but none in a signal handler.
  * @return whether the queue has taken it; if not, too many lines wait already.
- *         The error log tells how many were refused once the log goes on
+ *         Once lines are written again, the error log says how many were
+ *         refused
  */
 int mod_comet_log_queue_add(mod_comet_log_queue_t *queue,
                             mod_comet_log_line_t *line);

@@ -6,7 +6,7 @@
 #include "hub/hub.h"
 #include "server/child.h"
 
-/* The CPU time of a request, without the judging of its channels. */
+/* The CPU time of a request, without judging its channels. */
 #define RETURN_USEC 100
 #define SPREAD_MSEC 30000
 

@@ -31,10 +31,10 @@ int mod_comet_news_is_over(apr_time_t ends_at);
  * Whether a stream ends now, and when its client comes back.  The returns are
  * spread over a longer time if more clients wait, and if authorising their
  * channels takes longer.
- * @param story  is told why, if the stream ends
+ * @param story  gets the reason if the stream ends
  * @param reasons  comet_reason_e
  * @param ends_at  as above
- * @param judging  how long that takes: ->took of mod_comet_judged_t
+ * @param judging  how long authorising takes: ->took of mod_comet_judged_t
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
  */
@@ -42,9 +42,9 @@ int mod_comet_news_retry(mod_comet_story_t *story, unsigned reasons,
                          apr_time_t ends_at, apr_interval_time_t judging);
 
 /**
- * Encode what a waiting client gets next: messages; a heartbeat, which its page
- * does not see, if the stream was silent for long; the closing words, if the
- * stream ends.
+ * Encode what a waiting client gets next: messages; if the stream was silent
+ * for a long time, a heartbeat, which its page does not see; if the stream
+ * ends, the closing words.
  * @param retry_msec  of mod_comet_news_retry()
  * @param silent  whether a heartbeat is due
  * @param out  appended to; stays as it is if there is nothing to send

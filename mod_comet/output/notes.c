@@ -85,8 +85,8 @@ void mod_comet_notes_begin(request_rec *r, const mod_comet_request_t *request,
     set(target, "comet-way", request->story.way);
 }
 
-/* Why a request ended if nobody has said so.  Only its client ends a wait
- * without a word. */
+/* Guess why a request ended if no reason was noted.  A wait that ended without
+ * a reason was ended by the client. */
 static mod_comet_end_e guess(int status, const mod_comet_story_t *story,
                              int aborted)
 {

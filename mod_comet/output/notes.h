@@ -12,7 +12,7 @@
 /**
  * Set what is known while the request exists: comet-channel, comet-transport
  * and comet-way.  Called by the thread that owns the request.
- * @param request  the request's; it is ours
+ * @param request  the request's record
  * @param target  gets the notes: the request, or the last one of its internal
  *                redirects
  */

@@ -31,23 +31,23 @@ typedef struct mod_comet_outbox_t {
  * seven bytes of one, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
-/** The largest such piece on a socket of the hub's. Pieces grow up to it while
- * the client takes each one at once, so that a long history costs few system
- * calls. */
+/** The most that a stream gets at a time on a socket that the hub owns.  The
+ * amount grows up to this while the client takes everything at once, so that a
+ * long history costs few system calls. */
 #define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
 
 /**
  * Count bytes that are kept for a client outside an outbox.
- * @param counted  IN OUT: how many of this client's were counted
- * @param now  how many are kept now.  Any thread
+ * @param counted  IN OUT: how many bytes were counted for this client
+ * @param now  how many bytes are kept now.  Any thread
  */
 void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now);
 
 /** The most that a stream's client gets at a time now.  Any thread. */
 apr_size_t mod_comet_outbox_share(void);
 
-/** The most that is given to the filters at a time: beyond 64 KB core blocks
- * the calling thread (FlushMaxThreshold). */
+/** The most that is given to the filters at a time: beyond 64 KB httpd's core
+ * blocks the calling thread (FlushMaxThreshold). */
 #define MOD_COMET_PIECE_BYTES (32 * 1024)
 
 /** Whether all bytes were given away. */

@@ -10,11 +10,11 @@
 #include "output/outbox.h"
 #include "output/tls.h"
 
-/** What a socket's owner needs to write to it.  Thousands of sockets take
- * everything at once, so only one that does not has an outbox.
- * Zero-initialised, it sends bytes as they are. */
+/** What a socket's owner needs to write to it.  Most sockets take everything at
+ * once, so only a socket that does not has an outbox.  Zero-initialised, it
+ * sends bytes as they are. */
 typedef struct mod_comet_outlet_t {
-    mod_comet_tls_t *tls; /* encrypts what is sent; NULL: nothing does */
+    mod_comet_tls_t *tls; /* encrypts what is sent; NULL: without encryption */
     mod_comet_outbox_t *rest; /* what the socket has not taken yet; NULL: it has
                                * taken everything */
 } mod_comet_outlet_t;

@@ -5,8 +5,9 @@
 #include <sys/socket.h>
 #include <util_filter.h>
 
-/* Find mod_reqtimeout's filter, whose clock must not start because of a look.
- * @param before  OUT: the one before it (mod_ssl's); NULL: it is the first */
+/* Find mod_reqtimeout's filter, whose clock a look must not start.
+ * @param before  OUT: the filter before it (mod_ssl's); NULL: it is the
+ *                first */
 static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)
 {
     ap_filter_t *filter = c->input_filters;

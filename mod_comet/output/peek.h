@@ -22,8 +22,8 @@ typedef enum {
 mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade);
 
 /**
- * As mod_comet_peek(), but also copy as much of what the client has sent as one
- * read returns.
+ * Like mod_comet_peek(), but also copy as much of what the client has sent as
+ * one read returns.
  * @return how many bytes were copied
  */
 apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,

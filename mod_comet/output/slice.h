@@ -2,8 +2,8 @@
 /**
  * @file output/slice.h
  * A message that is too long to be kept for a client that reads slowly, cut
- * into pieces.  Only the place where the client stands is kept: the message is
- * read and encoded again for the next piece.
+ * into pieces.  Only the client's position is kept; the message is read and
+ * encoded again for each piece.
  */
 #ifndef MOD_COMET_SLICE_H
 #define MOD_COMET_SLICE_H
@@ -22,7 +22,7 @@ typedef struct mod_comet_slice_t {
 /**
  * Whether a slice's message is the first of a batch, or no message is half
  * sent.  If not, the rest of the message is gone, and the client must come back
- * by its cursor.
+ * with its cursor.
  */
 int mod_comet_slice_fits(const mod_comet_slice_t *slice,
                          const comet_batch_t *batch);
@@ -30,8 +30,8 @@ int mod_comet_slice_fits(const mod_comet_slice_t *slice,
 /**
  * Cut the next piece of a message.
  * @param body  the message, encoded
- * @param seen  OUT: the subscriber's cursor: before the message, until the
- *              last piece was cut
+ * @param seen  OUT: the subscriber's cursor, which stays before the message
+ *              until the last piece is cut
  */
 comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
                                  const comet_message_t *message,

@@ -50,8 +50,8 @@ static int count_copy(struct dl_phdr_info *info, size_t size, void *baton)
     return 0;
 }
 
-/* One copy of OpenSSL cannot use the objects of another, and it is not known
- * which of them mod_ssl has if there are several. */
+/* One copy of OpenSSL cannot use the objects of another.  If there are several,
+ * it is not known which of them mod_ssl uses. */
 static int has_one_copy(void)
 {
     copies_t copies = { .ssl = 0 };
@@ -86,7 +86,7 @@ void mod_comet_tls_keep(mod_comet_tls_t *tls)
     ssl.SSL_up_ref_(tls);
 }
 
-/* Takes the place of mod_ssl's, which looks for the connection. */
+/* Replaces mod_ssl's callback, which would look for the connection. */
 static void ignore(const SSL *tls, int where, int value)
 {
 }
@@ -99,7 +99,7 @@ int mod_comet_tls_begin(mod_comet_tls_t *tls, int fd)
     if (!bio) {
         return 0;
     }
-    ssl.SSL_set_bio_(tls, bio, bio); /* frees mod_ssl's */
+    ssl.SSL_set_bio_(tls, bio, bio); /* frees mod_ssl's BIOs */
     ssl.SSL_set_ex_data_(tls, 0, NULL); /* the conn_rec */
     ssl.SSL_set_options_(tls, SSL_OP_NO_RENEGOTIATION);
     ssl.SSL_ctrl_(tls, SSL_CTRL_MODE,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/tls.h
- * An SSL object of mod_ssl's that mod_comet keeps after mod_ssl has let go of
- * it.  Nothing here blocks.
+ * An SSL object that mod_comet keeps after mod_ssl has released it.  Nothing
+ * here blocks.
  *
  * OpenSSL's functions are looked up in the process, since mod_comet is not
  * linked to libssl: mod_ssl has loaded it.
@@ -24,9 +24,9 @@ void mod_comet_tls_keep(mod_comet_tls_t *tls);
 
 /**
  * Give the object a socket in place of httpd's filters.  From now on it knows
- * nothing of httpd: neither the connection nor mod_ssl's callbacks.  TLS 1.2 may
- * not be renegotiated any more.  Called once, after mod_ssl has let go of the
- * object.
+ * nothing of httpd: neither the connection nor mod_ssl's callbacks.  TLS 1.2
+ * may not be renegotiated any more.  Called once, after mod_ssl has released
+ * the object.
  * @return 0: there is no memory
  */
 int mod_comet_tls_begin(mod_comet_tls_t *tls, int fd);
@@ -39,12 +39,12 @@ apr_ssize_t mod_comet_tls_send(mod_comet_tls_t *tls, comet_text_t bytes);
 
 typedef enum {
     MOD_COMET_TLS_SILENT,
-    MOD_COMET_TLS_SPEAKS, /* it has sent data */
+    MOD_COMET_TLS_SPEAKS, /* the client has sent data */
     MOD_COMET_TLS_GONE
 } mod_comet_tls_e;
 
-/** Look at what the client has sent, which is lost then.  The owner's
- * thread. */
+/** Find out whether the client has sent something, which is then lost.  The
+ * owner's thread. */
 mod_comet_tls_e mod_comet_tls_listen(mod_comet_tls_t *tls);
 
 /** How many bytes were written to the socket since mod_comet_tls_begin(). */

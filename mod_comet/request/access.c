@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a publishing request comes from where it should: not from a page of
- * another site, and not from a mere link. */
+/* Check where requests come from: a page of another site, or a mere link, must
+ * not publish. */
 #include "request/access.h"
 
 #include "request/cors.h"
@@ -44,8 +44,8 @@ static int is_same_origin(const request_rec *r, const char *origin)
     return strcmp(*port ? port : usual, *own_port ? own_port : usual) == 0;
 }
 
-/* If the request has Sec-Fetch-Site, that alone decides (W3C Fetch
- * Metadata). */
+/* If the request has the header Sec-Fetch-Site, only this header decides (W3C
+ * Fetch Metadata). */
 static int is_cross_site(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");
@@ -95,7 +95,7 @@ const char *mod_comet_access_refuse_publish(const request_rec *r)
         return "a page of another site may not publish here";
     }
     if (r->method_number == M_GET && !is_script(r)) {
-        return "a browser publishes by GET only from a script of this site: "
+        return "a browser may publish by GET only from a script of this site: "
                "send X-Requested-With, or use POST";
     }
     return NULL;

@@ -25,10 +25,10 @@ const char *mod_comet_access_refuse_publish(const request_rec *r);
 const char *mod_comet_access_refuse_socket(const request_rec *r);
 
 /**
- * Whether the settings of a sub-request's own location allow it. A sub-request
- * asks for a channel that the main request's URL does not name: CometPublish
- * must be on for that channel, and CometAllowOrigin must allow the page that
- * sent the request.
+ * Whether the settings of a sub-request's own location allow what the main
+ * request wants to do with the sub-request's channel.  To publish, CometPublish
+ * must be on there.  CometAllowOrigin must allow the page that sent the
+ * request.
  */
 int mod_comet_access_permits(const request_rec *sub);
 

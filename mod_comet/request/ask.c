@@ -5,8 +5,8 @@
 
 #include "wire/accept.h"
 
-/* How long a stream lasts by default if its user was authenticated. Then the
- * client comes back, and its rights are checked again. */
+/* How long a stream lasts by default if its user was authenticated.  After that
+ * the client comes back, and its rights are checked again. */
 #define LIFETIME_AUTHENTICATED apr_time_from_sec(3600)
 
 /* A poll waits less than the MPM's Timeout, even if its client asked for
@@ -74,7 +74,7 @@ int mod_comet_ask_is_transport_allowed(const request_rec *r,
                   != 0;
 }
 
-/* The earlier of two times; 0 is never. */
+/* The earlier of two times; 0 means never. */
 static apr_time_t earlier(apr_time_t a, apr_time_t b)
 {
     return a && (!b || a < b) ? a : b;

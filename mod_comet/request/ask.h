@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/ask.h
- * What a client that reads asks for: by which transport, from where, how
+ * What a reading client asks for: by which transport, from which cursor, how
  * much and for how long.
  */
 #ifndef MOD_COMET_ASK_H
@@ -12,8 +12,8 @@
 #include "transport/transport.h"
 #include "request/request.h"
 
-/** What judging a client's channels has left for when the client comes back.
- * Zeros: nothing was judged but the request itself. */
+/** What is kept from judging a client's channels until the client comes back.
+ * Zeros: only the request itself was judged. */
 typedef struct mod_comet_judged_t {
     apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
                                * verdicts are kept for this client */
@@ -28,7 +28,7 @@ typedef struct mod_comet_ask_t {
     comet_text_t channel; /* the channel that the URL names; data NULL: none */
     comet_selection_t *selection; /* a reference that the request's pool
                                    * releases */
-    /** The client's cursor, or what it was resolved to. */
+    /** The client's cursor, or the cursor that was chosen for it. */
     comet_timestamp_t cursor;
     int from_now; /* without a cursor it gets only what is published from now
                    * on, whatever CometReplay says */
@@ -36,10 +36,10 @@ typedef struct mod_comet_ask_t {
     comet_text_t words; /* to search for; data NULL: no search */
     comet_timestamp_t rest; /* where a search that was cut short goes on; 0: it
                              * was not cut short */
-    /** There is no message of the selection between the cursor and here. */
+    /** No message of the selection is between the cursor and this timestamp. */
     comet_timestamp_t seen;
-    comet_timestamp_t floor; /* retention removed messages up to here, and the
-                              * client must be told; 0: none */
+    comet_timestamp_t floor; /* retention removed messages up to this timestamp,
+                              * and the client must be told; 0: none */
     comet_timestamp_t pruned; /* as `floor`, but also set if the client need not
                                * be told; a stream compares with it to notice
                                * what retention removes later */
@@ -59,11 +59,11 @@ typedef struct mod_comet_ask_t {
     /** The channels that the client of a WebSocket may publish to; NULL: none.
      * The request's pool releases this reference. */
     comet_selection_t *writes;
-    const char *mute; /* why its client may not publish at all; or NULL */
+    const char *mute; /* why the client may not publish at all; or NULL */
     comet_text_t author; /* the author of what the client publishes; data NULL:
                           * nobody */
     const char *prefix; /* of the endpoint's channels */
-    int is_live; /* its client may change its channels (wait/live.h) */
+    int is_live; /* the client may change its channels (wait/live.h) */
     comet_selection_t *asked; /* if is_live: the channels and wildcards that the
                                * client asked for; `selection` has the channels
                                * that they stand for. The request's pool
@@ -71,22 +71,22 @@ typedef struct mod_comet_ask_t {
     struct mod_comet_live_t *live; /* the changes of its channels, in the
                                     * request's pool; NULL: its channels are
                                     * always those of its URL */
-    struct mod_comet_talk_t *talk; /* what is said on it; in the request's
-                                    * pool */
+    struct mod_comet_talk_t *talk; /* what the client of a WebSocket sends; in
+                                    * the request's pool */
     apr_array_header_t *rooms; /* comet_room_t each: the channels that the
                                 * client is present in (request/presence.h);
                                 * NULL: none */
-    apr_pool_t *rooms_pool; /* keeps them; NULL: the request's */
+    apr_pool_t *rooms_pool; /* the pool of `rooms`; NULL: the request's */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;
 
-/** The parameters of the query that may hold the cursor. The first of them that
- * a request has counts. The list ends with NULL. */
+/** The parameters of the query that may hold the cursor.  If a request has
+ * several, the first one in this list counts.  The list ends with NULL. */
 extern const char *const mod_comet_ask_cursors[];
 
-/** How long a poll may wait at most: CometPollTimeout, and less than the MPM's
- * Timeout, which would cut it off. */
+/** How long a poll may wait: CometPollTimeout, but less than the MPM's Timeout,
+ * which would cut it off. */
 apr_interval_time_t mod_comet_ask_longest_hold(const request_rec *r);
 
 /**
@@ -116,14 +116,13 @@ int mod_comet_ask_is_deaf(const request_rec *r,
                           const comet_transport_t *transport);
 
 /** Whether the location allows the transport that was asked for
- * (CometTransports). History may be asked for by any. */
+ * (CometTransports).  Any transport may ask for history. */
 int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask);
 
-/** Let a stream last no longer than CometMaxLifetime of this URL allows (where
- * it is not set, an hour for an authenticated user), and let a reader wait no
- * longer than the permission of its request is valid (that of a token, for
- * example). */
+/** Let a stream last no longer than CometMaxLifetime of this URL allows (if it
+ * is not set, an hour for an authenticated user), and let a reader wait no
+ * longer than its permission lasts (that of a token, for example). */
 void mod_comet_ask_limit_time(mod_comet_ask_t *ask, const request_rec *r);
 
 /** When a reader that begins to wait now must stop waiting: at the end of its

@@ -40,8 +40,8 @@ static int are_all_known(void)
     return 1;
 }
 
-/* Whether each module has the same settings in both configurations. They are
- * one object if the same sections apply to both requests. */
+/* Whether each module has the same settings in both configurations.  The
+ * settings are one object if the same sections apply to both requests. */
 static int are_same_sections(const ap_conf_vector_t *a,
                              const ap_conf_vector_t *b)
 {
@@ -60,9 +60,9 @@ static int is_same(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Whether a sub-request is asked for the same credentials as its model. The
- * values are compared, because AuthName may be an expression that looks at the
- * URL. */
+/* Whether a sub-request and its model are asked for the same credentials and
+ * have the same ones.  The values are compared, because AuthName may be an
+ * expression that looks at the URL. */
 static int is_asked_alike(request_rec *r, request_rec *model)
 {
     return is_same(ap_auth_type(r), ap_auth_type(model))
@@ -113,9 +113,9 @@ static apr_size_t common_length(const char *a, const char *b)
     return length;
 }
 
-/* The sub-request whose URL begins most like a path, since probably the same
- * sections apply to both; of equally good ones the newest. Without any, it is
- * the request itself. */
+/* The sub-request whose path has the longest beginning in common with the new
+ * one: probably the same sections apply to both.  Among equals, the newest is
+ * chosen.  Without sub-requests, the request itself is the model. */
 static request_rec *choose_model(request_rec *r, const char *url)
 {
     request_rec *chosen = r, *sub = mod_comet_request(r)->newest_model;

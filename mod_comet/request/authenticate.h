@@ -2,16 +2,17 @@
 /**
  * @file request/authenticate.h
  * Check a password only once in a request.  A channel that a parameter names is
- * judged by a sub-request to its URL.  If that URL is authenticated exactly as
- * the request itself, or as a sub-request before, the sub-request takes over
- * that user: checking a bcrypt password for each of 900 channels would take a
- * minute.  Each channel is still authorised (Require) by itself.
+ * judged by a sub-request to its URL.  If that URL needs the same
+ * authentication as the request itself or an earlier sub-request (the model),
+ * the sub-request takes over the model's user: checking a bcrypt password for
+ * each of 900 channels would take a minute.  Each channel is still authorised
+ * (Require) by itself.
  *
- * A sub-request that was authenticated by itself becomes a model for later
- * ones; without any, the request itself is the model.  A sub-request begins
- * with what httpd kept of its model's walk through the <Location> sections.
- * So where the same sections apply, httpd gives both the same configuration
- * objects, and only there.
+ * A sub-request whose password was checked becomes a model for later ones.
+ * While there is none, the request itself is the model.  A sub-request gets its
+ * model's cached walk through the <Location> sections.  httpd therefore gives
+ * both the same configuration objects if, and only if, the same sections apply
+ * to both.
  *
  * Functions without a note are called by the request's thread.
  */
@@ -20,8 +21,8 @@
 
 #include "server/mod_comet.h"
 
-/** auth_checker hook, first: note how a request was authenticated.  Runs only
- * when that has succeeded.  @return DECLINED */
+/** auth_checker hook, first: note the authenticated user and the configuration.
+ * httpd runs it only after a successful authentication.  @return DECLINED */
 int mod_comet_authenticate_note(request_rec *r);
 
 /**
@@ -29,25 +30,25 @@ int mod_comet_authenticate_note(request_rec *r);
  * This is done only if the same sections apply to both, if their credentials,
  * AuthType and AuthName are equal, and if only httpd's own modules decide who
  * the user is (a script might look at the URL).
- * @return OK: r->user is set; DECLINED: the sub-request is authenticated as any
- *         other
+ * @return OK: r->user is set; DECLINED: the sub-request is authenticated like
+ *         any other request
  */
 int mod_comet_authenticate_again(request_rec *r);
 
 /**
- * Make a sub-request for a channel of a request that is ours.
+ * Make a sub-request for a channel of one of our requests.
  * @param method  GET or POST
  * @param path  the channel's URL path
  * @param url  the same, percent-encoded
- * @return to be released by mod_comet_authenticate_release()
+ * @return the sub-request; pass it to mod_comet_authenticate_release()
  */
 request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,
                                             const char *path, const char *url);
 
-/** End the use of a sub-request: destroy it, or keep it as a model. */
+/** Release a sub-request: destroy it, or keep it as a model. */
 void mod_comet_authenticate_release(request_rec *sub);
 
-/** A pool's pre-cleanup: destroy a request's models.
+/** Pool pre-cleanup: destroy a request's models.
  * @param r  the request_rec
  * @return APR_SUCCESS */
 apr_status_t mod_comet_authenticate_forget(void *r);

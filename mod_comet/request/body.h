@@ -22,8 +22,8 @@ int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text);
 /** The media type without its parameters, in lower case; "" for none. */
 const char *mod_comet_body_type(const request_rec *r);
 
-/** Whether the body's charset is UTF-8 or not named. Text in another charset
- * would be stored as something else. */
+/** Whether the body's charset is UTF-8 or not named.  Text in another charset
+ * would be misread. */
 int mod_comet_body_is_utf8(const request_rec *r);
 
 #endif /* MOD_COMET_BODY_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CORS: what pages of other sites may do here, and how they are told. */
+/* CORS: what pages of other sites may do here, and the headers that say so. */
 #include "request/cors.h"
 
 #include <apr_strings.h>

@@ -11,15 +11,15 @@
 #include "request/request.h"
 
 /**
- * Set the CORS headers that let the page that asks read the answer; remove any
+ * Set the CORS headers that let the requesting page read the answer; remove any
  * that were set before.
  * @param headers  r->headers_out or r->err_headers_out
  */
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers);
 
-/** Whether a page of another site may publish by this request. Where any site
- * may ("*"), the request must carry nothing that identifies a user: otherwise
- * every page could publish in the name of its visitors. */
+/** Whether a page of another site may publish by this request.  If any site may
+ * ("*"), the request must carry nothing that identifies a user: otherwise every
+ * page could publish in the name of its visitors. */
 int mod_comet_cors_may_publish(const request_rec *r);
 
 /** Whether a page that may read the main request's answer may also read

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many decisions a child keeps: 300 KB, once there is one. */
+/* How many decisions a child can keep.  The first one allocates the table, 300
+ * KB. */
 #define PLACES 1024
 
 typedef struct place_t {
@@ -19,7 +20,7 @@ static struct {
     place_t *places; /* [lock] NULL: nothing was kept yet */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* The only place that a key may have.  The first two bytes of the digest choose
+/* The only place where a key may be.  The first two bytes of the digest choose
  * it. */
 static place_t *place_of(const unsigned char *key)
 {

@@ -12,21 +12,21 @@
 
 /** A decision. */
 typedef struct mod_comet_decision_t {
-    int status; /* HTTP's */
+    int status; /* an HTTP status */
     char user[COMET_AUTHOR_MAX_BYTES + 1]; /* "": nobody */
     apr_time_t until; /* by comet_monotonic() */
 } mod_comet_decision_t;
 
 /**
  * Find a decision that still holds.
- * @param key  of comet_digest(), over all that the decision may depend on
+ * @param key  a comet_digest() of everything that the decision may depend on
  * @param decision  OUT
  * @return whether there is one.  Any thread.
  */
 int mod_comet_decisions_find(const unsigned char key[COMET_DIGEST_BYTES],
                              mod_comet_decision_t *decision);
 
-/** Keep a decision, perhaps in the place of another one.  Any thread. */
+/** Keep a decision.  It may replace another one.  Any thread. */
 void mod_comet_decisions_keep(const unsigned char key[COMET_DIGEST_BYTES],
                               const mod_comet_decision_t *decision);
 

@@ -19,18 +19,18 @@ typedef enum {
 } mod_comet_argument_e;
 
 typedef struct mod_comet_dialect_t {
-    const char *usage; /* of the directive, after its name */
+    const char *usage; /* the directive's arguments, for messages */
     mod_comet_argument_e takes;
-    const char *methods; /* that it answers, as in Allow */
+    const char *methods; /* the methods that it answers, as in Allow */
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
     int upgrades; /* a client may ask for a WebSocket at its URLs */
     int subtree; /* the URLs below a mapped one are mapped, too */
-    /** The cookie and the parameter that may hold a token, where CometTokenCookie
-     * and CometTokenParameter say nothing; NULL: none. */
+    /** The cookie and the parameter that may hold a token if CometTokenCookie
+     * and CometTokenParameter are not set; NULL: none. */
     const char *token_cookie;
     const char *token_parameter;
-    /** Tokens have the claims of the Mercure protocol.  Their grants are judged
-     * by the dialect, and not by `Require comet-token`, as the URL names no
+    /** Tokens have the claims of the Mercure protocol.  The dialect judges
+     * their grants, and not `Require comet-token`, because the URL names no
      * channel. */
     int by_mercure;
     /** If a cap is reached and the MPM can park the client, the client gets its
@@ -52,15 +52,16 @@ typedef struct mod_comet_dialect_t {
     const char *(*find_channel)(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel);
-    /** Whether a request would store a message, whatever its method says. */
+    /** Whether a request would store a message, whatever its method is. */
     int (*publishes)(const request_rec *r, const mod_comet_request_t *request);
     /** The transport that a reader's request asks for.
      * @return NULL: it names one that does not exist */
     const comet_transport_t *(*find_transport)(
         const request_rec *r, const mod_comet_request_t *request);
     /**
-     * Answer a request by one of its methods (not OPTIONS), or let it wait.
-     * @param ask  zero, but for ->channel, and ->transport as found above
+     * Answer a request whose method is one of ->methods, except OPTIONS, or let
+     * it wait.
+     * @param ask  zero except for ->channel and ->transport
      * @return what the handler returns
      */
     int (*handle)(request_rec *r, const mod_comet_request_t *request,

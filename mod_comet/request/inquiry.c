@@ -30,8 +30,8 @@ static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* The state of the filter that discards an answer's body. */
 typedef struct swallow_t {
-    apr_off_t left; /* bytes that it may still have */
-    int has_text; /* it is more than white space */
+    apr_off_t left; /* how many more bytes the body may have */
+    int has_text; /* the body has more than white space */
     apr_time_t ends_at; /* by comet_monotonic() */
     const char *wrong; /* why it was cut off; NULL: it was not */
 } swallow_t;
@@ -81,8 +81,8 @@ static apr_status_t swallow_body(ap_filter_t *filter,
     return swallow->wrong ? APR_ECONNABORTED : APR_SUCCESS;
 }
 
-/* An input filter, before all others: the client's body, and its next request,
- * are not for the application. */
+/* An input filter, before all others: it keeps the client's body, and its next
+ * request, from the application. */
 static apr_status_t give_no_body(ap_filter_t *filter,
                                  apr_bucket_brigade *brigade,
                                  ap_input_mode_t mode, apr_read_type_e block,
@@ -101,8 +101,7 @@ void mod_comet_inquiry_register(void)
                              AP_FTYPE_RESOURCE - 1);
 }
 
-/* --- nesting
- * ----------------------------------------------------------------- */
+/* --- nesting -------------------------------------------------------------- */
 
 int mod_comet_inquiry_is_nested(const request_rec *r)
 {
@@ -116,11 +115,10 @@ int mod_comet_inquiry_is_nested(const request_rec *r)
     return r != NULL;
 }
 
-/* --- the sub-request
- * ---------------------------------------------------------- */
+/* --- the sub-request ------------------------------------------------------ */
 
 /* The client's header fields, without those that describe its body or the
- * answer that it wants, and with ours. */
+ * answer that it wants, and with those that describe the question. */
 static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
                                  const char *channel)
 {
@@ -145,8 +143,8 @@ static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
 }
 
 /* Make the sub-request look like a request of its own, with its URL in the
- * request line.  Its server's Timeout becomes the target's, so that servers
- * behind this one may not take longer. */
+ * request line.  Its server gets the target's timeout if that is shorter than
+ * Timeout, so that servers behind this one may not take longer. */
 static void dress(request_rec *sub, const request_rec *r,
                   const mod_comet_inquiry_target_t *target, const char *channel,
                   swallow_t *swallow)
@@ -181,7 +179,7 @@ static int is_redirected(const request_rec *sub)
     return sub != NULL;
 }
 
-/* Read Comet-Lifetime. @return 0: there is none, or it is no number */
+/* Read Comet-Lifetime.  @return 0: there is none, or it is invalid */
 static apr_interval_time_t read_lifetime(const request_rec *sub)
 {
     const char *text = answered(sub, "Comet-Lifetime");
@@ -192,8 +190,8 @@ static apr_interval_time_t read_lifetime(const request_rec *sub)
                             &seconds, sub->pool)) {
         ap_log_rerror(
             APLOG_MARK, APLOG_WARNING, 0, sub,
-            "COMET0141: Require comet-request: Comet-Lifetime must be 0 to %d "
-            "seconds",
+            "COMET0141: Require comet-request: Comet-Lifetime must be a number "
+            "of seconds from 0 to %d",
             LIFETIME_MAX);
     }
     return apr_time_from_sec(seconds);
@@ -281,8 +279,7 @@ static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
     ap_destroy_sub_req(sub);
 }
 
-/* --- asking
- * ---------------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 /* Make a key of everything that a decision may depend on.  @return whether it
  * was made */

@@ -20,9 +20,9 @@ typedef struct mod_comet_inquiry_target_t {
 /** What the application has answered; in the pool of the request. */
 typedef struct mod_comet_inquiry_t {
     const mod_comet_inquiry_target_t *target;
-    int status; /* HTTP's: 2xx grants; 503: it could not be asked, or is
-                 * broken */
-    const char *wrong; /* why it does not grant; unset if it grants */
+    int status; /* 2xx: the application grants access; 503: it could not be
+                 * asked, or is broken */
+    const char *wrong; /* why access is not granted; else NULL */
     const char *user; /* Comet-User; NULL: it names nobody */
     const char *challenge; /* its WWW-Authenticate; NULL: none */
     apr_time_t until; /* the end of Comet-Lifetime, by comet_monotonic(); 0: the
@@ -30,11 +30,11 @@ typedef struct mod_comet_inquiry_t {
 } mod_comet_inquiry_t;
 
 /**
- * Ask about a request that is ours.  In one request a target is asked only
+ * Ask about a request to mod_comet.  In one request a target is asked only
  * once.  The call takes as long as the application does.  Called by the
  * request's thread.
- * @param channel  for Comet-Channel: "" for the endpoint's own URL, "room/"
- *                 and a star for all channels below room; no control
+ * @param channel  the value of Comet-Channel: "" for the endpoint's own URL,
+ *                 "room/" and a star for all channels below room; no control
  *                 characters
  * @return never NULL; kept in request->inquiry
  */
@@ -42,8 +42,8 @@ const mod_comet_inquiry_t *mod_comet_inquiry_make(
     request_rec *r, const mod_comet_inquiry_target_t *target,
     const char *channel);
 
-/** Whether a request was made by the application while it answers such a
- * question.  Asking about it again would never end. */
+/** Whether the application has made a request while it was answering such a
+ * question.  Asking about that request, too, would never end. */
 int mod_comet_inquiry_is_nested(const request_rec *r);
 
 /** check_user_id hook: if the application has answered 401, answer 401, too,

@@ -16,7 +16,7 @@
  * post_config. */
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
-/** In child_init. */
+/** Register this child.  Called in child_init. */
 void mod_comet_limits_attach(void);
 
 /**
@@ -38,8 +38,8 @@ typedef struct mod_comet_limits_claims_t {
     const char *what; /* how a refusal names what is counted */
 } mod_comet_limits_claims_t;
 
-/** Note the limits of a request's client, which may publish when the request
- * has ended.  Called by the request's thread.
+/** Note the limits of a client that may still publish after its request has
+ * ended.  Called by the request's thread.
  * @param claims  OUT */
 void mod_comet_limits_note(const request_rec *r,
                            mod_comet_limits_claims_t *claims);
@@ -47,7 +47,8 @@ void mod_comet_limits_note(const request_rec *r,
 /**
  * Count messages that are about to be stored.  Any thread.
  * @param claims  of mod_comet_limits_note()
- * @param retry_sec  OUT, with a reason: when the client may try again
+ * @param retry_sec  OUT, if a reason is returned: how long until the client may
+ *                   try again
  * @return NULL, or the reason to refuse them (429), in @a pool
  */
 const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
@@ -62,8 +63,8 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
 
 /**
  * Count a read mark that is about to be set, since each may store a row and a
- * message.  As many marks as messages are allowed, and they are counted by
- * themselves: a client that reads much may still publish.
+ * message.  As many marks as messages are allowed, but they are counted
+ * separately, so that a client that reads much may still publish.
  * @return as mod_comet_limits_publish()
  */
 const char *mod_comet_limits_mark(request_rec *r);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/place.h
- * What a client holds while it waits: its part of a gauge (CometMaxSubscribers),
- * its tickets (CometLimitSubscribers) and its seat (CometPresence).  They count
- * the client in whatever way it waits, and move with it from one way to another.
+ * What a client holds while it waits: its part of a gauge
+ * (CometMaxSubscribers), its tickets (CometLimitSubscribers) and its seat
+ * (CometPresence).  They count the client in whatever way it waits, and move
+ * with it from one way to another.
  */
 #ifndef MOD_COMET_PLACE_H
 #define MOD_COMET_PLACE_H
@@ -14,15 +15,16 @@
 
 /** Zero-initialised it holds nothing. */
 typedef struct mod_comet_place_t {
-    comet_metric_e gauge; /* counts the client … */
-    int counted; /* … if this is set */
+    comet_metric_e gauge; /* counts the client if `counted` is set */
+    int counted;
     comet_quota_place_t tickets;
     comet_seat_t *seat; /* NULL: none */
 } mod_comet_place_t;
 
 /**
  * Raise the gauge of a transport, unless as many clients wait as
- * CometMaxSubscribers allows.  Both is one step for all children.  Any thread.
+ * CometMaxSubscribers allows.  All children together check and raise it in one
+ * step.  Any thread.
  * @param cap  the directive's value; 0: no limit
  * @return whether it was raised
  */
@@ -30,14 +32,14 @@ int mod_comet_place_reserve(comet_metric_e gauge, apr_int64_t cap);
 
 /**
  * Count a client that waits, as mod_comet_place_reserve() does.
- * @param place  one that counts no client
- * @return whether it counts the client now
+ * @param place  a place that counts no client yet
+ * @return whether the place counts the client now
  */
 int mod_comet_place_take(mod_comet_place_t *place, comet_metric_e gauge,
                          apr_int64_t cap);
 
 /** Have a client counted by this gauge, without a limit.  Any thread.
- * @param place  it may count the client already, in the same gauge */
+ * @param place  may already count the client, in the same gauge */
 void mod_comet_place_count(mod_comet_place_t *place, comet_metric_e gauge);
 
 /** Give back what a client holds, before its request's end or after it.  Any

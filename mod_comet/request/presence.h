@@ -8,7 +8,7 @@
 
 #include "request/ask.h"
 
-/** What CometPresence says of a location. */
+/** The values of CometPresence. */
 typedef enum {
     MOD_COMET_PRESENCE_OFF,
     MOD_COMET_PRESENCE_COUNT, /* clients learn the number of members only */
@@ -17,7 +17,7 @@ typedef enum {
 
 /**
  * Note that a reader is present in a channel that it names, if presence is on
- * there.  Nobody is in a sibling channel such as room/42/@online.
+ * there.  Nobody is present in a sibling channel such as room/42/@online.
  * @param url  a request to the channel's own URL
  * @param r    the reader's; its pool, or ask->rooms_pool, keeps a copy of the
  *             name
@@ -30,13 +30,13 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
  * the author of a message counts as none.  The request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
-/** What presence knows of a request's client. */
+/** What presence knows about a request's client. */
 typedef struct mod_comet_presence_visitor_t {
     comet_visitor_t who;
     unsigned char address[8]; /* who.address may point here */
 } mod_comet_presence_visitor_t;
 
-/** Find out what presence knows of a request's client.  The request's thread.
+/** Fill in what presence knows about a request's client.  The request's thread.
  * @param visitor  OUT; its texts live as long as the request */
 void mod_comet_presence_visitor(const request_rec *r,
                                 mod_comet_presence_visitor_t *visitor);

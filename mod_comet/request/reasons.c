@@ -5,7 +5,7 @@
 #include <apr_strings.h>
 #include <stdatomic.h>
 
-/* After a line about a lack of room, no other line about the same lack is
+/* After a line about a shortage, no other line about the same shortage is
  * logged for this long. */
 #define SILENCE apr_time_from_sec(60)
 
@@ -28,8 +28,8 @@ static const refusal_t refusals[] = {
 
 /* What this child has logged about each refusal of the table. */
 static struct {
-    _Atomic apr_time_t quiet_until; /* [atomic] none is logged before that time
-                                     * of comet_monotonic() */
+    _Atomic apr_time_t quiet_until; /* [atomic] it is not logged before this
+                                     * time, by comet_monotonic() */
     atomic_int unsaid; /* [atomic] how many refusals were not logged since the
                         * last one that was */
 } said[COUNT];

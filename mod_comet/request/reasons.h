@@ -10,22 +10,22 @@
 
 /**
  * Log why a request is refused, with the id that tables/refusals.def gives to
- * the status.  A lack of room is logged once a minute and child at most, with
- * the number of refusals that were not logged since.  Called by the request's
- * thread.
+ * the status.  A shortage is logged at most once a minute in each child; the
+ * line says how many refusals were not logged before it.  Called by the
+ * request's thread.
  * @param status  the HTTP status; if the table does not have it, nothing is
  *                logged
  * @param reason  what the client is told
  */
 void mod_comet_reasons_log(request_rec *r, int status, const char *reason);
 
-/** The same for what a client has said on a WebSocket.  Any thread.
+/** The same for a message that a client has sent on a WebSocket.  Any thread.
  * @param address  the client's */
 void mod_comet_reasons_log_said(const server_rec *s, const char *address,
                                 int status, const char *reason);
 
-/** The HTTP status for a message that the store has not stored, or about which
- * this is unknown.  Any thread. */
+/** The HTTP status for a message that the store has not stored, or may not have
+ * stored.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);
 
 /** The same as a text, in @a pool. */

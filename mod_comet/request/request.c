@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record of a request that is ours. */
+/* What mod_comet knows about a request. */
 #include "request/request.h"
 
 #include <apr_strings.h>

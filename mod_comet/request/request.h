@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/request.h
- * A request that is ours: which mapping it came by, and what it would do.
+ * What mod_comet knows about a request: its mapping, and what it would do.  A
+ * request that has a mapping is a request *to mod_comet*.
  */
 #ifndef MOD_COMET_REQUEST_H
 #define MOD_COMET_REQUEST_H
@@ -14,7 +15,7 @@
 /** The state for judging channels by the token alone (request/shortcut). */
 typedef struct mod_comet_shortcut_t mod_comet_shortcut_t;
 
-/** What mod_comet notes of a request, in r->request_config. The members of
+/** What mod_comet notes about a request, in r->request_config.  The members of
  * request/subrequest are used before translate_name, all others after it. */
 typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping; /* NULL until translate_name */
@@ -28,22 +29,22 @@ typedef struct mod_comet_request_t {
                              * or NULL */
     mod_comet_place_t place; /* what it holds while it waits */
     int is_personal; /* a token, or the site's application, has authorised it */
-    apr_time_t granted_until; /* when that ends, by comet_monotonic(); 0:
-                               * never */
+    apr_time_t granted_until; /* when this permission ends, by
+                               * comet_monotonic(); 0: never */
     int logged_later; /* the access-log line is written later, because the
                        * stream outlives the request */
     mod_comet_story_t story; /* what became of it, for that line */
 
     /* of request/token: */
-    const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
+    const struct mod_comet_token_t *token; /* NULL: not looked for yet */
     int is_told; /* the log already says that the token grants too little */
-    const mod_comet_shortcut_t *shortcut; /* NULL: nobody has asked yet */
+    const mod_comet_shortcut_t *shortcut; /* NULL: not made yet */
     int is_by_token_alone; /* `Require comet-token` has granted the request, and
                             * stands alone in its section */
 
     /* of request/inquiry: */
-    const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */
-    int is_asking; /* the sub-request to the application runs */
+    const struct mod_comet_inquiry_t *inquiry; /* the last inquiry; or NULL */
+    int is_asking; /* the sub-request to the application is running */
     int is_refused; /* the log already says that the application refuses */
     const char *obstacle; /* why the request was not judged, so that it gets
                            * 503; or NULL */
@@ -59,18 +60,20 @@ typedef struct mod_comet_request_t {
     request_rec *older_model; /* of such a sub-request: the next one */
 
     /* of request/subrequest: */
-    const apr_table_t *env_before; /* while rules change it; else NULL */
-    apr_array_header_t *env_changes; /* by rules; NULL: none */
+    const apr_table_t *env_before; /* a copy of the environment while rules
+                                    * change it; else NULL */
+    apr_array_header_t *env_changes; /* what rules have changed in it; NULL:
+                                      * nothing */
     int has_own_env; /* whether this is a sub-request, to whose own URL SetEnvIf
                       * is applied */
 } mod_comet_request_t;
 
-/** The record of a request that is ours; else NULL. Called by the thread that
- * owns the request. */
+/** The record of a request to mod_comet; NULL for any other request.  Called by
+ * the thread that owns the request. */
 mod_comet_request_t *mod_comet_request(const request_rec *r);
 
-/** The record of any request, ours or not; it is created if there is none.
- * Called by the thread that owns the request. */
+/** The record of any request; it is created if there is none.  Called by the
+ * thread that owns the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
 /**
@@ -84,21 +87,21 @@ const char *mod_comet_request_channel(const request_rec *r);
 
 /**
  * Note that a token, or the site's application, has authorised a request.
- * @param until  when that ends, by comet_monotonic(); 0: never.  Of several
- *               such times the first one holds.  Called by the request's
- *               thread.
+ * @param until  when the permission ends, by comet_monotonic(); 0: never.  Of
+ *               several such times the earliest one holds.  Called by the
+ *               request's thread.
  */
 void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until);
 
-/** A filename for a request that is ours, for modules that want r->filename. No
- * file has such a name. In r->pool; the request's thread. */
+/** A filename for a request to mod_comet, for modules that need r->filename.
+ * No file has such a name.  In r->pool; the request's thread. */
 char *mod_comet_request_filename(const request_rec *r);
 
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the
  * request's connection. */
 const server_rec *mod_comet_request_timeout_server(const request_rec *r);
 
-/** The mapping a path belongs to; NULL: not ours.  Any thread. */
+/** The mapping a path belongs to; NULL: there is none.  Any thread. */
 const mod_comet_mapping_t *mod_comet_request_find_mapping(
     const mod_comet_server_config_t *config, const char *path);
 

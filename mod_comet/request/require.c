@@ -13,7 +13,7 @@
 /* --- Require comet-publish ----------------------------------------------- */
 
 typedef struct requirement_t {
-    const authz_provider *provider; /* that authorises who publishes */
+    const authz_provider *provider; /* authorises publishers */
     const char *name;
     const char *line;
     const void *parsed;
@@ -74,10 +74,10 @@ static const authz_provider publish_provider = { check_requirement,
 /* --- Require comet-channel ----------------------------------------------- */
 
 /*
- * A pattern, split at its slashes. Each segment is an expression whose result
- * is matched literally. So a user called ".*" or "a/b" matches a channel of
- * that name only; a regular expression over the whole path could not promise
- * that.
+ * A pattern, split at its slashes.  Each segment is an expression whose result
+ * is matched literally.  So a user named ".*" matches only a channel of that
+ * name, and a user named "a/b" matches none.  A regular expression over the
+ * whole path could not guarantee that.
  */
 typedef struct pattern_t {
     apr_array_header_t *segments; /* of ap_expr_info_t pointers */
@@ -227,8 +227,9 @@ static int grants(request_rec *r, const channels_t *channels,
     return comet_name_is_granted(comet_text(channel), cover, &comparison);
 }
 
-/* The endpoint's own URL reaches no channel. Channels that a parameter names
- * are authorised by sub-requests to their own URLs. */
+/* Authorise a request by its channel.  The endpoint's own URL reaches no
+ * channel.  Channels that a parameter names are authorised by sub-requests to
+ * their own URLs. */
 static authz_status check_channel(request_rec *r, const char *line,
                                   const void *parsed)
 {

@@ -10,7 +10,7 @@
 
 #include "request/request.h"
 
-/** Register both. */
+/** Register both providers. */
 void mod_comet_require_register(apr_pool_t *p);
 
 #endif /* MOD_COMET_REQUIRE_H */

@@ -39,7 +39,7 @@ static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
                 || target->timeout > TIMEOUT_MOST))) {
         return apr_psprintf(cmd->pool,
                             "Require comet-request: \"%s\" is not allowed: "
-                            "expected timeout= and 100ms to 60s",
+                            "expected timeout= with 100ms to 60s",
                             *line ? line : word);
     }
     *parsed = target;
@@ -66,7 +66,7 @@ static const char *name_channel(const request_rec *r)
     return comet_params_check_channel(name) ? NULL : channel;
 }
 
-/* @return AUTHZ_DENIED */
+/* Log that the application refuses a request.  @return AUTHZ_DENIED */
 static authz_status refuse(request_rec *r, const char *wrong)
 {
     mod_comet_request_t *request = mod_comet_request(r);
@@ -92,7 +92,7 @@ static authz_status check(request_rec *r, const char *line, const void *parsed)
         ap_log_rerror(
             APLOG_MARK, APLOG_ERR, 0, r,
             "COMET0140: Require comet-request: %s may not ask again: the URL "
-            "that is asked must not have this Require itself",
+            "that is asked must not itself have this Require",
             r->uri);
         return AUTHZ_DENIED;
     }

@@ -36,7 +36,7 @@ static int is_alone(const ap_directive_t *require)
     return 1;
 }
 
-/* @param parsed  OUT: NULL, or any pointer where the line stands alone */
+/* @param parsed  OUT: not NULL if the line stands alone */
 static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
 {
     *parsed = is_alone(cmd->directive) ? cmd->directive : NULL;

@@ -12,10 +12,10 @@
 #include "server/tree.h"
 #include "request/token.h"
 
-/* An endpoint with a longer URL has its channels judged by sub-requests. */
+/* The longest URL of an endpoint for which the shortcut is used. */
 #define URL_MAX 512
 
-/* --- the server's rules ----------------------------------------------------- */
+/* --- the server's rules --------------------------------------------------- */
 
 /* Whether a directive may treat two URLs of one section differently. */
 static int is_rule(const char *name)
@@ -59,7 +59,7 @@ void mod_comet_shortcut_prepare(server_rec *main)
     }
 }
 
-/* --- other modules ------------------------------------------------------------ */
+/* --- other modules -------------------------------------------------------- */
 
 /* Whether a module decides on access by what its section says, or by the
  * credentials, and not by the URL. */
@@ -98,7 +98,7 @@ ARE_ALL_KNOWN(access_checker_ex)
 ARE_ALL_KNOWN(check_user_id)
 ARE_ALL_KNOWN(auth_checker)
 
-/* --- sections --------------------------------------------------------------- */
+/* --- sections ------------------------------------------------------------- */
 
 static const core_dir_config *core_of(const ap_conf_vector_t *config)
 {
@@ -183,7 +183,7 @@ static int has_conditions(const request_rec *r)
     return core->sec_if && core->sec_if->nelts;
 }
 
-/* --- a channel ---------------------------------------------------------------- */
+/* --- a channel ------------------------------------------------------------ */
 
 static int is_open(const request_rec *r, const mod_comet_request_t *request)
 {
@@ -194,7 +194,7 @@ static int is_open(const request_rec *r, const mod_comet_request_t *request)
            && are_known_in_auth_checker();
 }
 
-/* What holds for all channels that the request names. */
+/* Find out, once in a request, what holds for all channels that it names. */
 static const mod_comet_shortcut_t *shortcut_of(
     const request_rec *r, const mod_comet_mapping_t *mapping)
 {

@@ -19,12 +19,12 @@ void mod_comet_shortcut_prepare(server_rec *main);
 /**
  * Whether the token of a request grants a channel, and nothing but `Require
  * comet-token` would judge the channel's own URL: the same sections apply to
- * both, that line stands alone in its section, no <If> applies, the server has
- * no rules, and no module but httpd's own decides on access.
+ * both URLs, this Require stands alone in its section, no <If> applies, the
+ * server has no rules, and no module but httpd's own decides on access.
  * @param channel  without the endpoint's prefix, as for
  *                 mod_comet_judge_channel()
- * @return 0: the channel's own URL must be asked.  Called by the request's
- *         thread.
+ * @return 0: a sub-request to the channel's own URL must judge it.  Called by
+ *         the request's thread.
  */
 int mod_comet_shortcut_grants(const request_rec *r,
                               const mod_comet_mapping_t *mapping,

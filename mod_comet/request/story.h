@@ -12,7 +12,7 @@
 
 /** Why a request ended, as tables/ends.def lists it. */
 typedef enum {
-    MOD_COMET_END_UNTOLD, /* nobody has said why */
+    MOD_COMET_END_UNTOLD, /* no reason is known yet */
 #define END(name, text, help) MOD_COMET_END_##name,
 #include "tables/ends.def"
 #undef END
@@ -40,7 +40,7 @@ void mod_comet_story_deliver(mod_comet_story_t *story, apr_size_t count,
 void mod_comet_story_take_back(mod_comet_story_t *story,
                                const mod_comet_story_t *before);
 
-/** Say why the request ends.  The first reason stays. */
+/** Say why the request ends.  Only the first reason counts. */
 void mod_comet_story_end(mod_comet_story_t *story, mod_comet_end_e end);
 
 /**
@@ -52,7 +52,8 @@ void mod_comet_story_end(mod_comet_story_t *story, mod_comet_end_e end);
 void mod_comet_story_end_by(mod_comet_story_t *story, unsigned reasons,
                             int is_over);
 
-/** The text of an end.  @return NULL for MOD_COMET_END_UNTOLD.  Any thread. */
+/** The text of a reason.  @return NULL for MOD_COMET_END_UNTOLD.  Any
+ * thread. */
 const char *mod_comet_story_end_text(mod_comet_end_e end);
 
 #endif /* MOD_COMET_STORY_H */

@@ -2,16 +2,15 @@
 /**
  * @file request/subrequest.h
  * A sub-request judges a channel by the channel's own URL.  httpd gives it the
- * request line and the environment of the request that made it; these
- * functions replace what depends on the other URL.
+ * request line and the environment of the main request; these functions replace
+ * what depends on the main request's URL.
  *
  * mod_setenvif does not look at sub-requests.  So mod_comet notes what
  * mod_setenvif changes in a request's environment, takes those changes back
  * in the sub-request's copy, and applies SetEnvIf to the sub-request's URL.
- * What mod_rewrite changes ([E=…]) is taken back in the same way; its rules
- * look at the sub-request by themselves.
- * mod_comet never makes a request by hand for this: mod_setenvif sees only
- * requests that httpd made.
+ * What mod_rewrite changes ([E=…]) is taken back in the same way; httpd applies
+ * its rules to sub-requests, too.  mod_comet never constructs a request itself
+ * for this: mod_setenvif only gets requests that httpd has made.
  */
 #ifndef MOD_COMET_SUBREQUEST_H
 #define MOD_COMET_SUBREQUEST_H
@@ -26,16 +25,16 @@ void mod_comet_subrequest_watch(request_rec *r);
  * request's thread. */
 void mod_comet_subrequest_unwatch(request_rec *r);
 
-/** post_read_request and header_parser hook, before mod_setenvif: keep the
- * environment as it is. */
+/** post_read_request and header_parser hook, before mod_setenvif: copy the
+ * environment. */
 int mod_comet_subrequest_before_setenvif(request_rec *r);
 
 /** post_read_request and header_parser hook, after mod_setenvif: note what
  * mod_setenvif has changed. */
 int mod_comet_subrequest_after_setenvif(request_rec *r);
 
-/** In translate_name, for a sub-request that was claimed: set its request line
- * (THE_REQUEST), and apply the server's SetEnvIf. */
+/** Set the request line (THE_REQUEST) of a sub-request that was claimed, and
+ * apply the server's SetEnvIf.  Called in translate_name. */
 void mod_comet_subrequest_begin(request_rec *r);
 
 /** post_perdir_config hook: apply the SetEnvIf of the sub-request's

@@ -53,7 +53,7 @@ static found_t find_in_header(const request_rec *r)
         if (strncasecmp(at + 1 + strspn(at + 1, " \t"), scheme,
                         sizeof(scheme) - 1)
             == 0) {
-            found.wrong = "Authorization: expected one field of this name";
+            found.wrong = "Authorization: expected a single field";
         }
     }
     if (strncasecmp(header, scheme, sizeof(scheme) - 1) == 0) {
@@ -126,9 +126,10 @@ static found_t find(const request_rec *r)
     return found;
 }
 
-/* --- verifying ------------------------------------------------------------- */
+/* --- verifying ------------------------------------------------------------ */
 
-/* A sub-request has the headers of its main request, but not its query. */
+/* Find the token of a request.  A sub-request has the headers of its main
+ * request, but not the query, so the main request is searched, too. */
 static found_t find_of_main(const request_rec *r)
 {
     found_t found = find(r);
@@ -209,7 +210,7 @@ const mod_comet_token_t *mod_comet_token_find(request_rec *r)
     return request->token;
 }
 
-/* --- answering --------------------------------------------------------------- */
+/* --- answering ------------------------------------------------------------ */
 
 /* Add a parameter to a challenge, unless it has no value. */
 static void add_parameter(apr_array_header_t *parts, const char *name,
@@ -243,8 +244,8 @@ void mod_comet_token_challenge(request_rec *r, const char *error,
                                apr_array_pstrcat(r->pool, parts, ','), NULL));
 }
 
-/* Log a refusal.  That of a sub-request is logged by the request that made
- * it. */
+/* Log a refusal.  A sub-request's refusal is logged by the request that made
+ * the sub-request. */
 static void tell(request_rec *r, int status, const char *wrong)
 {
     if (!r->main) {
@@ -313,7 +314,7 @@ void mod_comet_token_untell(request_rec *r)
     }
 }
 
-/* --- hiding ------------------------------------------------------------------- */
+/* --- hiding --------------------------------------------------------------- */
 
 /* Hide the values of a parameter in a URL or a request line.  The query begins
  * at the first question mark. */
@@ -343,7 +344,8 @@ int mod_comet_token_hide(request_rec *r)
     r->parsed_uri.query = r->args;
     r->unparsed_uri = hide(r, r->unparsed_uri, name);
     r->the_request = hide(r, r->the_request, name);
-    /* a document with the token in its URL must not tell it to other sites */
+    /* a page whose URL contains a token must not send this URL to other sites
+     * as Referer */
     apr_table_setn(r->err_headers_out, "Referrer-Policy", "no-referrer");
     ap_update_child_status(r->connection->sbh, SERVER_BUSY_WRITE, r);
     return DECLINED;

@@ -13,13 +13,12 @@
 
 typedef enum mod_comet_token_state_e {
     MOD_COMET_TOKEN_ABSENT,
-    MOD_COMET_TOKEN_MALFORMED, /* the request has two tokens, or half of one:
-                                * 400 */
+    MOD_COMET_TOKEN_MALFORMED, /* the request has more than one token: 400 */
     MOD_COMET_TOKEN_INVALID, /* 401 */
     MOD_COMET_TOKEN_VALID
 } mod_comet_token_state_e;
 
-/** In the pool of the request. */
+/** A request's token, in the pool of the request. */
 typedef struct mod_comet_token_t {
     mod_comet_token_state_e state;
     const char *wrong; /* why it is not valid; unset if it is */
@@ -32,7 +31,7 @@ typedef struct mod_comet_token_t {
 } mod_comet_token_t;
 
 /**
- * Find the token of a request that is ours, and verify it by the keys of its
+ * Find the token of a request to mod_comet, and verify it with the keys of its
  * location.  A sub-request bears the token of its main request.  Called by the
  * request's thread.
  * @return never NULL
@@ -40,16 +39,16 @@ typedef struct mod_comet_token_t {
 const mod_comet_token_t *mod_comet_token_find(request_rec *r);
 
 /**
- * check_user_id hook: where keys apply, a valid token names the user (claim
+ * check_user_id hook: if keys apply, a valid token names the user (claim
  * `sub`), and an invalid one is answered with a challenge (RFC 6750).
- * @return OK; 401 or 400; DECLINED: there is no token, and the location has an
- *         AuthType that may tell the user instead
+ * @return OK; 401 or 400; DECLINED: no keys apply, or there is no token and the
+ *         location has an AuthType that may name the user instead
  */
 int mod_comet_token_authenticate(request_rec *r);
 
 /**
  * Set the challenge of RFC 6750 for a request that a dialect refuses.
- * @param error     as in its section 3.1; NULL: there was no token
+ * @param error     as in section 3.1 of that RFC; NULL: there was no token
  * @param wrong     what is wrong
  * @param metadata  the URL of the resource's metadata (RFC 9728, section 5.1);
  *                  NULL: it has none.  The request's thread.
@@ -61,7 +60,7 @@ void mod_comet_token_challenge(request_rec *r, const char *error,
  * the challenge of RFC 6750 and tell the log. */
 void mod_comet_token_tell_insufficient(request_rec *r);
 
-/** Take back what mod_comet_token_tell_insufficient() has set: another
+/** Take back what mod_comet_token_tell_insufficient() has set, because another
  * `Require` has granted the request. */
 void mod_comet_token_untell(request_rec *r);
 

@@ -20,7 +20,7 @@ typedef struct mod_comet_child_store_t {
     comet_readers_t *readers;
 } mod_comet_child_store_t;
 
-/** What output/log.c and wait/ keep in a child; each defines its own. */
+/** What output/log.c and wait/ keep in a child.  They define these structs. */
 typedef struct mod_comet_log_writer_t mod_comet_log_writer_t;
 typedef struct mod_comet_waiting_t mod_comet_waiting_t;
 typedef struct mod_comet_verdicts_t mod_comet_verdicts_t;
@@ -33,14 +33,15 @@ typedef struct mod_comet_child_t {
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;
-    atomic_int publishers; /* [atomic] how many wait for any of the stores */
+    atomic_int publishers; /* [atomic] how many publishers wait for a store */
     mod_comet_log_writer_t *log; /* NULL: its pool could not be made */
     mod_comet_waiting_t *waiting;
     mod_comet_verdicts_t *verdicts; /* NULL: none are kept */
 } mod_comet_child_t;
 
-/** What this child has.  NULL in the parent, without a store, when the child
- * has ended or could not start, and in a fork of a child.  Any thread. */
+/** What this child has.  NULL in the parent and in a fork of a child, and in a
+ * child without a store, or one that has ended or could not start.  Any
+ * thread. */
 mod_comet_child_t *mod_comet_child(void);
 
 /** Set what this child has; NULL when it ends.  Called by the thread of
@@ -48,8 +49,8 @@ mod_comet_child_t *mod_comet_child(void);
  * may read the value at the same time. */
 void mod_comet_child_set(mod_comet_child_t *made);
 
-/** What this child has for the store that a request's server names; only while
- * mod_comet_child() is not NULL. */
+/** What this child has for the store that a request's server names.  Call this
+ * only while mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
 
 /** The counters of all children; NULL before post_config. */

@@ -25,7 +25,8 @@ void *mod_comet_config_merge_server(apr_pool_t *p, void *base_config,
     const mod_comet_server_config_t *base = base_config, *add = add_config;
     mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
 
-    /* a virtual host's own mappings come first, so they win over equal ones */
+    /* a virtual host's own mappings come first, so they win over equal ones of
+     * the main server */
     config->mappings = apr_array_append(p, add->mappings, base->mappings);
     config->place = add->place.engine ? add->place : base->place;
     config->store = UNSET;

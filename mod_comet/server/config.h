@@ -20,7 +20,7 @@ typedef struct mod_comet_mapping_t {
     const char *channel; /* the mapping's channel; a prefix of channels; or
                           * "" */
     int optional; /* it may be left out, so that httpd starts without it */
-    const ap_directive_t *line; /* where it stands; parent only */
+    const ap_directive_t *line; /* the line that maps the URL; parent only */
 } mod_comet_mapping_t;
 
 #define MOD_COMET_UNSET (-1)
@@ -64,7 +64,7 @@ int mod_comet_config_serves(const mod_comet_server_config_t *config);
 
 /*
  * The value for a server, mod_comet_config_FIELD(s), or for a request,
- * mod_comet_config_FIELD(r); the default where it is not set.  Any thread that
+ * mod_comet_config_FIELD(r); the default if it is not set.  Any thread that
  * owns the request.
  */
 #define SERVER_VALUE(field, fallback) \
@@ -82,9 +82,9 @@ void *mod_comet_config_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /**
- * The arguments of the last directive with a name, outside of sections. Use it
- * for directives of other modules, which have no getter, in the parent while
- * httpd reads its configuration.
+ * The arguments of the last directive with a name, outside sections.  Use this
+ * for directives of other modules, which have no getter.  Called in the parent
+ * while httpd reads its configuration.
  * @return NULL: there is no such directive
  */
 const char *mod_comet_config_last_directive(const char *name);

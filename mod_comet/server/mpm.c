@@ -12,8 +12,8 @@
 
 #include "server/config.h"
 
-/* How often, and how many times, to check on the listener.  A listener that
- * needs longer than a second is stuck. */
+/* The time between two checks of the listener, and how many checks are made.  A
+ * listener that needs longer than a second is stuck. */
 #define LISTENER_LOOK apr_time_from_msec(2)
 #define LISTENER_LOOKS 500
 
@@ -48,8 +48,8 @@ static apr_size_t parks_per_child(double factor)
     return connections < 1 ? 1 : (apr_size_t)connections;
 }
 
-/* How many descriptors this process has open: each virtual host's logs, the
- * sockets it listens on. */
+/* How many descriptors this process has open, such as each virtual host's logs
+ * and the sockets it listens on. */
 static apr_size_t count_open(void)
 {
     DIR *list = opendir("/proc/self/fd");
@@ -108,8 +108,8 @@ int mod_comet_mpm_is_async(void)
     return ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async > 0;
 }
 
-/* The oldest httpd whose HTTP/2 was tried (mod_http2 2.0.22).  Before 2.4.55
- * mod_http2 was another one. */
+/* The oldest httpd whose HTTP/2 was tried (mod_http2 2.0.22).  Before httpd
+ * 2.4.55, mod_http2 worked differently. */
 #define HTTP2_MAJOR 2
 #define HTTP2_MINOR 4
 #define HTTP2_PATCH 58

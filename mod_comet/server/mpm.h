@@ -13,26 +13,26 @@
 typedef struct mod_comet_capacity_t {
     int threads; /* per child */
     int children; /* at most */
-    int children_limit; /* ServerLimit: also old generations */
+    int children_limit; /* ServerLimit, which includes old generations */
     int prefork; /* a child has one thread; a signal handler may run hooks */
     int parks; /* whether clients can wait without a thread */
     int has_waitio; /* the MPM can wait for a socket in a state of its own:
                      * httpd 2.4.63 and later */
     apr_size_t per_child; /* clients that may be parked in a child */
-    apr_size_t descriptors; /* clients in a child, adopted ones included */
+    apr_size_t descriptors; /* clients that a child has descriptors for, adopted
+                             * ones included */
     int blocked; /* clients of all children that may hold a thread each */
 } mod_comet_capacity_t;
 
 /**
  * Ask the MPM what it can hold.  Called in post_config, once the logs are open,
- * and again in child_init, before the stores are.
+ * and again in child_init, before the stores are opened.
  * @param stores  how many there are
  */
 void mod_comet_mpm_query(apr_size_t stores);
 
-/** How many connections to each store a child keeps open for reading, so that
- * many stores together keep no more connections than a single store does, or
- * one for each store. */
+/** How many connections to each store a child keeps open for reading: the
+ * stores share as many as the child has threads, and each has at least one. */
 apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores);
 
 /** What mod_comet_mpm_query() has found.  Any thread. */
@@ -41,7 +41,7 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 /** Whether this MPM can park connections, also before mod_comet_mpm_query(). */
 int mod_comet_mpm_is_async(void);
 
-/** Whether clients of HTTP/2 can wait without a thread: the MPM parks
+/** Whether HTTP/2 clients can wait without a thread: the MPM parks
  * connections, and this httpd has the mod_http2 for which that was built (2.0).
  * Also before mod_comet_mpm_query(). */
 int mod_comet_mpm_parks_http2(void);
@@ -56,16 +56,16 @@ int mod_comet_mpm_is_stopping(void);
  */
 void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes);
 
-/** Make the MPM accept connections again when it has forgotten to.  The on_look
- * of a comet_hub_config_t. */
+/** Make the MPM accept connections again when it has forgotten to.  Used as
+ * on_look of a comet_hub_config_t. */
 void mod_comet_mpm_wake_listener(void *baton);
 
 /**
- * At an ungraceful stop: wait until the MPM's listener has left its loop, but a
- * second at most.  Its workers have exited by then.  A connection that wakes
- * the listener while it is still in its loop makes it wait half a second for a
- * worker that has gone (httpd 2.4.71: get_worker and join_workers).  Without
- * this call a stop took 6 s.  Called in child_stopping.
+ * At an ungraceful stop, wait until the MPM's listener has left its loop, but a
+ * second at most.  The MPM's workers have already exited, so each connection
+ * that wakes the listener before that makes it wait half a second for a worker
+ * that is gone (httpd 2.4.71: get_worker and join_workers).  Without this call
+ * a stop took 6 s.  Called in child_stopping.
  */
 void mod_comet_mpm_await_listener(void);
 

@@ -10,8 +10,8 @@
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 
-/* APR gives memory back, to the system or to the next brief pool, and gets it
- * again for another thread, which ThreadSanitizer does not see. */
+/* ThreadSanitizer does not see how APR hands memory that a pool has given back
+ * to a pool of another thread. */
 static char handed_on;
 
 static apr_status_t hand_on(void *nothing)

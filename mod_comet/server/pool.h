@@ -11,8 +11,8 @@
 /**
  * Make a pool with an allocator of its own.  The thread that uses it need not
  * be the one that owns @a parent. When the pool is destroyed, its memory goes
- * back to the system: a pool below a connection's would leave the memory to the
- * connection.
+ * back to the system.  An ordinary child pool of a connection would leave the
+ * memory to the connection.
  * @param tag  the pool's name, for debugging
  * @return NULL: there is no memory.  Called by the thread that owns @a parent.
  */

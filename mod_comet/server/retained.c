@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Things made once and kept over httpd's restarts. */
+/* Objects that are made once and kept across httpd's restarts. */
 #include "server/retained.h"
 
 #include <apr_strings.h>

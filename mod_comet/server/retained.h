@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/retained.h
- * Things made once and kept over httpd's restarts, shared memory above all.
+ * Objects that are made once and kept across httpd's restarts, mainly shared
+ * memory.
  */
 #ifndef MOD_COMET_RETAINED_H
 #define MOD_COMET_RETAINED_H
@@ -9,18 +10,18 @@
 #include "server/mod_comet.h"
 
 /**
- * Make a thing.
+ * Make an object.
  * @param thing  OUT
  * @return anything but APR_SUCCESS: it could not be made
  */
 typedef apr_status_t mod_comet_retained_cb(void **thing, void *baton);
 
 /**
- * Get the thing with a name from an earlier configuration pass or an earlier
+ * Get the object with a name from an earlier configuration pass or an earlier
  * generation; if there is none, make it.  Each version of the module makes its
- * own, since its layout may differ.  It is never freed: by then the code of
- * another version may be loaded.  In the parent, while httpd reads its
- * configuration.
+ * own, since its layout may differ.  The object is never freed, because the
+ * code of another version may be loaded by then.  Called in the parent, while
+ * httpd reads its configuration.
  * @param thing  OUT
  * @param create  makes it; if it fails, the next call tries again
  * @return APR_SUCCESS, or what @a create returned

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A share of the threads. */
+/* Limits how many threads requests of one kind hold at a time. */
 #include "server/share.h"
 
 #include "server/child.h"
 #include "server/mpm.h"
 
-/* One out of this many threads belongs to a share. */
+/* A share is one out of this many threads. */
 #define SHARE 4
 
 static int share_of(int threads)

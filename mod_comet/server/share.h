@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/share.h
- * A share of the threads, for requests that may hold one for long.
+ * Limits how many threads are held at a time by requests of a kind that may
+ * take long.
  */
 #ifndef MOD_COMET_SHARE_H
 #define MOD_COMET_SHARE_H
@@ -10,7 +11,8 @@
 
 #include "shared/metrics.h"
 
-/** A quarter of each child's threads, and of all threads, but at least one. */
+/** The share of such requests: a quarter of each child's threads, and a quarter
+ * of all threads, but at least one. */
 typedef struct mod_comet_share_t {
     comet_metric_e
         gauge; /* counts the places that are taken, in all children */

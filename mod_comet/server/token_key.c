@@ -48,8 +48,8 @@ static const char *set_option(comet_key_t *key, const char *word)
     return NULL;
 }
 
-/* Whether httpd only checks or shows its configuration.  Then its user may be
- * one who may not read what httpd reads as root. */
+/* Whether httpd only checks or shows its configuration.  Then it may run as a
+ * user who may not read the files that httpd reads as root. */
 static int is_check(void)
 {
     int mode = ap_state_query(AP_SQ_RUN_MODE);

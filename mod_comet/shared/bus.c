@@ -3,9 +3,10 @@
  * What the children of a server share about one store: an eventfd, and three
  * robust mutexes in shared memory.  Children inherit all of them through fork.
  *
- * Without the write lock the writers of one server would meet at the store's
- * own lock, which is unfair (0.2 s at the 99.9th percentile, against 11 ms with
- * the lock).  It also keeps checkpoints and commits apart.
+ * Without the write lock the writers of one server would compete for the
+ * store's own lock, which is unfair (0.2 s at the 99.9th percentile, against 11
+ * ms with the write lock).  The write lock also keeps checkpoints and commits
+ * apart.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,9 +27,9 @@
 /** How long a child yields to another that waits for the lock. */
 #define YIELD_USEC 60
 /**
- * For how long a child that had to wait for the lock is assumed to wait again.
- * This is a time and not a count, because a child that was killed cannot
- * decrement a count.
+ * How long a child that had to wait for the lock is assumed to wait for it
+ * again.  This is a time and not a count, because a child that was killed
+ * cannot decrement a count.
  */
 #define CONTENDED_USEC 100000
 /** How long a system clock that has jumped ahead is ignored. */
@@ -37,17 +38,17 @@
  * Writers outside httpd cannot queue for the write lock.  They retry the
  * store's own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
  *
- * So if the lock was held for most of a period, and there may be such writers,
+ * So if the lock was held for half of a period, and there may be such writers,
  * the holder keeps the lock for a moment while the store's own lock is free.
- * That moment is slightly longer than the retry step which an outside writer has
- * reached by then, so one of its retries succeeds.  A period lasts 100 ms, or as
- * long as one transaction if that takes longer.
+ * That moment is slightly longer than the retry step that an outside writer has
+ * reached by then, so one of its retries succeeds.  A period lasts 100 ms, or
+ * as long as one transaction if that takes longer.
  */
 #define PERIOD_USEC 100000
 static const struct {
     apr_int64_t up_to, rest;
 } rests[] = { { 128000, 26000 }, { 228000, 51000 }, { 0, 101000 } };
-/** How old a look for such writers may be. */
+/** How long the result of a look for such writers is used. */
 #define LOOK_USEC 1000000
 
 typedef struct shared_t {
@@ -60,14 +61,15 @@ typedef struct shared_t {
                                          * comet_bus_claim_publishing() */
     _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
                                       * were compared */
-    _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead */
+    _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead of
+                                * the steady clock */
     apr_int64_t period_start; /* [write] monotonic */
     apr_int64_t locked_at; /* [write] monotonic */
     apr_int64_t held; /* [write] for how long the lock was held in this
                        * period */
     apr_int64_t looked_at; /* [write] monotonic: the last look for writers
-                            * outside; 0: none yet */
-    int has_guests; /* [write] that look has found some */
+                            * outside httpd; 0: none yet */
+    int has_guests; /* [write] whether the last look has found any */
     _Atomic apr_uint32_t commits; /* [atomic] for comet_bus_commits() */
 } shared_t;
 
@@ -126,7 +128,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 
 /*
  * How long to leave the store's lock free for outside writers.
- * @param period  how long they may have waited, in microseconds
+ * @param period  how long these may have waited, in microseconds
  */
 static apr_int64_t rest_after(apr_int64_t period)
 {
@@ -159,9 +161,9 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 }
 
 /*
- * How long to rest for writers outside.  One that came soon after the last look
- * may have waited since then.
- * @param period  how long others may have waited
+ * How long to rest for writers outside httpd.  If the look before the last one
+ * has found none, a writer may have waited since then.
+ * @param period  how long writers may have waited otherwise
  */
 static apr_int64_t rest_for_guests(shared_t *shared, apr_int64_t period,
                                    comet_bus_look_cb *look, void *baton)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file shared/bus.h
- * What the children of a server share about one store: an eventfd that tells of
- * changes, and locks.  A notification is a hint: if it is lost, a message
- * is only late.
+ * What the children of a server share about one store: an eventfd that signals
+ * changes, and locks.  A notification is a hint: if it is lost, a message is
+ * only late.
  */
 #ifndef COMET_BUS_H
 #define COMET_BUS_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_pools.h>
 
@@ -21,7 +21,7 @@ typedef struct comet_bus_t comet_bus_t;
  * lives as long as the process; graceful restarts keep it.
  * @param bus  set to the bus
  * @param pool  where the handle is allocated
- * @return APR_SUCCESS, or why memory or a descriptor could not be had
+ * @return APR_SUCCESS, or why there is no memory or no descriptor
  */
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 
@@ -32,7 +32,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 void comet_bus_lock(comet_bus_t *bus);
 
 /**
- * As comet_bus_lock(), but give up after a while, since the holder may be
+ * Like comet_bus_lock(), but give up after a while, since the holder may be
  * stopped or may be waiting for a disk.
  * @return APR_SUCCESS; COMET_ELOCKED: another thread held it all the time
  */
@@ -45,17 +45,18 @@ typedef int comet_bus_look_cb(void *baton);
 /**
  * How long the holder of the lock should leave the store's own lock free.
  * Programs outside httpd cannot queue for the bus's lock; they retry the
- * store's.  So after 100 ms of almost constant use 26 ms are owed to them, in
- * which they find it free (101 ms if a single transaction takes 300 ms, or if
- * they were not there at the last look).  A new period begins with the call,
- * whether the holder rests or not.
- * @param look  called at most once a second over all children
+ * store's lock.  So if such programs exist, and the bus's lock was held for
+ * half of a period of 100 ms, they are owed 26 ms in which the store's lock is
+ * free (101 ms after a transaction of 300 ms, or if they may have come up to a
+ * second ago).  If the period is over, the call begins a new one.
+ * @param look  looks for such programs; all children together call it at most
+ *              once a second
  * @return 0: no rest is owed
  */
 apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus,
                                         comet_bus_look_cb *look, void *baton);
 
-/** Rest: keep the bus's lock, while nobody uses the store's. */
+/** Rest: keep the bus's lock while the store's own lock is free. */
 void comet_bus_rest(comet_bus_t *bus, apr_interval_time_t rest);
 
 /**
@@ -105,11 +106,10 @@ int comet_bus_claim_inbox(comet_bus_t *bus);
 void comet_bus_release_inbox(comet_bus_t *bus);
 
 /**
- * The system's time.  If the system clock jumps ahead, the jump is ignored for
- * a day.  Retention by age uses this time.  If the system clock is a year ahead
- * while a message is published, that message is the newest of its channel and
- * all later ones are newer still: by the system's time, everything older would
- * be removed.
+ * The system's time, but a jump ahead of the system clock is ignored for a day.
+ * Retention by age uses this time.  Otherwise a message that is published while
+ * the clock is a year ahead would make all older ones a year old, and they
+ * would be removed.
  */
 apr_time_t comet_bus_now(comet_bus_t *bus);
 
@@ -121,8 +121,8 @@ apr_time_t comet_bus_now(comet_bus_t *bus);
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);
 
-/** Claim the next round of publishing how many members are here, as
- * comet_bus_claim_upkeep() claims one of upkeep. */
+/** Claim the next round of publishing how many members are here; otherwise like
+ * comet_bus_claim_upkeep(). */
 int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
                                apr_interval_time_t every);
 

@@ -43,16 +43,16 @@ int comet_memory_init_mutex(pthread_mutex_t *mutex);
 int comet_memory_trylock(pthread_mutex_t *mutex);
 
 /**
- * As comet_memory_trylock(), but wait for another holder.
+ * Like comet_memory_trylock(), but wait for another holder.
  * @param limit  how long to wait, by the steady clock
  * @return as comet_memory_trylock(), with ETIMEDOUT in place of EBUSY
  */
 int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
 
 /**
- * Lock a mutex that is held for moments only.  A holder that does not release it
- * within 100 ms is assumed to be stopped (SIGSTOP, a debugger): for a second then,
- * nobody waits for it.  A free mutex is still locked at once.
+ * Lock a mutex that is held for moments only.  A holder that does not release
+ * it within 100 ms is assumed to be stopped (SIGSTOP, a debugger).  Then nobody
+ * waits for the mutex for a second, but a free mutex is still locked at once.
  * @param stopped_until  [atomic] a variable of this process that belongs to the
  *                       mutex, 0 at first
  * @return as comet_memory_trylock(), or ETIMEDOUT.  Any thread.
@@ -60,7 +60,8 @@ int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
 int comet_memory_lock_briefly(pthread_mutex_t *mutex,
                               _Atomic apr_time_t *stopped_until);
 
-/** Whether a result of one of these functions means that the mutex is locked. */
+/** Whether the result of one of these functions says that the mutex is
+ * locked. */
 int comet_memory_is_locked(int result);
 
 #endif /* COMET_MEMORY_H */

@@ -50,8 +50,8 @@ apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
     return status;
 }
 
-/* A gauge describes a state that ended with its child.  Counters stay in the
- * slot. */
+/* A gauge describes a state that ends with its child, so it becomes 0.
+ * Counters keep their values. */
 static void end_gauges(slot_t *slot)
 {
     int i;
@@ -151,8 +151,8 @@ int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
     apr_int64_t most = atomic_load(&own) ? cap : cap - 1;
     int taken;
 
-    /* it counts itself first: without the lock, some may then be refused in vain,
-     * but never too many succeed */
+    /* Count first: if the lock could not be taken, a few callers may be refused
+     * although there is room, but never do too many succeed. */
     comet_metrics_add(gauge, 1);
     taken = is_within(metrics, gauges, count, most);
     if (!taken) {

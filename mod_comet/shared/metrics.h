@@ -65,14 +65,14 @@ void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
 
 /**
  * Add 1 to a gauge, unless the sum of some gauges over all children has reached
- * a cap.  Both is one step: of several processes and threads that call this at
- * the same moment, only as many succeed as there is room for.  This is cheap
- * below the cap: dead children are told from living ones only at the cap.  While
- * the process that holds the lock is stopped (SIGSTOP), callers go on without it,
- * so a few may be refused although there is room.
+ * a cap.  The check and the addition are one step: if several processes and
+ * threads call this at once, no more succeed than there is room for.  Below the
+ * cap the call is cheap; only at the cap does it check which children are still
+ * alive.  While the process that holds the lock is stopped (SIGSTOP), callers
+ * go on without the lock, so a few may be refused although there is room.
  * @param gauge  one of @a gauges
- * @return whether 1 was added, or would have been: a process without a slot
- *         counts nothing.  Any thread.
+ * @return whether there is room, so that 1 was added.  A process without a slot
+ *         adds nothing.  Any thread.
  */
 int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
                        const comet_metric_e *gauges, apr_size_t count,

@@ -130,7 +130,8 @@ static int is_alive_locked(child_t *child)
     return 1;
 }
 
-/* Recompute all counts from the tickets of living children; free all others. */
+/* Recompute all counts from the tickets of living children, and free all other
+ * tickets. */
 static void recount_locked(comet_quota_t *quota)
 {
     apr_uint32_t t;
@@ -197,7 +198,7 @@ static void unlock(comet_quota_t *quota)
 }
 
 /* Take the number of a child that has ended.  Its tickets must have been taken
- * back first: they would count as the new child's. */
+ * back first, or they would count as the new child's. */
 static int take_place(child_t *child)
 {
     int taken = comet_memory_is_locked(comet_memory_trylock(&child->life));
@@ -257,7 +258,7 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
     char text[INET6_ADDRSTRLEN];
     unsigned char bytes[16];
-    /* an interface's name may follow */
+    /* an IPv6 address may end with a zone such as %eth0 */
     apr_size_t length = strcspn(address, "%");
 
     if (length < sizeof(text)) {

@@ -2,12 +2,12 @@
 /**
  * @file shared/quota.h
  * Limits per client over all children of a server: how many requests of one
- * address or user wait, and how fast it publishes.  The state is a table of
- * fixed size in shared memory.
+ * address or user may wait, and how fast it may publish.  The state is a table
+ * of fixed size in shared memory.
  *
  * A waiting request holds a ticket for each limit that it counts against.  A
  * ticket names the child that issued it, so the tickets of a killed child can
- * be taken back.  A publishing rate is measured by one time per key
+ * be taken back.  A publishing rate needs a single time for each key
  * (base/rate.h).
  *
  * If the table is full, nobody is refused: a limit must not cause an outage.
@@ -18,7 +18,7 @@
 #ifndef COMET_QUOTA_H
 #define COMET_QUOTA_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include "base/message.h"
 
@@ -33,9 +33,9 @@ typedef struct comet_quota_t comet_quota_t;
 /** One limit, for one client. */
 typedef struct comet_quota_limit_t {
     apr_uint64_t key; /* from comet_quota_key() */
-    apr_int64_t amount; /* the most requests that may wait; or the messages that
-                         * are allowed … */
-    apr_interval_time_t per; /* … in this time; not used for waiting */
+    apr_int64_t amount; /* the most requests that may wait, or the most messages
+                         * in the time `per` */
+    apr_interval_time_t per; /* used only for publishing */
 } comet_quota_limit_t;
 
 /** The tickets that one waiting request holds. */
@@ -74,7 +74,7 @@ int comet_quota_attach(comet_quota_t *quota);
 apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client);
 
-/** A hash of a text that is the same in every process. */
+/** Hash a text.  The result is the same in every process. */
 apr_uint64_t comet_quota_scope(comet_text_t text);
 
 /**
@@ -108,7 +108,7 @@ void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
  * message would be, and then counts as all of its messages.
  * @param messages  how many messages the client publishes
  * @param now  by comet_monotonic()
- * @param wait  on APR_EAGAIN: after what time the client may try again
+ * @param wait  on APR_EAGAIN: how long until the client may try again
  * @return as comet_quota_enter()
  */
 apr_status_t comet_quota_spend(comet_quota_t *quota,

@@ -30,7 +30,7 @@ const char *comet_grant_check(comet_text_t pattern)
         pattern = (comet_text_t){ stem.data, stem.length - 1 };
     }
     if (pattern.length && memchr(pattern.data, '*', pattern.length)) {
-        return "a star may only stand alone behind the last slash";
+        return "a star must be the whole text after the last slash";
     }
     return comet_params_check_channel(pattern);
 }

@@ -2,7 +2,7 @@
 /**
  * @file token/grant.h
  * Patterns of channels that a token grants: "room/42" is that channel, "user/7"
- * with a slash and a star behind it is every channel below user/7, and a star
+ * followed by a slash and a star is every channel below user/7, and a star
  * alone is every channel.
  */
 #ifndef COMET_GRANT_H

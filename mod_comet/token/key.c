@@ -118,19 +118,20 @@ static const char *read_file(content_t *content, int *is_hidden, kind_e kind,
 
     *is_hidden = APR_STATUS_IS_EACCES(status);
     if (status != APR_SUCCESS) {
-        return apr_psprintf(pool,
-                            "%s cannot be read: %s; expected the file of "
-                            "a key%s",
-                            path, apr_strerror(status, buffer, sizeof(buffer)),
-                            kind == KIND_SECRET
-                                ? ", such as (umask 077; openssl rand -hex 32 "
-                                  ">FILE) makes"
+        return apr_psprintf(
+            pool, "%s cannot be read: %s; expected a key file%s", path,
+            apr_strerror(status, buffer, sizeof(buffer)),
+            kind == KIND_SECRET ? ", as made by (umask 077; openssl rand -hex "
+                                  "32 >FILE)"
                                 : " or certificate in PEM");
     }
     status = apr_file_info_get(
         &info, APR_FINFO_SIZE | APR_FINFO_PROT | APR_FINFO_TYPE, file);
     error = status == APR_SUCCESS ? check_file(&info, kind, path, pool)
-                                  : apr_psprintf(pool, "%s has no mode", path);
+                                  : apr_psprintf(pool,
+                                                 "the permissions of %s are "
+                                                 "unknown",
+                                                 path);
     if (!error) {
         content->length = (apr_size_t)info.size;
         content->data = malloc(content->length + 1);
@@ -169,7 +170,7 @@ static apr_size_t count_different(const content_t *content)
     return count;
 }
 
-/* Remove the line's end, which is no part of the secret. */
+/* Remove the line's end, which is not part of the secret. */
 static void chop_line_end(content_t *content)
 {
     if (content->length && content->data[content->length - 1] == '\n') {
@@ -212,7 +213,7 @@ static const char *make_secret(const algorithm_t *algorithm, content_t *content,
     return *jwk ? NULL : "there is no memory for the key";
 }
 
-/* --- public keys ----------------------------------------------------------- */
+/* --- public keys ---------------------------------------------------------- */
 
 static EVP_PKEY *read_certificate(BIO *bio)
 {
@@ -342,9 +343,8 @@ static const char *make_public(const algorithm_t *algorithm,
     return error;
 }
 
-/* Verify a token that nobody has signed.  At its first use OpenSSL loads its
- * algorithms, which takes 60 ms.  This happens in the parent, and the children
- * inherit the result. */
+/* Verify a token that nobody has signed, to make OpenSSL load its algorithms in
+ * the parent.  That takes 60 ms, and the children inherit the result. */
 static void warm_up(const algorithm_t *algorithm, const cjose_jwk_t *jwk,
                     apr_pool_t *pool)
 {
@@ -369,7 +369,7 @@ static void warm_up(const algorithm_t *algorithm, const cjose_jwk_t *jwk,
     ERR_clear_error();
 }
 
-/* --- a key ------------------------------------------------------------------ */
+/* --- a key ---------------------------------------------------------------- */
 
 static apr_status_t release(void *jwk)
 {

@@ -15,7 +15,7 @@ typedef enum comet_key_use_e {
     COMET_KEY_PUBLISH = 2,
 } comet_key_use_e;
 
-/** Lives in the pool of the configuration, and never changes. */
+/** A key.  It lives in the pool of the configuration, and never changes. */
 typedef struct comet_key_t {
     const char *algorithm; /* the algorithm of the key, and of all tokens signed
                             * with it: "HS256" … */

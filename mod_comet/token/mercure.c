@@ -23,7 +23,7 @@ static comet_text_t keep(const char *text, apr_pool_t *pool)
     return comet_text(apr_pstrdup(pool, text));
 }
 
-/* --- 0.x ------------------------------------------------------------------- */
+/* --- 0.x ------------------------------------------------------------------ */
 
 /* @param patterns  OUT: NULL when the claim is absent */
 static const char *read_selectors(const json_t *claim, const char *name,
@@ -82,7 +82,7 @@ static const char *read_v0(comet_mercure_t *mercure, const json_t *claims,
                : read_selectors(claim, "subscribe", &mercure->subscribe, pool);
 }
 
-/* --- 1.0 ------------------------------------------------------------------- */
+/* --- 1.0 ------------------------------------------------------------------ */
 
 /* @return NULL: the claim has none of the known words */
 static const comet_pattern_kind_e *find_type(const json_t *type)
@@ -150,8 +150,8 @@ static const char *read_detail(const json_t *detail,
 
     if (!json_is_array(topics)
         || !json_is_array(json_object_get(detail, "actions"))) {
-        return "authorization_details: expected \"actions\" and \"topics\", "
-               "two lists";
+        return "authorization_details: expected two lists, \"actions\" and "
+               "\"topics\"";
     }
     for (i = 0; i < json_array_size(topics); i++) {
         comet_pattern_t pattern;
@@ -174,8 +174,8 @@ static const char *read_detail(const json_t *detail,
                : NULL;
 }
 
-/* Details of another type are meant for other servers.  The drafts of 1.0 have
- * two names for ours. */
+/* Whether a detail is meant for a Mercure hub; others are for other servers.
+ * The drafts of 1.0 have two names for this type. */
 static int is_ours(const json_t *detail)
 {
     const char *type = json_string_value(json_object_get(detail, "type"));

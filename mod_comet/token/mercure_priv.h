@@ -13,8 +13,8 @@
 /**
  * Read the claims.
  * @param mercure  OUT
- * @return NULL, or what is wrong with them: a text without anything of the
- *         token.  Any thread.
+ * @return NULL, or what is wrong with them, in a text that contains nothing of
+ *         the token.  Any thread.
  */
 const char *comet_mercure_read(comet_mercure_t *mercure, const json_t *claims,
                                apr_pool_t *pool);

@@ -18,12 +18,13 @@
 
 #define PARTS 3
 
-/* The longest claim comet.info: what a row of sql/presence.sql has room for. */
+/* The longest claim comet.info.  A row of sql/presence.sql has room for it. */
 #define INFO_MAX_BYTES 2048
 
 /* --- the compact form ----------------------------------------------------- */
 
-/* The value of a character of base64url (RFC 4648, section 5); -1: none */
+/* The value of a character of base64url (RFC 4648, section 5); -1: it is no
+ * such character */
 static int digit(char c)
 {
     return c >= 'A' && c <= 'Z'   ? c - 'A'
@@ -73,10 +74,10 @@ static int split(comet_text_t text, comet_text_t parts[PARTS])
     return 1;
 }
 
-/* --- the header ------------------------------------------------------------ */
+/* --- the header ----------------------------------------------------------- */
 
-/* Parse a JSON object.  It is refused if a name occurs twice in it, since two
- * programs might read it in two ways. */
+/* Parse a JSON object.  It is refused if a name occurs twice in it, because
+ * programs differ in how they read that. */
 static json_t *parse_object(const void *data, apr_size_t length)
 {
     json_t *json = json_loadb(data, length, JSON_REJECT_DUPLICATES, NULL);
@@ -150,7 +151,7 @@ static const char *check_header(const json_t *header)
                : "typ: expected JWT or at+jwt";
 }
 
-/* --- the claims ------------------------------------------------------------- */
+/* --- the claims ----------------------------------------------------------- */
 
 /*
  * Read a date (RFC 7519, section 2: a number of seconds, which may have a
@@ -283,7 +284,7 @@ static const char *read_patterns(const json_t *grant, const char *name,
     return NULL;
 }
 
-/* What the site's application says about the user. */
+/* Read what the site's application says about the user. */
 static const char *read_info(const json_t *grant, comet_token_t *token,
                              apr_pool_t *pool)
 {
@@ -341,7 +342,7 @@ static const char *check_v1(const json_t *header, const comet_key_t *key,
     }
     return key->issuer && key->audience
                ? NULL
-               : "authorization_details: the CometTokenKey must say issuer= "
+               : "authorization_details: the CometTokenKey must have issuer= "
                  "and audience=";
 }
 
@@ -382,9 +383,9 @@ static const char *read_claims(const json_t *claims, const json_t *header,
                              : read_grant(claims, key->uses, token, pool);
 }
 
-/* --- verifying --------------------------------------------------------------- */
+/* --- verifying ------------------------------------------------------------ */
 
-/* Verify a token by one key.
+/* Verify a token with one key.
  * @param claims  OUT: the caller releases them
  * @return NULL, or what is wrong */
 static const char *verify(comet_text_t text, const comet_key_t *key,
@@ -401,7 +402,7 @@ static const char *verify(comet_text_t text, const comet_key_t *key,
         && cjose_jws_get_plaintext(jws, &bytes, &length, &error)) {
         *claims = parse_object(bytes, length);
         wrong = *claims ? NULL
-                        : "the claims are not one JSON object, or a name "
+                        : "the claims are not a JSON object, or a name "
                           "occurs twice in it";
     }
     if (jws) {
@@ -412,7 +413,7 @@ static const char *verify(comet_text_t text, const comet_key_t *key,
     return wrong;
 }
 
-/* How far the verification of a token with one key has come, and why it went no
+/* How far the verification of a token with one key got, and why it went no
  * further. */
 typedef struct verdict_t {
     enum { OTHER_ALGORITHM, NOT_MEANT, NOT_SIGNED, NOT_VALID, VALID } stage;
@@ -450,16 +451,16 @@ static verdict_t judge_by(comet_token_t *token, comet_text_t text,
     }
     if (!(key->uses & judge->use)) {
         return (verdict_t){ NOT_MEANT, judge->use == COMET_KEY_READ
-                                           ? "its key is for publishing "
-                                             "(for=publish)"
-                                           : "its key is for reading "
-                                             "(for=read)" };
+                                           ? "the token's key is only for "
+                                             "publishing (for=publish)"
+                                           : "the token's key is only for "
+                                             "reading (for=read)" };
     }
     return try_key(token, text, header, judge, key, pool);
 }
 
 /* Try the keys in their order until one verifies the token.
- * @return NULL, or the error of the key with which the verification came
+ * @return NULL, or the error of the key with which the verification got
  *         furthest */
 static const char *try_keys(comet_token_t *token, comet_text_t text,
                             const json_t *header,
@@ -495,7 +496,7 @@ const char *comet_token_read(comet_token_t *token, comet_text_t text,
     }
     header = parse_header(parts[0]);
     if (!header) {
-        return "the header is not one JSON object, or a name occurs twice in "
+        return "the header is not a JSON object, or a name occurs twice in "
                "it";
     }
     wrong = check_header(header);

@@ -5,8 +5,8 @@
  * channels the client may read and write, and until when.
  *
  * It is a JSON Web Token (RFC 7519) in the compact form of RFC 7515.  The
- * advice of RFC 8725 is followed: the key decides on the algorithm, never the
- * token; anything that could be read in two ways is refused.
+ * advice of RFC 8725 is followed: the key, never the token, determines the
+ * algorithm; anything that could be read in two ways is refused.
  */
 #ifndef COMET_TOKEN_H
 #define COMET_TOKEN_H
@@ -20,7 +20,7 @@
 /** The longest token. httpd's default for a header field is 8190 bytes. */
 #define COMET_TOKEN_MAX_BYTES 8000
 
-/** What a token says; in the pool of the request that it came with. */
+/** What a token says.  It lives in the pool of the token's request. */
 typedef struct comet_token_t {
     const char *user; /* claim `sub`; NULL: the token names nobody */
     apr_time_t ends_at; /* claim `exp` plus the skew; 0: it never ends */
@@ -29,9 +29,9 @@ typedef struct comet_token_t {
     const apr_array_header_t *read;
     const apr_array_header_t *write;
     const char *info; /* claim `comet.info`, as JSON; NULL: none */
-    comet_mercure_t mercure; /* the claims of the Mercure protocol, if the judge
-                              * has by_mercure; without the patterns for a use
-                              * that the key does not have */
+    comet_mercure_t mercure; /* the claims of the Mercure protocol if the judge
+                              * has by_mercure; patterns for a use that the key
+                              * does not have are left out */
 } comet_token_t;
 
 /** What a token is checked against. */
@@ -49,8 +49,8 @@ typedef struct comet_token_judge_t {
  * Verify a token, and read its claims.
  * @param token  OUT: set on success
  * @param text  as the client sent it
- * @return NULL, or what is wrong with the token: a text for the log and the
- *         client, which contains nothing of the token.  Any thread.
+ * @return NULL, or what is wrong with the token, in a text for the log and the
+ *         client that contains nothing of the token.  Any thread.
  */
 const char *comet_token_read(comet_token_t *token, comet_text_t text,
                              const comet_token_judge_t *judge,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Encodes messages once for all streams that get the same. */
+/* Encodes messages once for all streams that get the same messages. */
 #include "transport/encoder.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Event streams as the Mercure protocol has them: an event's id is that of its
- * update, and its data the body. */
+/* Event streams of the Mercure protocol: an event's id is the id of its update,
+ * and its data is the body. */
 #include "transport/transport.h"
 #include "wire/event_id.h"
 

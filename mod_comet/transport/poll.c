@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answer to a poll: {"messages": […], "timestamp": N, "gap": false}. A page
- * of history that ends before messages which were not searched yet also has
- * "before": N.
+ * The answer to a poll: {"messages": […], "timestamp": N, "gap": false}.  A
+ * page of history also has "before": N if older messages than N have not been
+ * searched yet.
  */
 #include "transport/transport.h"
 

@@ -60,8 +60,7 @@ typedef struct comet_transport_t {
      * ends after one answer. */
     int streams;
     /** Whether the headers are sent together with the only answer, so that they
-     * can tell its length.  If not, they are sent at once, while the client
-     * waits. */
+     * can state its length.  If not, they are sent before the client waits. */
     int whole;
     /** The most messages in one answer; 0: as many as the client asked for. */
     apr_size_t limit;
@@ -71,10 +70,10 @@ typedef struct comet_transport_t {
     /** Append one answer. */
     void (*encode)(comet_buffer_t *out, const comet_answer_t *answer);
     /**
-     * Append the end of a stream whose client should come back by itself after
-     * this many milliseconds.  A transport with this function can turn a client
-     * away without an HTTP error.  NULL: its streams just end, and an HTTP
-     * error does no harm to its clients.
+     * Append the end of a stream whose client should come back after
+     * @a retry_msec.  A transport with this function can turn a client away
+     * without an HTTP error.  NULL: its streams just end, and an HTTP error
+     * does no harm to its clients.
      * @param reason  why the client cannot be served now; NULL: its stream has
      *                come to its normal end
      */
@@ -92,7 +91,7 @@ void comet_transport_add_message(comet_buffer_t *out,
 /** Whether a client has to be told that it may have missed messages. */
 int comet_transport_has_gap(const comet_answer_t *answer);
 
-/** Append the two members of a gap, "since" and "floor".  Where the client's
+/** Append the two members of a gap, "since" and "floor".  If the client's
  * cursor was unknown, "since" is null. */
 void comet_transport_add_gap(comet_buffer_t *out, const comet_answer_t *answer);
 

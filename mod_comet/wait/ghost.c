@@ -311,7 +311,7 @@ static void fall_back(const request_rec *r, const char *reason)
     pthread_mutex_unlock(&lock);
     if (is_new) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "COMET0130: a request of HTTP/2 waits with two threads "
+                      "COMET0130: an HTTP/2 request waits with two threads "
                       "at %s: %s; others with this reason are not logged",
                       r->uri, reason);
     }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* The part of a header that was not read yet. */
+/* The part of a header that has not been read yet. */
 typedef struct scan_t {
     const char *at, *end;
 } scan_t;

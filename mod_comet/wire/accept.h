@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire/accept.h
- * The header Accept (RFC 9110, section 12.5.1): how much a client wants each
- * media type.  No I/O; any thread.
+ * The header Accept (RFC 9110, section 12.5.1): which media types a client
+ * prefers.  No I/O; any thread.
  */
 #ifndef COMET_ACCEPT_H
 #define COMET_ACCEPT_H
 
 #include "base/text.h"
 
-/** The range of an Accept that decides about a media type: the one that names
- * it most exactly. */
+/** How exactly a range of an Accept names a media type.  The most exact range
+ * decides. */
 typedef enum {
     COMET_ACCEPT_NOT, /* no range covers the type */
     COMET_ACCEPT_ANYTHING, /* a star for both halves */
@@ -26,9 +26,9 @@ typedef struct comet_accept_t {
 } comet_accept_t;
 
 /**
- * Look up a media type in an Accept.  A malformed range is passed over.  A
- * range with parameters covers the type only if they say no more than
- * charset=utf-8, since every answer is in UTF-8.
+ * Look up a media type in an Accept.  A malformed range is skipped.  A range
+ * covers the type only if it has no other parameters than a weight and
+ * charset=utf-8, because every answer is in UTF-8.
  * @param header  its value; data NULL or only blanks: the client wants every
  *                type alike
  * @param type    without parameters, in lower case: "text/event-stream"

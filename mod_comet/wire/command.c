@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parsing what a client says on a WebSocket. */
+/* Parse a client's commands on a WebSocket. */
 #include "wire/command.h"
 
 #include <apr_strings.h>
@@ -38,8 +38,8 @@ static const char *take_member(comet_command_t *command, const char *name,
     }
     return text ? take_text(name, value, text, pool)
                 : apr_psprintf(pool,
-                               "%s: there is no such member of publish: "
-                               "expected body, type, channel, key or keep",
+                               "%s: publish has no such member: expected "
+                               "body, type, channel, key or keep",
                                name);
 }
 
@@ -117,7 +117,7 @@ static const char *take_since(comet_command_t *command, const json_t *since,
                : NULL;
 }
 
-/* The members that an object may have besides its verb. */
+/* Count the members that an object may have besides its verb. */
 static size_t count_others(const json_t *object, int has_since)
 {
     return (json_object_get(object, "ref") ? 1U : 0U)
@@ -141,8 +141,8 @@ static const char *take_verb(comet_command_t *command, json_t *object,
     }
     if (json_object_size(object) != 1 + count_others(object, !!subscribe)) {
         return "there is an unknown member, or more than one of publish, "
-               "subscribe and unsubscribe: send one of them; ref may be "
-               "added, and since to subscribe";
+               "subscribe and unsubscribe: send one of these; ref may be added "
+               "to it, and since to subscribe";
     }
     if (publish) {
         return take_publish(command, publish, pool);
@@ -239,7 +239,7 @@ const char *comet_command_parse(comet_command_t *command, comet_text_t text,
     return wrong ? wrong : check(command, most_bytes, pool);
 }
 
-/* --- answers --------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------- */
 
 static int has(comet_text_t text, const char *part)
 {
@@ -247,8 +247,7 @@ static int has(comet_text_t text, const char *part)
            && memmem(text.data, text.length, part, strlen(part)) != NULL;
 }
 
-/* Whether a text may change the channels. Few texts contain these words at all,
- * and the others need not be parsed here. */
+/* Few texts contain one of these words, and only those are parsed. */
 int comet_command_is_live(comet_text_t text)
 {
     json_t *object;

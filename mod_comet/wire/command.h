@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire/command.h
- * What a client says on a WebSocket: one JSON object in each text message,
+ * A client's commands on a WebSocket: one JSON object in each text message,
  * {"publish": {"body": "…", "type"?, "channel"?, "key"?, "keep"?}, "ref"?: …},
  * {"subscribe": ["CHANNEL", …], "since"?: …, "ref"?: …} or
  * {"unsubscribe": ["CHANNEL", …], "ref"?: …}.
@@ -54,15 +54,15 @@ typedef struct comet_command_t {
 const char *comet_command_parse(comet_command_t *command, comet_text_t text,
                                 apr_size_t most_bytes, apr_pool_t *pool);
 
-/** Whether a text is a subscribe or an unsubscribe, which may be wrong in other
- * respects.  One that spells the word with escapes is not recognised.  Any
- * thread. */
+/** Whether a text is a subscribe or unsubscribe command, which may still be
+ * invalid.  A command that spells this word with escapes is not recognised.
+ * Any thread. */
 int comet_command_is_live(comet_text_t text);
 
 /**
  * Append the answer to a command that was refused, as JSON:
  * {"error": …, "status": …, "retry"?: …, "ref"?: …}.
- * @param status  as in HTTP
+ * @param status  an HTTP status
  * @param retry_sec  0: none
  * @param ref  as in comet_command_t
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire/encode.h
- * Text made safe for its destination: JSON (also inside a script element),
- * HTML, lines.  And a check that bytes are UTF-8.
+ * Encode text for its destination: JSON (also inside a script element), HTML or
+ * lines; and check that bytes are UTF-8.
  */
 #ifndef COMET_ENCODE_H
 #define COMET_ENCODE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ids of messages as the Mercure protocol has them. */
+/* The message ids of the Mercure protocol. */
 #include "wire/event_id.h"
 
 #include <stdio.h>
@@ -7,7 +7,8 @@
 
 #include "wire/encode.h"
 
-/* What follows the timestamp in each UUID: its variant, and a mark of ours. */
+/* What follows the timestamp in each UUID: the variant, and a constant by which
+ * mod_comet recognises its own ids. */
 static const char TAIL[] = "-8c6f-6d6574636f6d";
 
 int comet_event_id_is_valid(comet_text_t id)

@@ -12,7 +12,7 @@ static void write_number(unsigned char *out, apr_uint32_t number)
 
 void comet_h2_frame_write(unsigned char *out, const comet_h2_frame_t *frame)
 {
-    write_number(out, frame->length << 8); /* the type overwrites the rest */
+    write_number(out, frame->length << 8); /* the type replaces the last byte */
     out[3] = frame->type;
     out[4] = frame->flags;
     write_number(out + 5, frame->stream);

@@ -67,8 +67,8 @@ void comet_h2_frame_write(unsigned char *out, const comet_h2_frame_t *frame);
 
 /**
  * Append as many DATA frames as a text needs.
- * @param text  may be empty.  With @a end an empty frame then ends the stream;
- *              without it nothing is appended
+ * @param text  may be empty.  Then nothing is appended or, with @a end, an
+ *              empty frame
  * @param most  the longest payload that the recipient accepts, in bytes; at
  *              least 1
  * @param end  whether the last frame ends the stream
@@ -80,8 +80,9 @@ void comet_h2_frame_add_data(comet_buffer_t *out, apr_uint32_t stream,
 void comet_h2_frame_add_reset(comet_buffer_t *out, apr_uint32_t stream,
                               comet_h2_error_e error);
 
-/** Append WINDOW_UPDATE.  @param increment  1 to COMET_H2_31_BITS, in bytes; 0 is
- *  an error, and makes mod_http2 end the connection */
+/** Append WINDOW_UPDATE.
+ * @param increment  1 to COMET_H2_31_BITS, in bytes; 0 is an error and makes
+ *                   mod_http2 end the connection */
 void comet_h2_frame_add_update(comet_buffer_t *out, apr_uint32_t stream,
                                apr_uint32_t increment);
 

@@ -86,7 +86,7 @@ static void read_header(comet_h2_scanner_t *scanner)
 
 /*
  * Handle a complete piece.
- * @return COMET_H2_MORE: it turned out to be the beginning of a longer one
+ * @return COMET_H2_MORE: this is only the beginning of a longer piece
  */
 static comet_h2_piece_e complete(comet_h2_scanner_t *scanner)
 {

@@ -10,8 +10,8 @@
  *
  *     bytes of the connection
  *       |-- comet_h2_scanner_take(): a piece, complete in scanner->bytes
- *       `-- comet_h2_scanner_left(): so many bytes of payload come next;
- *           comet_h2_scanner_skip() says how many of them have gone by
+ *       `-- comet_h2_scanner_left(): how many bytes of payload come next;
+ *           comet_h2_scanner_skip() tells the scanner how many have passed
  *
  * The pieces and the payload, in order, are exactly the bytes of the
  * connection: a caller that passes all of them on changes nothing.  A scanner
@@ -73,15 +73,15 @@ typedef struct comet_h2_scanner_t {
 
 /**
  * Start at the first byte of a direction.
- * @param client  whether the client sends it: then it begins with a preface
- *                (section 3.4)
+ * @param client  whether the client sends these bytes, which then begin with a
+ *                preface (section 3.4)
  */
 void comet_h2_scanner_init(comet_h2_scanner_t *scanner, int client);
 
 /**
  * Take bytes until a piece is complete.
- * @param bytes  where to take them from; the bytes that were taken are cut off.
- *               They may end anywhere, even within a frame's header
+ * @param bytes  IN OUT: the bytes, which may end anywhere, even within a
+ *               frame's header; those that were taken are cut off
  * @return what was found; the piece in @a scanner is valid until the next call
  */
 comet_h2_piece_e comet_h2_scanner_take(comet_h2_scanner_t *scanner,

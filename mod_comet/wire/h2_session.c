@@ -134,7 +134,7 @@ static void add_piece(comet_h2_session_t *session, comet_buffer_t *to)
     comet_buffer_add(to, (const char *)session->in.bytes, session->in.length);
 }
 
-/* Reset a stream of ours, whose client has broken a rule. */
+/* Reset a ghost's stream, because the client has broken a rule. */
 static void refuse(comet_h2_session_t *session, apr_uint32_t stream,
                    comet_h2_error_e error)
 {
@@ -166,9 +166,9 @@ static void take_update(comet_h2_session_t *session, comet_buffer_t *to)
     }
 }
 
-/* The client sends more of a request that is complete (RFC 9113, section 5.1,
- * "half-closed (remote)").  mod_http2 ignores it, because the stream is closed
- * there. */
+/* Refuse what a client sends on a stream that it has ended (RFC 9113, section
+ * 5.1, "half-closed (remote)").  mod_http2 ignores it, because it believes the
+ * stream closed. */
 static void refuse_more(comet_h2_session_t *session, apr_uint32_t stream)
 {
     const comet_h2_ghost_t *ghost = find(session, stream);
@@ -179,9 +179,9 @@ static void refuse_more(comet_h2_session_t *session, apr_uint32_t stream)
     }
 }
 
-/* Whether this frame says that the client opens no more streams.  While there
- * are ghosts it is held back, unless it is for an error: mod_http2 would end the
- * connection, since it knows of no stream that is open. */
+/* Whether this frame is a GOAWAY that must be held back because there are
+ * ghosts: mod_http2 knows of no open stream and would end the connection.  If
+ * the frame reports an error, take_farewell() passes it on after all. */
 static int is_farewell(const comet_h2_session_t *session)
 {
     const comet_h2_frame_t *frame = &session->in.frame;
@@ -255,8 +255,8 @@ static void take_piece(comet_h2_session_t *session, comet_h2_piece_e piece,
     }
 }
 
-/* Take a part of the payload of GOAWAY.  Once its error code is known, pass the
- * frame on if it is not NO_ERROR. */
+/* Take a part of the payload of GOAWAY.  Pass the frame on once an error code
+ * other than NO_ERROR is known. */
 static void take_farewell(comet_h2_session_t *session, comet_text_t bytes,
                           comet_buffer_t *to)
 {
@@ -392,7 +392,7 @@ int comet_h2_session_out(comet_h2_session_t *session, comet_h2_piece_e piece)
     return !session->dropping;
 }
 
-/* --- frames of ours ------------------------------------------------------- */
+/* --- what mod_comet sends ------------------------------------------------- */
 
 static int has_bytes(const comet_h2_ghost_t *ghost)
 {

@@ -8,8 +8,9 @@
  *
  *   CLAIMED --- mod_http2 ends the stream, the client is not told --> OURS
  *      |                                                               |
- *      |  mod_http2 or the client resets it                            | its last
- *      v                                                               v  bytes
+ *      |  mod_http2 or the client resets it                            | its
+ *      last v                                                               v
+ *      bytes
  *    LOST <------------ the client resets it, breaks a rule -------- OVER
  *
  * No DATA that mod_http2 sends on a claimed stream reaches the client: it is
@@ -19,7 +20,7 @@
 #ifndef COMET_H2_SESSION_H
 #define COMET_H2_SESSION_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_ring.h>
 
@@ -33,13 +34,13 @@ typedef enum {
     COMET_H2_LOST
 } comet_h2_ghost_state_e;
 
-/** A stream of ours.  Its owner makes it and frees it. */
+/** A ghost.  Its owner makes it and frees it. */
 typedef struct comet_h2_ghost_t comet_h2_ghost_t;
 struct comet_h2_ghost_t {
     APR_RING_ENTRY(comet_h2_ghost_t) link; /* in its session */
     apr_uint32_t stream;
     comet_h2_ghost_state_e state;
-    comet_buffer_t bytes; /* what the client still gets */
+    comet_buffer_t bytes; /* for the client */
     apr_size_t taken; /* how many of these bytes are in frames already */
     int ends; /* whether the stream ends after these bytes */
     void *owner; /* for the session's callback `told` */
@@ -65,12 +66,13 @@ typedef struct comet_h2_session_t {
     struct comet_h2_ghost_ring_t ghosts;
     apr_size_t count; /* how many ghosts there are */
     comet_buffer_t control; /* frames that mod_comet sends besides DATA */
-    comet_buffer_t farewell; /* the client's GOAWAY, while … */
-    int skipping; /* … it is held back */
-    int dropping; /* the payload that mod_http2 writes now is dropped */
+    comet_buffer_t farewell; /* a GOAWAY of the client that is held back */
+    int skipping; /* the client's current frame goes to `farewell` */
+    int dropping; /* mod_http2's current frame is dropped */
     int overflow; /* after this SETTINGS frame mod_http2 gets
                    * comet_h2_frame_add_overflow() */
-    int going; /* a GOAWAY was sent: no stream is claimed any more */
+    int going; /* mod_http2 has sent GOAWAY, or the connection is lost: no
+                * stream is claimed any more */
     int foreign; /* one direction is not HTTP/2: nothing is claimed */
     comet_h2_told_cb *told;
     void *baton;
@@ -87,17 +89,17 @@ void comet_h2_session_free(comet_h2_session_t *session);
  * Claim a stream whose answer mod_http2 has not begun.
  * @param ghost  zeroed except for its stream; it stays linked until
  *               comet_h2_session_drop()
- * @return how many bytes of filler mod_http2 has to send on the stream; or a
- *         comet_h2_refusal_e, which is negative.  It is at least one byte,
- *         because mod_http2 ends an answer without DATA by its HEADERS, which
+ * @return how many bytes of filler mod_http2 has to send on the stream, or a
+ *         comet_h2_refusal_e, which is negative.  The filler has at least one
+ *         byte: mod_http2 ends an answer without DATA by its HEADERS, which
  *         cannot be hidden
  */
 apr_int64_t comet_h2_session_claim(comet_h2_session_t *session,
                                    comet_h2_ghost_t *ghost);
 
-/** Forget a ghost.  If it was OURS, the client gets RST_STREAM now.  If it was
- * only CLAIMED, mod_http2 still sends on the stream; that is dropped, and the
- * client gets RST_STREAM at its end. */
+/** Forget a ghost.  If it was OURS, the client gets RST_STREAM.  If it was only
+ * CLAIMED, mod_http2 still sends on the stream: this is dropped, and the client
+ * gets RST_STREAM when mod_http2 ends the stream. */
 void comet_h2_session_drop(comet_h2_session_t *session,
                            comet_h2_ghost_t *ghost);
 
@@ -119,9 +121,8 @@ void comet_h2_session_lend(comet_h2_session_t *session, comet_buffer_t *to);
 int comet_h2_session_can_lend(const comet_h2_session_t *session);
 
 /**
- * Handle a piece that mod_http2 writes, found by
- * comet_h2_scanner_take(&session->out).  This call may change its bytes
- * (session->out.bytes).
+ * Handle a piece of what mod_http2 writes, as comet_h2_scanner_take() has found
+ * it for session->out.
  * @return whether the piece, and the frame's payload, go to the client
  */
 int comet_h2_session_out(comet_h2_session_t *session, comet_h2_piece_e piece);

@@ -110,8 +110,8 @@ void comet_h2_window_split(comet_h2_window_t *window, int is_split)
 }
 
 /* The largest part of the window that mod_http2 gets at a time, usually a
- * quarter. Once mod_comet has spent the other three quarters, the client has
- * granted more: see invariant 5. */
+ * quarter.  By the time mod_comet has spent the rest, the client has granted
+ * more (invariant 5). */
 static apr_int64_t share(const comet_h2_window_t *window)
 {
     apr_int64_t quarter = window->widest / 4;
@@ -193,7 +193,8 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
         return (comet_h2_decision_t){ .action = COMET_H2_FORWARD };
     }
     if (!increment) {
-        /* mod_http2 ends the connection then, whichever stream is meant */
+        /* increment 0 makes mod_http2 end the connection, whatever the
+         * stream */
         return (comet_h2_decision_t){ .action = COMET_H2_REPLACE };
     }
     found->credit += increment;
@@ -207,7 +208,8 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
     return (comet_h2_decision_t){ .action = COMET_H2_CONSUME };
 }
 
-/* Every open stream gets the difference (section 6.9.2). */
+/* Handle SETTINGS_INITIAL_WINDOW_SIZE: every open stream gets the difference
+ * (section 6.9.2). */
 static comet_h2_action_e set_initial(comet_h2_window_t *window,
                                      apr_uint32_t value)
 {
@@ -307,8 +309,8 @@ apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
     }
     if (window->theirs > window->widest / 2
         && window->theirs - filler > window->widest / 2) {
-        return -1; /* the client grants more only after half of its window was
-                    * spent, and this filler would not spend that much */
+        return -1; /* the client grants more only once half of its window is
+                    * used, and this filler would not use that much */
     }
     return filler > 0 ? filler : 0;
 }

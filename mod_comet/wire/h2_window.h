@@ -11,18 +11,18 @@
  * own part only.
  *
  * Invariants
- * 1. theirs + ours is what the client has granted and has not been sent yet.
- *    No more than that is ever sent, and no part of it is lost.
+ * 1. theirs + ours is the part of the client's grants that is not used yet.  No
+ *    more than that is ever sent, and no part of it is lost.
  * 2.  `ours` is never negative.
- * 3.  A stream's credit is what the client has granted to the stream and has
- *    not been sent yet.  It becomes negative if the client shrinks its windows.
+ * 3.  A stream's credit is the part of the client's grants to the stream that
+ *    is not used yet.  It becomes negative if the client shrinks its windows.
  * 4. mod_http2's own count of the connection's window is `theirs`, less the
- *    bytes that it has written into its buffers and this file has not seen yet.
- * 5.  Neither part starves the other if the client grants more by the time it
- *    has been sent three quarters of its window (the clients in use do so after
- *    a half). mod_http2 gets at most a quarter.  If it has little left, it is
- *    lent more (comet_h2_window_lend()). comet_h2_window_filler() takes back
- *    what mod_http2 had from the beginning.
+ *    bytes in its buffers, which this file has not seen yet.
+ * 5.  Neither part starves the other if the client grants more before three
+ *    quarters of its window are used (the clients in use do so after a half).
+ *    mod_http2 gets at most a quarter.  If it has little left, it is lent more
+ *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back what
+ *    mod_http2 had beyond that from the beginning.
  * 6. While no stream is ours, mod_http2 may use up the whole window, but gets
  *    it in parts: first what it has at the beginning, or a quarter if that is
  *    more, and then another part each time it has little left
@@ -41,8 +41,7 @@
 #define COMET_H2_WINDOW_FIRST 65535
 /** The most of the connection's window that mod_http2 keeps, in bytes. */
 #define COMET_H2_WINDOW_THEIRS_MOST (1024 * 1024)
-/** What a filler leaves of a stream's window, for the part of the answer that
- * mod_http2 sends itself. */
+/** How many bytes of a stream's window a filler leaves unused, as a reserve. */
 #define COMET_H2_WINDOW_OPENING 4096
 /** The largest number of streams that are tracked at once. mod_http2 usually
  * allows 100. */
@@ -76,7 +75,7 @@ void comet_h2_window_free(comet_h2_window_t *window);
 
 /**
  * Find a stream.
- * @return valid until a stream is opened or ends.  NULL: the stream was never
+ * @return the stream, valid until one is opened or ends.  NULL: it was never
  *         opened, has ended, or is not tracked because too many were open or no
  *         memory was left.  Such a stream stays mod_http2's
  */
@@ -84,8 +83,8 @@ const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
                                               apr_uint32_t stream);
 
 /**
- * Keep a part of the connection's window for streams of ours, or leave all of it
- * to mod_http2, as at the beginning.
+ * Keep a part of the connection's window for streams of ours, or leave all of
+ * it to mod_http2, as at the beginning.
  */
 void comet_h2_window_split(comet_h2_window_t *window, int is_split);
 
@@ -96,8 +95,8 @@ typedef enum {
     COMET_H2_FORWARD, /* pass it on to mod_http2, unchanged */
     COMET_H2_CONSUME, /* drop it: it was meant for mod_comet */
     COMET_H2_REPLACE, /* drop it; give mod_http2 a WINDOW_UPDATE of stream 0
-                       * with `number` as its increment; 0 makes it end the
-                       * connection */
+                       * with `number` as its increment; 0 makes mod_http2 end
+                       * the connection */
     COMET_H2_RESET, /* drop it and send the client RST_STREAM with `number`
                      * as its error: the client broke a rule on a stream of
                      * ours, which has ended */
@@ -132,8 +131,8 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
  * Handle an entry of SETTINGS. mod_http2 gets the whole SETTINGS frame in any
  * case.
  * @return COMET_H2_FORWARD; COMET_H2_FAIL: the window of a stream of ours
- *         exceeds 2^31 - 1 (section 6.9.2).  Then the overflow follows that
- *         frame
+ *         exceeds 2^31 - 1 (section 6.9.2).  Then
+ *         comet_h2_frame_add_overflow() has to follow that frame
  */
 comet_h2_action_e comet_h2_window_set(comet_h2_window_t *window,
                                       apr_uint16_t setting, apr_uint32_t value);
@@ -146,9 +145,9 @@ comet_h2_action_e comet_h2_window_reset(comet_h2_window_t *window,
                                         apr_uint32_t stream);
 
 /**
- * Lend mod_http2 some of our part, if it has less than a quarter of its own
- * left and we can spare some.  The caller then gives mod_http2 a WINDOW_UPDATE
- * of stream 0, between two frames of the client.
+ * Lend mod_http2 some of mod_comet's part, if mod_http2 has less than a quarter
+ * of its share left and mod_comet can spare some.  The caller then gives
+ * mod_http2 a WINDOW_UPDATE of stream 0, between two frames of the client.
  * @return the increment of that frame; 0: no frame
  */
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window);
@@ -156,14 +155,14 @@ apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window);
 /* --- what mod_http2 writes, before the client sees it -------------------- */
 
 /**
- * mod_http2 sent DATA that is passed on to the client.
+ * Note DATA of mod_http2 that is passed on to the client.
  * @param length  of the payload in bytes, including padding
  */
 void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
                           apr_uint32_t length);
 
-/** mod_http2 sent DATA that is dropped. mod_http2 has spent window on it, but
- * the client does not receive it, so mod_comet may spend as much. */
+/** Note DATA of mod_http2 that is dropped.  mod_http2 has spent window on it,
+ * but the client does not receive it, so mod_comet may spend as much. */
 void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
 
 /**
@@ -174,15 +173,15 @@ void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
  */
 int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream);
 
-/** From now on a stream that mod_http2 has not ended yet is abandoned. */
+/** Set `abandoned` of a stream that mod_http2 has not ended yet. */
 void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream);
 
 /* --- streams of ours ----------------------------------------------------- */
 
 /**
- * How much DATA mod_http2 must send on a stream, and we drop, before we take
- * the stream over.  A client that never widens the connection's window leaves
- * all of it to mod_http2; then this is the only way to get a part of it.
+ * How much DATA mod_http2 must send on a stream, for mod_comet to drop, before
+ * mod_comet takes the stream over.  If a client never widens the connection's
+ * window, mod_http2 has all of it, and this is the only way to get a part.
  * @return bytes; 0: none; -1: this stream cannot free enough window, so it
  *         stays mod_http2's
  */
@@ -198,12 +197,13 @@ apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_room(const comet_h2_window_t *window,
                                   apr_uint32_t stream);
 
-/** mod_comet sent DATA.  @param length at most comet_h2_window_room() */
+/** Note DATA that mod_comet sends.
+ * @param length  at most comet_h2_window_room() */
 void comet_h2_window_spend(comet_h2_window_t *window, apr_uint32_t stream,
                            apr_uint32_t length);
 
-/** Forget a stream that has ended: END_STREAM or RST_STREAM goes to the client,
- * from mod_http2 or from us. */
+/** Forget a stream that has ended: mod_http2 or mod_comet sends the client
+ * END_STREAM or RST_STREAM. */
 void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream);
 
 #endif /* COMET_H2_WINDOW_H */

@@ -311,8 +311,8 @@ static int next_slot(const comet_head_answer_t *head, apr_size_t from)
     return next;
 }
 
-/* The constant bytes from an offset up to the next slot.  Moves the offset
- * behind that slot. */
+/* The constant bytes from an offset up to the next slot.  Moves the offset past
+ * that slot. */
 static comet_text_t take_constant(const comet_head_answer_t *head,
                                   apr_size_t *from, int *slot)
 {

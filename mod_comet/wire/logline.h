@@ -8,7 +8,7 @@
  * This file knows the formats of mod_log_config, mod_logio and mod_ssl, and the
  * variables, functions and operators of httpd 2.4's expressions.  Anything it
  * does not know needs the request itself.  So does anything that makes a
- * sub-request, looks at the file system or was measured on the connection.
+ * sub-request, looks at the file system or is measured on the connection.
  */
 #ifndef COMET_LOGLINE_H
 #define COMET_LOGLINE_H
@@ -29,7 +29,7 @@ typedef enum comet_logline_e {
 extern const char *const COMET_LOGLINE_USUAL[];
 
 /**
- * Check a format, as LogFormat has it.
+ * Check a format of LogFormat.
  * @param needs  the bits of comet_logline_e that the format needs are set
  * @return the first item that needs the request itself, within @a format; data
  *         is NULL if there is none.  Any thread

@@ -11,7 +11,7 @@
 /*
  * Whether an allocation of jansson has failed in this thread.  Jansson does not
  * always report it: its scanner drops a byte for which it gets no memory, and
- * the remaining text is valid.
+ * the remaining text may be valid.
  */
 static __thread int starved;
 
@@ -60,7 +60,7 @@ const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds)
                                  seconds);
     }
     snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT,
-             json_integer_value(value)); /* 0 where it is none */
+             json_integer_value(value)); /* 0 if it is no integer */
     return comet_params_keep(comet_text(digits), seconds);
 }
 

@@ -26,8 +26,8 @@ typedef struct comet_ndjson_t {
     int no_memory; /* out of memory: not the sender's fault */
 } comet_ndjson_t;
 
-/** Make failed allocations of the JSON library visible.  Called once, before
- * threads are started. */
+/** Let comet_ndjson_lacked_memory() notice failed allocations of the JSON
+ * library.  Called once, before threads are started. */
 void comet_ndjson_init(void);
 
 /** Forget which allocations of the JSON library have failed in this thread.
@@ -41,17 +41,17 @@ int comet_ndjson_lacked_memory(void);
 struct json_t; /* of the JSON library */
 
 /**
- * Read for how long a message is kept: a number of seconds, or a text for
+ * Read how long a message is kept: a number of seconds, or a text for
  * comet_params_keep().
  * @return NULL, or what is wrong (a constant)
  */
 const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds);
 
 /**
- * Parse and check all lines.  Blank lines are skipped.  A line is wrong if it
+ * Parse and check all lines.  Blank lines are skipped.  A line is invalid if it
  * is not such an object, has an unknown or repeated member, or has a text that
  * the store does not accept.
- * @param lines  set on success; on failure only ->too_long and ->no_memory
+ * @param lines  OUT; on failure only ->too_long and ->no_memory are set
  * @param most_bytes  the largest size of a body
  * @param pool  where the texts live; @a text is not needed afterwards
  * @return NULL, or the error: text in @a pool that begins with "line N: "

@@ -291,7 +291,8 @@ const char *comet_params_check_type(comet_text_t type)
         return "the type must not contain control characters";
     }
     if (comet_text_equal(type, comet_text("gap"))) {
-        return "the type gap is the server's own word for missing messages";
+        return "the type gap is reserved: the server reports missing messages "
+               "with it";
     }
     if (type.data[0] == '@') {
         return "the type must not begin with @: the server publishes such "

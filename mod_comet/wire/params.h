@@ -8,7 +8,7 @@
 #ifndef COMET_PARAMS_H
 #define COMET_PARAMS_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* before APR, which uses its offsetof */
 
 #include <apr_pools.h>
 
@@ -27,8 +27,8 @@ typedef struct comet_params_t {
                    * decoded */
 } comet_params_t;
 
-/** The largest number of parameters.  Without it a form such as "a&a&..." would
- * take 16 times its own size in memory. */
+/** The largest number of parameters.  Without this limit a form such as
+ * "a&a&..." would take 16 times its own size in memory. */
 #define COMET_PARAMS_MAX 1000
 
 /**
@@ -51,7 +51,7 @@ int comet_params_get(const comet_params_t *params, const char *name,
 
 /**
  * Hide the values of a parameter in a query string.
- * @param text  the encoded query; what follows a space is no part of it
+ * @param text  the encoded query; a space ends it, and what follows is copied
  * @return a copy in which each value is "-".  In @a pool
  */
 char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool);
@@ -83,7 +83,7 @@ const char *comet_params_int(comet_text_t value, const char *name,
 const char *comet_params_check_channel(comet_text_t name);
 
 /**
- * Check a user's name that the site's application gives: 1 to 255 bytes of
+ * Check a user's name that the site's application sets: 1 to 255 bytes of
  * UTF-8 without control characters (C0, DEL, C1).
  * @return NULL, or the error (a constant)
  */
@@ -98,8 +98,8 @@ const char *comet_params_check_user(comet_text_t user);
 const char *comet_params_check_type(comet_text_t type);
 
 /**
- * Parse for how long a message is kept: digits and a unit, s, min or h.
- * Without a unit they are seconds.
+ * Parse how long a message is kept: digits and a unit, s, min or h.  Without a
+ * unit they are seconds.
  * @param seconds  set on success: 1 to COMET_KEEP_MAX_SEC
  * @return NULL, or the error (a constant)
  */
@@ -118,7 +118,7 @@ const char *comet_params_age(comet_text_t value, apr_int64_t *seconds);
 
 /**
  * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks
- * its length, because a message that is too long is answered by another status.
+ * the length, because a message that is too long gets another status.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_body(comet_text_t body);

@@ -15,7 +15,7 @@
 #endif
 #include <wslay/wslay.h>
 
-/* A key is 16 bytes: 22 characters of base64 and two signs of padding. */
+/* A key is 16 bytes: 22 characters of base64 and two padding characters. */
 #define KEY_LENGTH 24
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -28,7 +28,7 @@
 #define FIN 0x80
 #define MASKED 0x80
 
-/* --- the handshake --------------------------------------------------------- */
+/* --- the handshake -------------------------------------------------------- */
 
 static int is_key(const char *key)
 {
@@ -58,7 +58,7 @@ const char *comet_websocket_accept(const char *key, apr_pool_t *pool)
     return text;
 }
 
-/* --- frames to the client -------------------------------------------------- */
+/* --- frames to the client ------------------------------------------------- */
 
 /* Write the header of a whole message (section 5.2).
  * @return its length */
@@ -110,7 +110,7 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
     comet_buffer_add(out, payload, length + 2);
 }
 
-/* --- frames from the client ------------------------------------------------ */
+/* --- frames from the client ----------------------------------------------- */
 
 /*
  * wslay does not collect messages here: it would allocate memory for each
@@ -123,14 +123,14 @@ struct comet_websocket_reader_t {
     comet_text_t rest; /* during a call: what wslay has not taken yet */
     comet_buffer_t message; /* the fragments of the current message so far */
     apr_uint64_t taken; /* how many bytes wslay has taken */
-    apr_uint64_t framed; /* what `taken` is at the end of the frame whose
-                          * header wslay has read last */
+    apr_uint64_t framed; /* what `taken` will be at the end of the current
+                          * frame */
     int in_message; /* another fragment must follow */
-    apr_size_t whole; /* if not: how long the message is */
-    int in_control; /* the frame that is read now is a control frame, and no
-                     * longer than one may be */
-    unsigned char head[HEAD_BYTES + 4]; /* of a frame, with its mask */
-    apr_size_t head_length; /* how many of them have come */
+    apr_size_t whole; /* if not: the length of the whole message */
+    int in_control; /* the current frame is a control frame of a permitted
+                     * length */
+    unsigned char head[HEAD_BYTES + 4]; /* a frame's header, with its mask */
+    apr_size_t head_length; /* how many bytes of it have come */
     char control[CONTROL_BYTES]; /* the payload of a control frame */
     apr_size_t control_length; /* how much of it has come */
 };
@@ -180,7 +180,7 @@ static void note_head(comet_websocket_reader_t *reader)
     reader->head_length = 0;
 }
 
-/* Give the rest of a header, and no byte behind it. */
+/* Give wslay the rest of a header, and no byte after it. */
 static apr_size_t give_head(comet_websocket_reader_t *reader, uint8_t *data,
                             apr_size_t length)
 {
@@ -198,8 +198,8 @@ static apr_size_t give_head(comet_websocket_reader_t *reader, uint8_t *data,
     return given;
 }
 
-/* Give the payload of a control frame as a whole: wslay (1.1.1) judges the
- * reason of a Close frame wrongly if it gets it in parts. */
+/* Give wslay the payload of a control frame only when it is complete: wslay
+ * (1.1.1) misjudges the reason of a Close frame that it gets in parts. */
 static apr_size_t give_control(comet_websocket_reader_t *reader, uint8_t *data,
                                apr_size_t length)
 {
@@ -219,8 +219,8 @@ static apr_size_t give_control(comet_websocket_reader_t *reader, uint8_t *data,
     return given;
 }
 
-/* Give wslay what it wants to read, but no byte of the next part of a frame: a
- * header, or a payload. */
+/* Give wslay bytes that it wants to read, at most to the end of the current
+ * header or payload. */
 static ssize_t give(wslay_event_context_ptr context, uint8_t *data,
                     size_t length, int flags, void *baton)
 {
@@ -274,7 +274,8 @@ static void begin_frame(wslay_event_context_ptr context,
 
     if (wslay_is_ctrl_frame(frame->opcode)) {
         if (frame->opcode == WSLAY_CONNECTION_CLOSE && length == 1) {
-            give_up(context, COMET_WEBSOCKET_PROTOCOL_ERROR, "half a code");
+            give_up(context, COMET_WEBSOCKET_PROTOCOL_ERROR,
+                    "the code is incomplete");
         }
         return;
     }
@@ -282,7 +283,7 @@ static void begin_frame(wslay_event_context_ptr context,
     reader->whole = reader->message.length + (apr_size_t)length;
     if (frame->opcode == WSLAY_BINARY_FRAME) {
         give_up(context, COMET_WEBSOCKET_UNSUPPORTED,
-                "only text messages are understood");
+                "only text messages are accepted");
     }
     else if (length > reader->sink->most_bytes - reader->message.length) {
         give_up(context, COMET_WEBSOCKET_TOO_BIG, "the message is too long");
@@ -361,14 +362,14 @@ apr_size_t comet_websocket_unfinished(const comet_websocket_reader_t *reader,
     return reader->in_message ? most_bytes : reader->whole;
 }
 
-/* Whether the client stands between two messages. */
+/* Whether the client is between two messages. */
 static int is_between(const comet_websocket_reader_t *reader)
 {
     return reader->taken == reader->framed && !reader->head_length
            && !reader->in_message;
 }
 
-/* Let wslay read the bytes.  If a single frame breaks the protocol, wslay ends
+/* Let wslay read the bytes.  If a frame is invalid in itself, wslay ends
  * without a proper Close frame, so add one instead. */
 static void read_frames(comet_websocket_reader_t *reader)
 {

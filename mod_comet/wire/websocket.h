@@ -23,13 +23,13 @@ typedef enum {
     COMET_WEBSOCKET_TRY_AGAIN = 1013
 } comet_websocket_code_e;
 
-/** A Ping whose one byte of payload is a dot; it contains no NUL. */
+/** A Ping with a dot as its payload; it contains no NUL. */
 #define COMET_WEBSOCKET_PING "\x89\x01."
 
 /**
  * The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (section 4.2.2).
  * @param key  of a client; NULL: it sent none
- * @return in @a pool; NULL: the key is not 16 bytes in base64
+ * @return the value, in @a pool; NULL: the key is not 16 bytes in base64
  */
 const char *comet_websocket_accept(const char *key, apr_pool_t *pool);
 
@@ -76,20 +76,21 @@ typedef struct comet_websocket_sink_t {
  *                After an error the caller frees it with comet_websocket_free()
  * @return APR_SUCCESS: the client may send more.  APR_EOF: the client has
  *         closed, or it has broken the protocol.  The last of the replies is a
- *         Close frame; close the connection once they are sent.  APR_ENOMEM
+ *         Close frame; close the connection once they are sent.  APR_ENOMEM: no
+ *         memory is left
  */
 apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
                                   const comet_websocket_sink_t *sink,
                                   comet_text_t bytes);
 
-/** How much of a message may be kept without permission while the rest of it is
- * missing, in bytes. */
+/** How many bytes of an incomplete message may be kept without permission. */
 #define COMET_WEBSOCKET_SHORT 2048
 
 /**
- * How long the message may become that a client has begun.
+ * How long an incomplete message may become.
  * @param most_bytes  as in comet_websocket_sink_t
- * @return 0: there is none, or no more than COMET_WEBSOCKET_SHORT of it has come
+ * @return in bytes; 0: there is no such message, or at most
+ *         COMET_WEBSOCKET_SHORT of it have come
  */
 apr_size_t comet_websocket_unfinished(const comet_websocket_reader_t *reader,
                                       apr_size_t most_bytes);

@@ -46,7 +46,7 @@ REFUSED = [
     ("relative path of an endpoint", STORE + "CometEndpoint comet\n",
      r'"comet" is not allowed: expected a URL path such as /comet'),
     ("a URL mapped twice", GOOD + "CometClock /comet\n",
-     r'"/comet" is taken already, by CometEndpoint'),
+     r'"/comet" is already taken by CometEndpoint'),
     ("server's directive in a Location",
      GOOD + at("/comet", "CometSync normal"),
      r"CometSync (cannot occur|not allowed) (with)?in <Location"),
@@ -83,8 +83,8 @@ REFUSED = [
      "does not begin with one, such as shared/"),
     ("a secret in place of its file",
      GOOD + at("/comet", "CometTokenKey HS256 uihsdg8734fgsdf7862"),
-     r"expected the file of a key, such as \(umask 077; openssl rand -hex 32 "
-     r">FILE\) makes"),
+     r"expected a key file, as made by \(umask 077; openssl rand -hex 32 "
+     r">FILE\)"),
     ("a secret that repeats itself",
      GOOD + at("/comet", "CometTokenKey HS256 {root}/weak.key"),
      r"too few of its bytes differ \(1\): \(umask 077; openssl rand"),
@@ -205,7 +205,7 @@ WARNED = [
      r'applies to no URL; write <Location "/comet">'),
     ("a Location for nothing",
      GOOD + at("/coment", "CometReplay 5"), "CometReplay",
-     r'CometReplay has no effect in <Location "/coment">.*; mapped are '
+     r'CometReplay has no effect in <Location "/coment">.*; mapped URLs: '
      "/comet"),
     ("a token's cookie without a key",
      GOOD + "CometTokenCookie token\n", "CometTokenCookie",
@@ -377,10 +377,10 @@ H2 = "Protocols h2 http/1.1\n"
     ("event", {"tls": True}, H2,
      r"mod_http2 is not loaded; run a2enmod http2"),
     ("event", {"modules": ("http2",)}, H2,
-     r"no host that has it speaks HTTP/2; write Protocols h2 http/1\.1 there "
-     r"\(h2c in place of h2 where there is no TLS\)"),
+     r"no host on which it is on speaks HTTP/2; write Protocols h2 http/1\.1 "
+     r"there \(without TLS, h2c in place of h2\)"),
     ("event", {"modules": ("http2",), "tls": True}, "Protocols http/1.1\n",
-     r"no host that has it speaks HTTP/2; "),
+     r"no host on which it is on speaks HTTP/2; "),
     ("event", {"h2": True}, "", None),
     ("event", {"h2": True, "tls": True}, H2, None)])
 def test_960_06_http2(make_server, mpm, modules, lines, words):

@@ -60,7 +60,7 @@ def test_961_01_every_way(site):
     assert sorted(lines) == ["adopted", "blocked", "ghosts", "parked"]
     assert lines["ghosts"][1] == ", on localhost, localhost:%d" % site.tls_port
     assert lines["blocked"][1] == (
-        "; a request of HTTP/2 takes two threads on off.example:1, where "
+        "; an HTTP/2 request takes two threads on off.example:1, where "
         "CometParkHTTP2 is off"), lines
     with contextlib.ExitStack() as stack:
         stream, poll = (stack.enter_context(site.raw()) for _ in range(2))

@@ -90,13 +90,13 @@ static void test_a_key_may_be_for_one_use(void **state)
     assert_null(token.write);
     judge.use = COMET_KEY_PUBLISH;
     assert_string_equal(token_read_by(&judge, token_claim(claims), &token),
-                        "its key is for reading (for=read)");
+                        "the token's key is only for reading (for=read)");
     key.uses = COMET_KEY_PUBLISH;
     assert_null(token_read_by(&judge, token_claim(claims), &token));
     assert_null(token.read);
     judge.use = COMET_KEY_READ;
     assert_string_equal(token_read_by(&judge, token_claim(claims), &token),
-                        "its key is for publishing (for=publish)");
+                        "the token's key is only for publishing (for=publish)");
 }
 
 int main(void)

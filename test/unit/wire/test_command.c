@@ -109,7 +109,7 @@ static void test_wrong(void **state)
         { "{\"publish\":\"a\"}", "publish: expected an object", 0 },
         { "{\"publish\":{}}", "body: the message has no body", 0 },
         { "{\"publish\":{\"body\":1}}", "body: expected a text", 0 },
-        { "{\"publish\":{\"text\":\"a\"}}", "text: there is no such", 0 },
+        { "{\"publish\":{\"text\":\"a\"}}", "text: publish has no such", 0 },
         { "{\"publish\":{\"body\":\"123456789012345678901\"}}",
           "body: the message is too long: at most 20", 1 },
         { "{\"subscribe\":[]}", "subscribe: expected a list of 1 to 100", 0 },
