@@ -36,7 +36,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "8"
+#define COMET_ENGINE_VERSION "9"
 
 /** What an engine may need to know about the web server to check a place. */
 typedef struct comet_site_t {
@@ -185,6 +185,7 @@ struct comet_engine_t {
                             apr_interval_time_t *rest);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
+    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: as above */
 
     const comet_online_engine_t *online;
 

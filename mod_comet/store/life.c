@@ -85,6 +85,8 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
     made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
                                         * sizeof(*made->groups));
+    made->copier = comet_copier_create(&made->store_config, &made->stopping,
+                                       wake, made, pool);
     sem_init(&made->wake, 0, 0);
     failed = pthread_mutex_init(&made->mutex, NULL);
     if (!failed) {

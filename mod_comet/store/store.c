@@ -280,14 +280,21 @@ int comet_store_has_guests(const comet_store_t *store)
 
 int comet_store_checkpoint_due(const comet_store_t *store)
 {
-    return store->engine->checkpoint_due
-           && store->engine->checkpoint_due(store);
+    return store->engine->checkpoint_due ? store->engine->checkpoint_due(store)
+                                         : 0;
 }
 
 apr_status_t comet_store_checkpoint(comet_store_t *store)
 {
     return store->engine->checkpoint_due ? store->engine->checkpoint(store)
                                          : APR_SUCCESS;
+}
+
+apr_status_t comet_store_copy(comet_store_t *store, int *pages)
+{
+    *pages = 0;
+    return store->engine->copy ? store->engine->copy(store, pages)
+                               : APR_SUCCESS;
 }
 
 /* --- Keys ----------------------------------------------------------------- */

@@ -476,7 +476,9 @@ apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
  */
 int comet_store_has_guests(const comet_store_t *store);
 
-/** Whether comet_store_checkpoint() would do anything. */
+/** Whether comet_store_checkpoint() would do anything.
+ * @return 0: no; 1: yes; 2: yes, and it should not wait, for there is much to
+ *         move */
 int comet_store_checkpoint_due(const comet_store_t *store);
 
 /**
@@ -484,5 +486,15 @@ int comet_store_checkpoint_due(const comet_store_t *store);
  * database, if there are enough of them.  The caller holds the write lock.
  */
 apr_status_t comet_store_checkpoint(comet_store_t *store);
+
+/**
+ * Do most of the work of the next comet_store_checkpoint(), waiting for the disk:
+ * while others read and commit, copy what is committed so far.  Any connection;
+ * needs no lock.
+ * @param pages  OUT: how much was copied since the connection's last call
+ * @return APR_SUCCESS, also if another process copies at the moment;
+ *         COMET_EMOVED; or why it failed
+ */
+apr_status_t comet_store_copy(comet_store_t *store, int *pages);
 
 #endif /* COMET_STORE_H */

@@ -321,11 +321,15 @@ static void keep_up(comet_writer_t *writer)
     has_failed(writer, status);
 }
 
+/* Let the log begin anew, once the copier has copied most of it.  If the log grows
+ * faster than the disk takes it, publishers wait for the copier. */
 static void checkpoint(comet_writer_t *writer)
 {
+    int due = comet_store_checkpoint_due(writer->store);
     apr_status_t status;
 
-    if (comet_store_checkpoint_due(writer->store) && lock_bus(writer)) {
+    if (due && comet_copier_has_copied(writer->copier, due > 1)
+        && lock_bus(writer)) {
         status = comet_store_checkpoint(writer->store);
         unlock_bus(writer);
         if (status != APR_SUCCESS) {
@@ -502,6 +506,7 @@ void *comet_writer_run(void *baton)
      * writer is stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
     end_presence(writer);
+    comet_copier_stop(writer->copier);
     close_store(writer);
     if (writer->has_inbox_role) {
         comet_bus_release_inbox(writer->config.bus);

@@ -20,6 +20,8 @@
 #include <semaphore.h>
 #include <sys/queue.h>
 
+#include "store/copier.h"
+#include "store/copier.h"
 #include "store/writer.h"
 
 typedef enum {
@@ -68,6 +70,7 @@ struct comet_writer_t {
     atomic_int joined; /* [atomic] */
     comet_presence_t *presence; /* NULL: presence is off */
     _Atomic apr_int64_t busy_since; /* [atomic] 0: the thread rests */
+    comet_copier_t *copier; /* NULL: there is none */
     /* the rest: [writer's thread] */
     comet_store_t *store;
     apr_status_t open_status; /* result of the last attempt to open */

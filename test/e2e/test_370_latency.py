@@ -21,7 +21,7 @@ MANY = 100000
 # longer.
 PUBLISHED = 5000
 WAL_BYTES = 12 << 20
-REST_BYTES = 6 << 20
+REST_BYTES = 9 << 20
 
 
 def fill(server, channel, count, size):

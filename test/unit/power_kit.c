@@ -165,6 +165,7 @@ static void *run_neighbour(void *baton)
     unsigned seed = *(const unsigned *)baton;
     comet_store_t *store, *reader;
     comet_store_state_t state;
+    int pages;
 
     comet_bus_lock(bus);
     store = kit_open_store(COMET_STORE_WRITE);
@@ -177,6 +178,7 @@ static void *run_neighbour(void *baton)
         nanosleep(&moment, NULL);
         comet_store_end(reader);
         work(store, &seed);
+        assert_int_equal(comet_store_copy(reader, &pages), 0);
     }
     comet_store_close(reader);
     comet_bus_lock(bus);

@@ -222,6 +222,11 @@ static apr_status_t checkpoint(comet_store_t *store)
     return comet_sqlite_checkpoint(own(store));
 }
 
+static apr_status_t copy(comet_store_t *store, int *pages)
+{
+    return comet_sqlite_copy(own(store), pages);
+}
+
 static int read_tally(comet_store_t *store, comet_tally_t *tally)
 {
     return comet_sqlite_tally(own(store), tally);
@@ -262,6 +267,7 @@ const comet_engine_t comet_engine_sqlite = {
     .tidy = tidy,
     .checkpoint_due = checkpoint_due,
     .checkpoint = checkpoint,
+    .copy = copy,
     .online = &comet_online_sqlite,
     .tally = read_tally,
     .has_guests = has_guests,

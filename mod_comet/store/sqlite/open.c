@@ -136,7 +136,7 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
         status =
             comet_sqlite_execute(store, "PRAGMA foreign_keys = ON;"
                                         "PRAGMA wal_autocheckpoint = 0;"
-                                        "PRAGMA journal_size_limit = 4194304");
+                                        "PRAGMA journal_size_limit = 8388608");
     }
     if (status == APR_SUCCESS && version < comet_sqlite_latest_version()) {
         status = comet_sqlite_migrate(store);

@@ -147,6 +147,8 @@ typedef struct comet_sqlite_t {
     apr_interval_time_t patience; /* how long the busy handler waits */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
+    int copied; /* how many pages of the log the file had after the last
+                 * comet_sqlite_copy() */
     prune_t prune;
     apr_time_t forget_at; /* when to look next for members to forget, by
                            * comet_monotonic() */
@@ -510,6 +512,7 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
 apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more);
 int comet_sqlite_checkpoint_due(const comet_sqlite_t *store);
 apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store);
+apr_status_t comet_sqlite_copy(comet_sqlite_t *store, int *pages);
 int comet_sqlite_tally(comet_sqlite_t *store, comet_tally_t *tally);
 int comet_sqlite_has_guests(const comet_sqlite_t *store);
 

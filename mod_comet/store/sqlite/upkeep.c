@@ -28,7 +28,9 @@
 
 int comet_sqlite_checkpoint_due(const comet_sqlite_t *store)
 {
-    return store->wal_pages >= store->checkpoint_at;
+    return store->wal_pages < store->checkpoint_at ? 0
+           : store->wal_pages < RESTART_PAGES      ? 1
+                                                   : 2;
 }
 
 apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
@@ -57,6 +59,44 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
         return comet_sqlite_fail(store, code);
     }
+    return APR_SUCCESS;
+}
+
+/* While others commit, SQLite leaves it to the last checkpoint to wait until the
+ * disk has what all of them have copied. */
+static int sync_file(comet_sqlite_t *store)
+{
+    sqlite3_file *file = NULL;
+    int code = sqlite3_file_control(store->db, "main",
+                                    SQLITE_FCNTL_FILE_POINTER, &file);
+
+    return code == SQLITE_OK && file && file->pMethods
+               ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL)
+               : code;
+}
+
+apr_status_t comet_sqlite_copy(comet_sqlite_t *store, int *pages)
+{
+    int logged = 0, copied = 0, code;
+
+    if (comet_sqlite_moved(store, 0)) {
+        return comet_sqlite_fail_text(store, COMET_EMOVED,
+                                      "the database was removed or replaced");
+    }
+    code = sqlite3_wal_checkpoint_v2(
+        store->db, "main", SQLITE_CHECKPOINT_PASSIVE, &logged, &copied);
+    if ((code & 0xff) == SQLITE_BUSY) {
+        return APR_SUCCESS;
+    }
+    if (code == SQLITE_OK) {
+        code = sync_file(store);
+    }
+    if (code != SQLITE_OK) {
+        return comet_sqlite_fail(store, code);
+    }
+    /* if there are fewer than before, the log has begun anew */
+    *pages = copied < store->copied ? copied : copied - store->copied;
+    store->copied = copied;
     return APR_SUCCESS;
 }
 

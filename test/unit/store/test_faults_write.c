@@ -291,12 +291,35 @@ static void test_checkpoint(void **state)
     });
 }
 
+static apr_status_t copy_log(void)
+{
+    apr_status_t status = faults_store_ensure();
+    int pages;
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_copy(faults_store, &pages);
+        faults_store_judge(status);
+    }
+    return status;
+}
+
+static void test_copy(void **state)
+{
+    faults_run(&(faults_scenario_t){
+        .name = "copy",
+        .kinds = FAULTS_CALL,
+        .prepare = write_much,
+        .act = copy_log,
+        .finish = faults_store_close,
+    });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAULTS_STORE_TEST(test_open),       FAULTS_STORE_TEST(test_create),
         FAULTS_STORE_TEST(test_append),     FAULTS_STORE_TEST(test_upkeep),
-        FAULTS_STORE_TEST(test_checkpoint),
+        FAULTS_STORE_TEST(test_checkpoint), FAULTS_STORE_TEST(test_copy),
     };
     int failed;
 
