@@ -119,8 +119,9 @@ export function readHistory(endpoint, channels, { before, words, limit }) {
 }
 
 /**
- * Stores a message, once for each key: {timestamp, tookMs, offsetMs}. offsetMs
- * is how far the server's clock is ahead of ours, as far as this answer shows.
+ * Stores a message, only once for each key; returns {timestamp, tookMs,
+ * offsetMs}. offsetMs is how far the server's clock is ahead of ours, as far as
+ * this answer shows.
  */
 export async function publish(endpoint, { channel, type, body, key }) {
     const url = channelUrl(endpoint, channel);

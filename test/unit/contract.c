@@ -11,9 +11,9 @@
 #include <string.h>
 
 const contract_engine_t *contract_engine;
-const char *contract_skipped; /* why, or NULL */
+const char *contract_skipped; /* why tests are skipped; or NULL */
 comet_store_config_t contract_config;
-comet_store_t *contract_store; /* the writer */
+comet_store_t *contract_store; /* the writer's connection */
 
 /* --- Helpers -------------------------------------------------------------- */
 

@@ -16,9 +16,9 @@ typedef struct contract_list_t {
 } contract_list_t;
 
 extern const contract_engine_t *contract_engine;
-extern const char *contract_skipped; /* why, or NULL */
+extern const char *contract_skipped; /* why tests are skipped; or NULL */
 extern comet_store_config_t contract_config;
-extern comet_store_t *contract_store; /* the writer */
+extern comet_store_t *contract_store; /* the writer's connection */
 /** The messages that were read last. */
 extern contract_list_t contract_list;
 

@@ -119,7 +119,7 @@ void contract_test_selections(void **state)
                     > contract_list.messages[i - 1]->timestamp);
     }
     contract_empty_list();
-    contract_list.limit = 700; /* the callback wants no more */
+    contract_list.limit = 700; /* then the callback stops the reading */
     assert_int_equal(
         comet_store_tail(contract_store, 0, 2500, contract_collect, NULL), 0);
     assert_int_equal(contract_list.count, 700);

@@ -9,9 +9,9 @@
 
 #include "faults.h"
 
-extern comet_store_t *faults_store; /* NULL: closed */
-extern sqlite3 *faults_store_outside; /* the other program's connection */
-extern comet_store_mode_e faults_store_mode; /* how to open it */
+extern comet_store_t *faults_store; /* NULL: it is closed */
+extern sqlite3 *faults_store_outside; /* another program's connection */
+extern comet_store_mode_e faults_store_mode; /* for faults_store_ensure() */
 
 /** Before and after each test. */
 int faults_store_setup(void **state);

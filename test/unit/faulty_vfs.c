@@ -19,7 +19,7 @@
 typedef struct change_t {
     struct change_t *next;
     int truncates;
-    sqlite3_int64 offset; /* or the new size */
+    sqlite3_int64 offset; /* of the data; or the file's new size */
     size_t length;
     char data[];
 } change_t;
@@ -34,7 +34,7 @@ typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
 typedef struct shadow_t {
     struct shadow_t *next;
     char path[800];
-    int fd; /* holds the synced content; already unlinked */
+    int fd; /* the file with the synced content; it is unlinked */
     entry_e entry;
     change_t *first, **end;
 } shadow_t;

@@ -23,9 +23,9 @@ typedef struct feed_told_t {
 } feed_told_t;
 
 extern comet_feed_t feed;
-extern pthread_mutex_t feed_lock; /* of its ring */
+extern pthread_mutex_t feed_lock; /* the lock of the feed's ring */
 extern comet_store_config_t feed_config;
-extern char feed_database[800]; /* its path */
+extern char feed_database[800]; /* the path of its file */
 extern comet_bus_t *feed_bus;
 extern comet_store_t *feed_writer;
 extern apr_time_t feed_now; /* the test's own clock */

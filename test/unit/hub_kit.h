@@ -41,7 +41,7 @@ struct client_t {
     void (*hook)(client_t *client, const comet_delivery_t *delivery);
     int accepts; /* how many messages it accepts before its socket blocks;
                   * -1: any number */
-    int fd; /* that socket */
+    int fd; /* the socket that blocks */
     int stays_blocked; /* how many times it stays blocked although its socket is
                         * writable */
 

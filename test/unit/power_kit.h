@@ -15,7 +15,7 @@
  * power_sent. */
 typedef struct power_group_t {
     unsigned channel, count, keyed;
-    size_t length; /* of each body */
+    size_t length; /* the length of each body */
     comet_timestamp_t last; /* the last message's timestamp; 0: the group is not
                              * acknowledged */
     int known; /* whether it was acknowledged when the power failed */

@@ -15,7 +15,7 @@ typedef struct remote_t {
     comet_store_t *real;
     comet_store_config_t *config; /* owned, from malloc */
     const atomic_int *stopping;
-    int reads; /* it is a fetcher's */
+    int reads; /* whether it is a fetcher's connection */
 } remote_t;
 
 static atomic_int closed, broken, holding, hanging, held, reads, looks, views;
@@ -155,9 +155,10 @@ static void end(comet_store_t *store)
     comet_store_end(real_of(store));
 }
 
+/* Only tests call this, so no gate and no fault applies. */
 static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
 {
-    return comet_store_state(real_of(store), state); /* the test's own */
+    return comet_store_state(real_of(store), state);
 }
 
 /* The real engine is not remote: read its log in one view. */

@@ -220,8 +220,9 @@ static void test_goes_on(void **state)
 typedef struct asker_t {
     pthread_t thread;
     comet_timestamp_t after;
-    int questions, answers, messages; /* how many it asked, how many were
-                                       * answered, and how many messages came */
+    int questions, answers, messages; /* how many questions it asked, how
+                                       * many were answered, and how many
+                                       * messages came */
 } asker_t;
 
 static int ask(comet_timestamp_t after, apr_interval_time_t limit)

@@ -175,7 +175,7 @@ static void test_references(void **state)
     collect("chat", 0, 1);
     assert_int_equal(atomic_load(&message->refs), 3);
     comet_ring_reset(&ring, 7);
-    assert_int_equal(atomic_load(&message->refs), 2); /* the batch owns one */
+    assert_int_equal(atomic_load(&message->refs), 2); /* one is the batch's */
     assert_int_equal(ring.bytes, 0);
     assert_int_equal(comet_ring_covers(&ring, 7), 1);
     assert_int_equal(comet_ring_covers(&ring, 6), 0);
@@ -206,7 +206,7 @@ static void test_bytes(void **state)
     assert_in_range(ring.count, 6, 8);
     assert_int_equal(ring.from, 40 - (comet_timestamp_t)ring.count);
     check("chat", ring.from, COMET_RING_MESSAGES);
-    assert_int_equal(batch.count, 1); /* one fills an answer */
+    assert_int_equal(batch.count, 1); /* one message fills an answer */
     comet_batch_clear(&batch);
     for (; i <= 40 + 2 * COMET_RING_MESSAGES; i++) {
         push(i, "chat", 1); /* afterwards all long ones are gone, and all
@@ -293,7 +293,8 @@ static void test_selections(void **state)
     assert_string_equal(collect_words("r/2 r/*", 0, 9), "!");
     assert_string_equal(collect_words("r/2 r/*", 3, 9), "8");
     assert_string_equal(collect_words("a b *", 0, 9), "1 2!");
-    assert_string_equal(collect_words("a b *", 0, 2), "1 2"); /* full */
+    assert_string_equal(collect_words("a b *", 0, 2),
+                        "1 2"); /* the batch is full */
     assert_string_equal(collect_words("a b *", 8, 9), "");
     assert_string_equal(collect_words("x/*", 0, 9), "");
 }

@@ -286,8 +286,9 @@ static void test_owes_outsiders_a_rest(void **state)
     comet_bus_unlock(bus);
 }
 
-/* Looking for outside writers is expensive, so it is rare.  One that has come
- * between two looks may have waited since the first look, so the rest is longer. */
+/* Looking for outside writers is expensive, so it is rare.  A writer that has
+ * come between two looks may have waited since the first one, so its rest is
+ * longer. */
 static void test_looks_rarely(void **state)
 {
     guests_t guests = { .there = 0 };

@@ -210,7 +210,7 @@ static void test_how_many_words(void **state)
 /** A client that waits for a search. */
 typedef struct client_t {
     int asked; /* how often is_gone() was called */
-    int stays; /* after so many calls the client leaves */
+    int stays; /* after how many calls the client leaves */
 } client_t;
 
 static int is_gone(void *baton)

@@ -344,7 +344,7 @@ static void test_refuses_dates_that_are_none(void **state)
 {
     static const char *const bad[] = {
         "\"1900000000\"", "null",          "true", "[]", "-1",
-        "-0.5",           "1900000000000", /* milliseconds */
+        "-0.5",           "1900000000000", /* in milliseconds */
         "1e300"
     };
     size_t i;

@@ -155,7 +155,7 @@ static void test_poll_no_news(void **state)
     wire_check_answer(
         &comet_transport_poll, &answer,
         "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
-    answer.rest = WIRE_NOW; /* of a search that was cut short */
+    answer.rest = WIRE_NOW; /* set if a search was cut short */
     answer.floor = 0;
     wire_check_answer(&comet_transport_poll, &answer,
                       "{\"messages\":[],\"timestamp\":9007199254740991,"

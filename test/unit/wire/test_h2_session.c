@@ -236,7 +236,7 @@ static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
     add_header(&bytes, COMET_H2_GOAWAY, 0, stream, length);
     comet_buffer_add(&bytes, payload, length);
     ours = bytes.length;
-    comet_h2_frame_add_update(&bytes, 99, 1); /* for mod_http2 */
+    comet_h2_frame_add_update(&bytes, 99, 1); /* mod_http2 gets this one */
     for (i = 0; i < bytes.length; i++) {
         comet_h2_session_in(&session, (comet_text_t){ bytes.data + i, 1 },
                             &to_server);
@@ -257,9 +257,9 @@ static void test_a_farewell_stays_here_while_a_stream_is_ours(void **state)
     assert_false(hears_farewell(0, 0, 8));
     assert_false(hears_farewell(0, 0, 13));
     assert_int_equal(ghost.state, COMET_H2_OURS);
-    assert_true(hears_farewell(0, 1, 8)); /* it reports an error */
+    assert_true(hears_farewell(0, 1, 8)); /* this frame reports an error */
     assert_true(hears_farewell(0, 1, 13));
-    assert_true(hears_farewell(0, 0, 7)); /* it breaks the protocol */
+    assert_true(hears_farewell(0, 0, 7)); /* this frame is too short */
     assert_true(hears_farewell(1, 0, 8));
 }
 

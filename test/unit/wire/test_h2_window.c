@@ -171,7 +171,7 @@ static void test_streams_are_opened_in_order(void **state)
     assert_null(comet_h2_window_find(&h2_window, 11));
     assert_true(comet_h2_window_find(&h2_window, 5)->has_body);
     assert_false(comet_h2_window_find(&h2_window, 9)->has_body);
-    comet_h2_window_open(&h2_window, 5, 0); /* trailers */
+    comet_h2_window_open(&h2_window, 5, 0); /* the trailers of stream 5 */
     assert_int_equal(h2_window.count, 2);
     assert_true(comet_h2_window_find(&h2_window, 5)->has_body);
     assert_false(comet_h2_window_find(&h2_window, 5)->ours);
@@ -252,7 +252,7 @@ static void test_an_update_breaks_a_stream(void **state)
     add_ours(3);
     add_ours(5);
     assert_update(1, H2_MOST, COMET_H2_FORWARD,
-                  0); /* refused by mod_http2 itself */
+                  0); /* mod_http2 itself refuses this */
     assert_update(1, 0, COMET_H2_FORWARD, 0);
     assert_update(3, H2_MOST - H2_FIRST, COMET_H2_CONSUME, 0);
     assert_update(3, 1, COMET_H2_RESET, COMET_H2_FLOW_CONTROL_ERROR);
@@ -292,7 +292,7 @@ static void test_settings_break_a_stream(void **state)
     comet_h2_window_open(&h2_window, 1, 0);
     assert_update(1, 1, COMET_H2_FORWARD, 0);
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE,
-           H2_MOST); /* refused by mod_http2 itself */
+           H2_MOST); /* mod_http2 itself refuses this */
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 100);
     add_ours(3);
     assert_update(3, 1, COMET_H2_CONSUME, 0);
