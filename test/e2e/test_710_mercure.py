@@ -331,7 +331,7 @@ def test_710_16_configtest(server):
     """configtest refuses wrong arguments of Mercure's directives."""
     for line, words in (
             ("CometMercure", "takes"),
-            ("CometMercure /hub prefix", "ends in a slash"),
+            ("CometMercure /hub prefix", "ends with a slash"),
             ("CometMercure hub", "/"),
             ("CometMercureAnonymous perhaps", "On or Off")):
         failed, text = server.configtest(line + "\n", comet="demo")
