@@ -231,5 +231,5 @@ def test_657_06_console_sets_rules(opened, pages):
     assert sqlite(pages.db, "SELECT pattern, keep_count, keep_age"
                   " FROM channel_retention") == [["log/*", "1000", ""]]
     put("a*", "1", "")
-    wait_until(lambda: "a star follows" in text(tab, "#rules [role=status]"),
+    wait_until(lambda: "a star must follow" in text(tab, "#rules [role=status]"),
                10, "the refusal")
