@@ -3,6 +3,7 @@
 
 import pytest
 
+from h2_client import H2Tls
 from httpd_env import SANITIZER, pss_kb
 from socket_client import Socket, handshake
 from stream_client import post
@@ -12,7 +13,6 @@ pytestmark = [pytest.mark.event, pytest.mark.long]
 
 # What a client of each kind asks for, with its channels and its cursor.
 WAITS = {
-    "events": ("/comet?%s&since=%d", {"Accept": "text/event-stream"}),
     "socket": ("/comet?%s&since=%d&transport=websocket", handshake()),
     "tls": ("/comet?%s&since=%d", {"Accept": "text/event-stream"}),
 }
@@ -72,24 +72,35 @@ def poll_much(conn, count):
         assert conn.answer().status == 200
 
 
-@pytest.mark.parametrize("kind", ["socket", "polls"])
+def poll_much_h2(conn, count):
+    for _ in range(count):
+        answer = conn.finish(conn.request(
+            "GET", "/comet?channel=r/*&channel=long&since=0&limit=1"), 10)
+        assert answer.status == 200
+
+
+# kind: (how to open a connection, what to do on it)
+LONG = {
+    "socket": (lambda server: Socket(
+        server, "/comet/long?transport=websocket"), talk_much),
+    "polls": (lambda server: server.raw(), poll_much),
+    "h2": (lambda server: H2Tls(server.tls_port), poll_much_h2),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
 def test_493_02_long_connections_keep_nothing(make_server, figure, kind):
     """What a connection says leaves no memory behind, however long it goes on:
     WebSockets whose clients publish and change their channels, and polls on one
-    connection."""
-    server = make_server(mpm="event", children=1, conf="CometMulti on\n"
+    connection of HTTP/1.1 or HTTP/2."""
+    begin, work = LONG[kind]
+    server = make_server(mpm="event", children=1, tls=kind == "h2",
+                         h2=kind == "h2", conf="CometMulti on\n"
                          "CometTransports all websocket\n")
     fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(100)])
-    pid, many, clients = server.children()[0], 10, []
+    pid, sizes = server.children()[0], []
+    clients = [begin(server) for _ in range(10)]
     try:
-        for _ in range(many):
-            clients.append(
-                Socket(server, "/comet/long?transport=websocket")
-                if kind == "socket" else server.raw())
-            if kind == "socket":
-                clients[-1].opened()
-        work = talk_much if kind == "socket" else poll_much
-        sizes = []
         for count in (20, 100, 100):
             for client in clients:
                 work(client, count)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from httpd_env import SLOW, is_root, wait_until
+from httpd_env import SLOW, give, is_root, wait_until
 from pg_env import Cluster, server_conf
 from stream_client import Stream
 from test_475_places import as_user, configtest_by
@@ -206,10 +206,14 @@ def test_810_05_what_configtest_says(make_server, cluster):
     passfile = os.path.join(host.root, "pass")
     with open(passfile, "w") as file:
         file.write("*:*:*:*:secret\n")
-    os.chmod(passfile, 0o644)
-    code, text = host.configtest(
-        'CometStore "postgresql:host=/x passfile=%s"\n' % passfile + rest)
-    assert code == 0 and "chmod 600" in text, text
+    for httpds, mode, right in ((False, 0o600, not is_root()),
+                                (True, 0o644, False), (True, 0o600, True)):
+        if httpds:
+            give(passfile)
+        os.chmod(passfile, mode)
+        code, text = host.configtest(
+            'CometStore "postgresql:host=/x passfile=%s"\n' % passfile + rest)
+        assert code == 0 and ("chmod 600" in text) != right, (mode, text)
     host.comet = "load"
     if is_root():
         hidden = os.path.join(host.root, "hidden")
