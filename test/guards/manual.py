@@ -396,7 +396,7 @@ def figures(manual):
             ("an adopted stream's memory", r"\b(0\.\d) KB", []),
             ("a stream's memory over TLS, adopted",
              r"(?:about|over TLS it costs|TLS:)\s+(\d+)(?: KB|\))"
-             r"|(\d+) KB as one over TLS", []),
+             r"|(\d+) KB(?: as one)? over TLS", []),
             ("a client's memory over TLS, parked",
              r"\(over TLS (\d+)\)|\((\d+) over TLS\)"
              r"|over TLS costs (\d+) KB|parked, and then costs (\d+) KiB", []),
