@@ -114,7 +114,7 @@ static void take(const comet_automaton_t *automaton, apr_size_t i,
     }
 }
 
-/* Go on without a character from a step where the automaton is.
+/* Add the places that can be reached from step i without a character.
  * @return whether this reached an earlier step for the first time */
 static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
                        places_t *now)
@@ -132,8 +132,8 @@ static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
     return back;
 }
 
-/* Go on without a character.  Nearly all such steps lead forwards, so one pass
- * over all steps, in order, usually reaches all places. */
+/* Add all places that can be reached without a character.  Nearly all of them
+ * are further on, so one pass over the steps, in order, usually finds them. */
 static void spread(const comet_automaton_t *automaton, places_t *now)
 {
     apr_size_t i;

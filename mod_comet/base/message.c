@@ -11,7 +11,7 @@
 static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
 static unsigned char secret[APR_SIPHASH_KSIZE]; /* [secret_once] */
 
-/* Make the key at random.  If the system has no random bytes, the time and an
+/* Make a random key.  If the system has no random bytes, the time and an
  * address on the stack replace them: a client would have to guess both. */
 static void make_secret(void)
 {

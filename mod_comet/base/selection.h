@@ -8,9 +8,9 @@
  * Each name is a channel that the subscriber is allowed to read.  A prefix
  * ("room/", or "" for all channels) grants nothing: it only notices new
  * channels.  The channels that already exist under a prefix are among the
- * names.  When a message arrives on a channel that is not, reading ends just
- * before the message, so that the client comes back and is authorised for the
- * new channel.
+ * names.  When a message arrives on a channel that is not among them, reading
+ * ends just before the message, so that the client comes back and is authorised
+ * for the new channel.
  *
  * No prefix covers a sibling channel, room/42/@online for example: a subscriber
  * must name it to read it.
@@ -124,7 +124,7 @@ typedef struct comet_address_t {
 comet_selection_match_e comet_selection_judge(
     const comet_selection_t *selection, const comet_address_t *address);
 
-/** The same for a message. */
+/** Like comet_selection_judge(), but for a message. */
 comet_selection_match_e comet_selection_judge_message(
     const comet_selection_t *selection, const comet_message_t *message);
 

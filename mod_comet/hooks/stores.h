@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/stores.h
- * Find the stores that all servers name, and check them together.
+ * Find all stores that the servers name, and check them together.
  */
 #ifndef MOD_COMET_STORES_H
 #define MOD_COMET_STORES_H

@@ -2,8 +2,8 @@
 /**
  * @file hub/fetched.h
  * What a subscriber asks a fetcher, and what the fetcher has read.  Subscribers
- * that ask the same question, the same selection after the same cursor, share
- * the answer.  It is counted by reference, under the hub's lock.
+ * that ask the same question (the same selection and cursor) share the answer.
+ * The answer is counted by reference, under the hub's lock.
  */
 #ifndef COMET_FETCHED_H
 #define COMET_FETCHED_H

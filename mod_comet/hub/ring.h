@@ -56,7 +56,7 @@ int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after);
 
 /**
  * Collect the messages of a selection after a cursor, oldest first, as many as
- * the reading has room for, and none that is over.
+ * the reading has room for.  Messages whose time is over are left out.
  */
 void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
                         comet_reading_t *reading);

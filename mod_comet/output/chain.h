@@ -46,8 +46,8 @@ int mod_comet_chain_is_compressed(const request_rec *r);
  */
 const char *mod_comet_chain_find_obstacle(const request_rec *r);
 
-/** Find a filter of mod_ext_filter: when its program gives the bytes back,
- * nobody knows.
+/** Find a filter of mod_ext_filter.  It is not known when its program returns
+ * the bytes.
  * @return as mod_comet_chain_find_obstacle() */
 const char *mod_comet_chain_find_program(const request_rec *r);
 

@@ -2,7 +2,7 @@
 /**
  * @file output/cookies.h
  * Keeps other modules from setting a cookie or saving a session in an answer
- * that was waited for: what they know dates from before the wait.
+ * that is sent after a wait: what they know dates from before the wait.
  */
 #ifndef MOD_COMET_COOKIES_H
 #define MOD_COMET_COOKIES_H

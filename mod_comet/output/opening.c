@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holds a stream's opening to see whether the content filters let it pass. */
+/* Holds a stream's opening back to see if the content filters let it pass. */
 #include "output/opening.h"
 
 #include <apr_strings.h>
 #include <string.h>
 
-/* How many of the last bytes are compared. */
+/* How many bytes are compared at the end. */
 #define TAIL 8
 
 void mod_comet_opening_begin(request_rec *r, mod_comet_opening_t *opening,
@@ -27,8 +27,8 @@ apr_status_t mod_comet_opening_filter(ap_filter_t *filter,
     return ap_save_brigade(filter, &opening->held, &brigade, filter->r->pool);
 }
 
-/* Whether what has passed ends as what was written, although a filter has
- * changed it. */
+/* Whether a filter has changed the bytes, and they still end in the same
+ * TAIL bytes. */
 static int has_passed_changed(comet_text_t passed, comet_text_t written)
 {
     return passed.length >= TAIL && written.length >= TAIL

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/opening.h
- * Holds a stream's opening before the headers go out, to see whether the
- * content filters let it pass: whatever they keep of it, they would keep of
- * each message.
+ * Holds a stream's opening back until it is clear whether the content filters
+ * let it pass.  The headers are held back with it.  A filter that keeps back
+ * part of the opening would also keep back part of each message.
  *
  * All of these calls belong to the thread that owns the request.
  */
@@ -13,31 +13,31 @@
 #include "base/text.h"
 #include "server/mod_comet.h"
 
-/** An opening that is held. */
+/** An opening that is held back. */
 typedef struct mod_comet_opening_t {
     ap_filter_t *filter;
     apr_bucket_brigade *held;
-    comet_text_t written; /* what the filters got, in the request's pool */
+    comet_text_t written; /* the filters' input; in the request's pool */
 } mod_comet_opening_t;
 
 /**
- * Hold what the content filters let pass, from now on.
- * @param opening  stays where it is until mod_comet_opening_end()
- * @param bytes    what will be written
+ * From now on, hold back what the content filters let pass.
+ * @param opening  must stay at its address until mod_comet_opening_end()
+ * @param bytes    the opening; written next by the caller
  */
 void mod_comet_opening_begin(request_rec *r, mod_comet_opening_t *opening,
                              comet_text_t bytes);
 
-/** Whether everything has passed.  A filter that changes bytes may make them
- * fewer, but then their end passes.
- * @return 0: the answer can still be refused; all of its filters are to be
- *         taken out (mod_comet_chain_clear()) */
+/** Whether the whole opening has passed.  If a filter changed it, it may be
+ * shorter; then its last bytes must have passed.
+ * @return 0: the answer can still be refused, after mod_comet_chain_clear() */
 int mod_comet_opening_has_passed(const mod_comet_opening_t *opening);
 
-/** Send what was held, and hold nothing more. */
+/** Send what was held back, and hold nothing back any more. */
 apr_status_t mod_comet_opening_end(mod_comet_opening_t *opening);
 
-/** The output filter that holds; it is the last one before the headers. */
+/** The output filter that holds the opening back: the last one before the
+ * headers are written. */
 apr_status_t mod_comet_opening_filter(ap_filter_t *filter,
                                       apr_bucket_brigade *brigade);
 

@@ -9,7 +9,7 @@
  * the client comes back, and its rights are checked again. */
 #define LIFETIME_AUTHENTICATED apr_time_from_sec(3600)
 
-/* A poll waits less than the MPM's Timeout, even if its client asked for
+/* A poll waits for less than the MPM's Timeout, even if its client asked for
  * longer: otherwise the MPM would cut it off. */
 apr_interval_time_t mod_comet_ask_longest_hold(const request_rec *r)
 {

@@ -19,8 +19,9 @@
  */
 void mod_comet_reasons_log(request_rec *r, int status, const char *reason);
 
-/** The same for a message that a client has sent on a WebSocket.  Any thread.
- * @param address  the client's */
+/** Like mod_comet_reasons_log(), but for a message that a client has sent on a
+ * WebSocket.  Any thread.
+ * @param address  the client's address */
 void mod_comet_reasons_log_said(const server_rec *s, const char *address,
                                 int status, const char *reason);
 
@@ -28,7 +29,7 @@ void mod_comet_reasons_log_said(const server_rec *s, const char *address,
  * stored.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);
 
-/** The same as a text, in @a pool. */
+/** Like mod_comet_reasons_store_code(), but a text, in @a pool. */
 const char *mod_comet_reasons_store_text(apr_status_t status, apr_pool_t *pool);
 
 #endif /* MOD_COMET_REASONS_H */

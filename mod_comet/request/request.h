@@ -53,11 +53,11 @@ typedef struct mod_comet_request_t {
      * that authenticated it; NULL: nobody */
     char *authenticated_as;
     const ap_conf_vector_t *authenticated_in;
-    int is_like_model; /* a sub-request has taken over its model's user */
-    request_rec *model; /* of the sub-request that is being made; else NULL */
-    request_rec *newest_model; /* of a request: its sub-requests that are
-                                * models; NULL: none */
-    request_rec *older_model; /* of such a sub-request: the next one */
+    int is_like_model; /* this sub-request has taken over its model's user */
+    request_rec *model; /* while a sub-request is being made: its model */
+    request_rec *newest_model; /* the newest sub-request that is a model;
+                                * NULL: none */
+    request_rec *older_model; /* in such a sub-request: the next older one */
 
     /* of request/subrequest: */
     const apr_table_t *env_before; /* a copy of the environment while rules

@@ -2,8 +2,8 @@
 /**
  * @file request/shortcut.h
  * Judge a channel by the request's token alone, if a sub-request to the
- * channel's own URL would come to the same result.  Then 100 channels cost
- * string comparisons only.
+ * channel's own URL would come to the same result.  This costs only string
+ * comparisons.
  */
 #ifndef MOD_COMET_SHORTCUT_H
 #define MOD_COMET_SHORTCUT_H

@@ -19,7 +19,7 @@
  * 4. mod_http2's own count of the connection's window is `theirs`, less the
  *    bytes in its buffers, which this file has not seen yet.
  * 5.  Neither part starves the other if the client grants more before three
- *    quarters of its window are used (the clients in use do so after a half).
+ *    quarters of its window are used (common clients do so after a half).
  *    mod_http2 gets at most a quarter.  If it has little left, it is lent more
  *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back what
  *    mod_http2 had beyond that from the beginning.
