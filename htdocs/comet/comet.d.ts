@@ -301,8 +301,8 @@ export class Presence extends EventTarget {
 }
 
 /**
- * What event a message is, for example one of the history: the type and the
- * fields of the event `message`, `edit`, `delete` or `typing`.
+ * The type and the fields of the event that a message causes: `message`, `edit`,
+ * `delete` or `typing`. This is also for messages of the history.
  */
 export function eventOf(message: CometMessage):
     ['message' | 'edit' | 'delete' | 'typing', Record<string, unknown>];

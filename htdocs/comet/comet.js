@@ -55,7 +55,7 @@ export class CometError extends Error {
         this.status = status;
         this.said = said;
         this.retryAfter = retryAfter;   // seconds
-        this.blocked = blocked;         // by a proxy, it seems
+        this.blocked = blocked;         // whether a proxy seems to block it
         this.foreign = foreign;         // not decided by the module, it seems
     }
 
@@ -250,7 +250,7 @@ class Token {
     #source;
     #text;
     #until = Infinity;  // when to renew it, as a Date.now()
-    #pending;           // a promise of the next one
+    #pending;           // a promise of the next token
 
     constructor(source) {
         this.#source = source;
@@ -313,8 +313,8 @@ class Token {
     }
 }
 
-/** What event a message is, for example one of the history: its type and
- * fields. */
+/** The type and the fields of the event that a message causes. This is also for
+ * messages of the history. */
 export function eventOf(message) {
     const { type, timestamp, channel, author, body, keep } = message;
     if (type === '@deleted') {
@@ -663,7 +663,7 @@ class Speaker {
     #waiting = new Map();   // by ref: what to do with its answer
     #unnamed = [];          // stored, but the channel's name is not known yet
     #next = 0;
-    #channel;               // of the last message
+    #channel;               // the channel of the last message
 
     constructor(socket) {
         this.socket = socket;
@@ -828,7 +828,7 @@ class Link {
     pause = new Pause();
     #line;
     #over = false;
-    #failures = 0;          // in a row
+    #failures = 0;          // failed attempts in a row
     #wasOpen = false;
     #hasty = 0;             // connections in a row that ended at once
     #doubts = 0;            // event streams in a row that did not open

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The least a server can do: one thread, epoll, one write(2) a delivery.
  *
- * It is no product: it keeps the last messages of each channel in memory,
+ * It is not a product: it keeps the last messages of each channel in memory,
  * parses only what the generator sends, and trusts it.  usage: floor PORT
  *
  *   GET  /stream/CH       an event stream, until the client leaves

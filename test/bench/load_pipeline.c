@@ -82,7 +82,8 @@ static void take_answer(load_conn_t *conn, int64_t now_ns)
 {
     if (is_json() && strncmp(conn->socket.start, "{\"stored", 8) != 0
         && strncmp(conn->socket.start, "{\"error\"", 8) != 0) {
-        return; /* the cursor, or a message: mod_comet's WebSockets also read */
+        return; /* no answer, but the cursor or a message, which mod_comet's
+                 * WebSockets also send */
     }
     if (conn->answered == conn->piped) {
         load_die("an answer to nothing: %s", conn->socket.start);

@@ -354,7 +354,7 @@ def anchors(manual):
         for target in re.findall(r'href="([^":]*)"', text):
             path, _, anchor = target.partition("#")
             if path.split("?")[0].endswith("comet-status"):
-                continue        # a page of the server's
+                continue        # a page that the module makes
             count += 1
             full = os.path.normpath(os.path.join(folder, path)) \
                 if path else os.path.join(folder, name)

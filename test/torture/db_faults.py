@@ -17,7 +17,7 @@ from listeners import Asker, Listener, Reader, static_files
 
 TEXT = {"Content-Type": "text/plain"}
 ENDS = ("", "-wal", "-shm")
-RECOVERY = 1.0          # seconds
+RECOVERY = 1.0          # seconds within which everything works again
 
 
 class Publisher(threading.Thread):

@@ -27,7 +27,7 @@ PROFILES = [(65535, 0), (65535, 1 << 20), (6291456, 15663105),
 # for it.
 FILE_BYTES = 1 << 18 if SANITIZER == "tsan" else 5 << 20
 UPLOAD_BYTES = 60000
-BEHIND_MOST = 100       # messages
+BEHIND_MOST = 100       # messages that a follower may be behind
 REFUSED = 7             # REFUSED_STREAM: a reload has ended the connection
                         # before this request
 

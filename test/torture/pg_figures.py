@@ -132,7 +132,7 @@ def open_transactions(make_server, seconds):
                     begin = time.monotonic()
                     host.post("chat", name)
                     took.append(time.monotonic() - begin)
-                    time.sleep(0.01)    # the rate
+                    time.sleep(0.01)    # at most 100 messages a second
                 session.run("COMMIT")
                 session.close()
                 worst = max(worst, max(took))

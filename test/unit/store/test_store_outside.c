@@ -306,7 +306,7 @@ static int is_in_container(void)
            || strcmp(name, "pid:[4026531836]") != 0;
 }
 
-/* A program is a guest only if it is no child of the same server. */
+/* A program is a guest only if it is not a child of the same server. */
 static void test_guests(void **state)
 {
     child_t *one = scratch_shared(2 * sizeof(child_t)), *other = one + 1;
@@ -321,7 +321,7 @@ static void test_guests(void **state)
     pid = scratch_fork(look_for_guests, one);
     wait_until(atomic_load(&one->open));
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 0);
-    db = kit_outsider(); /* in the parent process: it is no child */
+    db = kit_outsider(); /* in the parent process, which is not a child */
     assert_int_equal(kit_number_in(db, "SELECT count(*) FROM message"), 0);
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 1);
     sqlite3_close(db);
