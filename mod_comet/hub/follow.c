@@ -52,7 +52,7 @@ static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
 
     APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
     {
-        if (news->continuous && !subscriber->behind
+        if (news->continuous && !subscriber->behind && !subscriber->until
             && !comet_hub_is_blocked(subscriber)
             && subscriber->seen < news->before) {
             subscriber->seen = news->before;
@@ -61,8 +61,9 @@ static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
     comet_hub_wake_channel_locked(news->hub, channel);
 }
 
-/* Announce a new message.  Subscribers that wait for its channel and are
- * neither blocked nor behind have seen everything before it. */
+/* Announce a new message.  Subscribers that wait for its channel have seen
+ * everything before it, unless they are blocked or behind, or get no messages
+ * after their ->until. */
 static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {

@@ -79,6 +79,9 @@ struct comet_hub_t {
     /* [hub thread] the subscriber has seen its channel up to here after this
      * batch; 0: up to the batch's last message */
     comet_timestamp_t seen_all;
+    /* [hub thread] how often in a row the subscriber that is being served was
+     * served again by its timer */
+    apr_byte_t retries;
     int lags; /* [hub thread] the subscriber waits for its ->until, which the
                * feed has not reached yet */
     int is_part; /* [hub thread] the store has more after seen_all */
@@ -151,6 +154,11 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 /** Serve a subscriber again soon, because what it waits for cannot be given to
  * it now. */
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
+
+/** The same for the subscriber that is being served, in a few milliseconds; if
+ * that was in vain, after twice as long, and so on. */
+void comet_hub_retry_soon_locked(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber);
 
 /** Serve a blocked subscriber once its socket accepts data again or, if epoll
  * refuses the socket, soon. */

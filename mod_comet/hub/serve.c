@@ -238,7 +238,7 @@ static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
 
     if (feed->is_remote) {
-        comet_hub_retry_locked(hub, subscriber);
+        comet_hub_retry_soon_locked(hub, subscriber);
     }
     else {
         serve_again_locked(hub, subscriber, COMET_NEWS);
@@ -293,6 +293,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     APR_RING_REMOVE(subscriber, link);
     subscriber->state = COMET_SUBSCRIBER_SERVED;
     subscriber->reasons = 0;
+    hub->retries = subscriber->retry;
     subscriber->retry = 0;
     hub->pinned = subscriber;
     hub->told = hub->newest = newest_locked(hub, subscriber);

@@ -7,6 +7,9 @@
 #include "hub/fetched.h"
 
 #define RETRY_USEC APR_INT64_C(500000)
+/* A subscriber that waits for a scout is served again after 4 ms at first, and
+ * each further time after twice as long. */
+#define RETRIES_MOST 8
 
 /* Threads that wake the hub before it runs share one write.  A thread that
  * finds wake_pending set has done its work before the hub clears the flag, and
@@ -86,8 +89,20 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
-    subscriber->retry = 1;
+    subscriber->retry = RETRIES_MOST;
     comet_hub_set_timer_locked(hub, subscriber, comet_monotonic() + RETRY_USEC);
+}
+
+void comet_hub_retry_soon_locked(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber)
+{
+    unsigned times =
+        hub->retries < RETRIES_MOST ? hub->retries + 1U : RETRIES_MOST;
+
+    subscriber->retry = (apr_byte_t)times;
+    comet_hub_set_timer_locked(hub, subscriber,
+                               comet_monotonic()
+                                   + (RETRY_USEC >> (RETRIES_MOST - times)));
 }
 
 int comet_hub_has_socket(const comet_subscriber_t *subscriber)

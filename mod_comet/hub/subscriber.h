@@ -112,7 +112,8 @@ struct comet_subscriber_t {
     comet_subscriber_state_e state; /* [hub->lock] */
     unsigned reasons; /* [hub->lock] comet_reason_e, for the next serve */
     int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
-    apr_byte_t retry; /* [hub->lock] serve it when its timer fires */
+    apr_byte_t retry; /* [hub->lock] serve it when its timer fires: how often
+                       * that has been so in a row; 0: it is not so */
     apr_byte_t asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to
                                 * leave */
     apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */

@@ -217,6 +217,43 @@ static void test_goes_on(void **state)
     client_free(client);
 }
 
+static atomic_int reached;
+
+static void take_reached(client_t *client, const comet_delivery_t *delivery)
+{
+    comet_subscriber_t *subscriber = &client->subscriber;
+
+    if (!(delivery->reasons & COMET_REACHED)) {
+        return;
+    }
+    if (subscriber->seen != subscriber->until) {
+        hub_fault("reached, but its cursor is elsewhere");
+    }
+    subscriber->until = 0;
+    atomic_store(&reached, 1);
+}
+
+/* A client may wait until the scout has come to the client's ->until.  Then its
+ * cursor is there, whatever else is announced. */
+static void test_until_announced(void **state)
+{
+    client_t *client;
+
+    hub_start();
+    wait_until(hub_in_step());
+    client = client_new(hub_last());
+    client->hook = take_reached;
+    remote_close_gate();
+    wait_until(remote_hanging() == 1);
+    client->subscriber.until = hub_append("other");
+    client_join(client, "chat");
+    wait_until(atomic_load(&client->served) >= 2); /* it waits for the scout */
+    hub_append("chat");
+    remote_open_gate();
+    wait_until(atomic_load(&reached));
+    client_leave_and_free(client);
+}
+
 typedef struct asker_t {
     pthread_t thread;
     comet_timestamp_t after;
@@ -320,7 +357,7 @@ int main(void)
         TEST(test_announces),    TEST(test_fetches_once),
         TEST(test_hangs),        TEST(test_ends),
         TEST(test_while_served), TEST(test_older_than_news),
-        TEST(test_goes_on),
+        TEST(test_goes_on),      TEST(test_until_announced),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);
