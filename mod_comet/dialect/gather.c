@@ -137,9 +137,10 @@ static int keep_name(void *baton, comet_text_t name)
 }
 
 /* List the channels that exist under a prefix, with the endpoint's prefix. */
-static apr_status_t list_channels(const gathering_t *gathering,
-                                  comet_text_t prefix, apr_array_header_t *list)
+static apr_status_t list_channels(gathering_t *gathering, comet_text_t prefix,
+                                  apr_array_header_t *list)
 {
+    apr_time_t began = comet_monotonic();
     comet_store_t *store;
     apr_status_t status =
         mod_comet_reading_take(gathering->r, gathering->ask, &store);
@@ -149,6 +150,9 @@ static apr_status_t list_channels(const gathering_t *gathering,
             store, prefix,
             (apr_size_t)mod_comet_config_channel_limit(gathering->r) + 1,
             keep_name, list);
+        if (comet_store_is_remote(store)) {
+            gathering->waited += comet_monotonic() - began;
+        }
     }
     mod_comet_reading_return(gathering->r, store, status);
     return status;

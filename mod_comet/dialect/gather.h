@@ -24,6 +24,8 @@ typedef struct mod_comet_gathering_t {
     apr_hash_t *named; /* the values of the parameters so far */
     int status; /* the HTTP status of the refusal; 0: there is none */
     const char *reason; /* the reason of the refusal; in the pool */
+    apr_interval_time_t waited; /* how long a remote store took to list
+                                 * channels */
     comet_selection_t *known; /* channels that the client was allowed to read a
                                * moment ago (wait/verdicts.h); NULL: none are
                                * known */

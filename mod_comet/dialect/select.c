@@ -166,7 +166,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
     }
     comet_selection_unref(gathering.known);
     apr_pool_destroy(pool);
-    ask->judged.took = comet_thread_time() - began;
+    ask->judged.took = comet_thread_time() - began + gathering.waited;
     return rv;
 }
 

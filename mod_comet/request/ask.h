@@ -17,7 +17,8 @@
 typedef struct mod_comet_judged_t {
     apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
                                * verdicts are kept for this client */
-    apr_interval_time_t took; /* the CPU time for authorising its channels */
+    apr_interval_time_t took; /* the CPU time for authorising its channels, and
+                               * how long a remote store took to list them */
 } mod_comet_judged_t;
 
 /** What a client asked for; lives in the request's pool. */

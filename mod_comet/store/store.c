@@ -262,6 +262,11 @@ apr_status_t comet_store_tidy(comet_store_t *store, int *more)
     return store->engine->tidy ? store->engine->tidy(store, more) : APR_SUCCESS;
 }
 
+int comet_store_is_remote(const comet_store_t *store)
+{
+    return store->engine->is_remote;
+}
+
 int comet_store_has_inbox(const comet_store_t *store)
 {
     return store->engine->take_in != NULL;

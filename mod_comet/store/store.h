@@ -455,6 +455,10 @@ apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
  */
 apr_status_t comet_store_tidy(comet_store_t *store, int *more);
 
+/** Whether the store is reached over a network: then its work costs another
+ * machine's CPU time. */
+int comet_store_is_remote(const comet_store_t *store);
+
 /** Whether the store has an inbox, from which comet_store_take_in()
  * publishes. */
 int comet_store_has_inbox(const comet_store_t *store);

@@ -85,5 +85,36 @@ BEGIN
   END IF;
 END $$;
 
+-- ---- Channels ---------------------------------------------------------------
+
+-- As before, in one statement, which skips from channel to channel: a client that
+-- selects channels by a wildcard waits for this list.
+CREATE OR REPLACE FUNCTION comet.channels_under(prefix text, most bigint,
+  all_ boolean)
+RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off
+SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
+SET jit = off AS $$
+DECLARE
+  now_ bigint := comet.now_us();
+BEGIN
+  RETURN QUERY
+    WITH RECURSIVE found(channel) AS (
+      (SELECT m.channel FROM comet.log m
+        WHERE m.channel >= prefix ORDER BY m.channel LIMIT 1)
+      UNION ALL
+      SELECT (SELECT m.channel FROM comet.log m
+               WHERE m.channel > f.channel ORDER BY m.channel LIMIT 1)
+        FROM found f WHERE starts_with(f.channel, prefix))
+    SELECT f.channel::text FROM found f
+     WHERE starts_with(f.channel, prefix)
+       AND (all_ OR EXISTS (
+              SELECT FROM comet.log m
+               WHERE m.channel = f.channel AND m.private = 0
+                 AND (m.keep IS NULL
+                      OR m.expires - now_
+                         BETWEEN 1 AND 2000000::bigint * m.keep)))
+     LIMIT most;
+END $$;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA comet FROM PUBLIC;
 COMMIT;
