@@ -45,6 +45,7 @@ def default_database():
     if not CLUSTERS:
         CLUSTERS.append(pg_env.Cluster(settings=["max_connections=400"]))
         CLUSTERS[0].lay("search.sql")
+        CLUSTERS[0].psql(pg_env.FUNCTIONS)
     return CLUSTERS[0].database("e%d" % next(DATABASES))
 
 

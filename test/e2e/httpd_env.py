@@ -160,6 +160,14 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
         if check else (False, "")
 
 
+def connect(db):
+    """A connection to a store, which the caller closes."""
+    if not isinstance(db, str):
+        return db.connect()
+    return sqlite3.connect(db, timeout=10, isolation_level=None,
+                           check_same_thread=False)
+
+
 def statements(sql):
     """Yield the statements of a script, one by one."""
     begun = ""

@@ -18,6 +18,35 @@ TOOL = os.path.join(TOOLS, "pg_cluster")
 PG_MODULE = os.path.join(os.path.dirname(COMET_MODULE), "mod_comet_pg.so")
 SKIPPED = 77
 
+PATH = "SET search_path = comet, public;"
+
+# What some of SQLite's words, which tests use, mean in PostgreSQL.
+DIALECT = (("ifnull(", "coalesce("), ("BEGIN IMMEDIATE", "BEGIN"),
+           ("comet_clock", "clock"), ("PRAGMA integrity_check", "SELECT 'ok'"),
+           ("PRAGMA quick_check", "SELECT 'ok'"))
+FUNCTIONS = """
+CREATE FUNCTION public.hex(bytea) RETURNS text LANGUAGE sql
+  AS $$ SELECT upper(encode($1, 'hex')) $$;
+CREATE FUNCTION public.hex(text) RETURNS text LANGUAGE sql
+  AS $$ SELECT public.hex(convert_to($1, 'UTF8')) $$;
+CREATE FUNCTION public.zeroblob(integer) RETURNS bytea LANGUAGE sql
+  AS $$ SELECT decode(repeat('00', $1), 'hex') $$;
+"""
+
+
+def translate(sql):
+    """Translate SQLite's words into PostgreSQL's."""
+    for word, meaning in DIALECT:
+        sql = sql.replace(word, meaning)
+    return sql
+
+
+def literal(text):
+    for char, escaped in (("\\", "\\\\"), ("'", "''"), ("\r", "\\r"),
+                          ("\n", "\\n")):
+        text = text.replace(char, escaped)
+    return "E'%s'" % text
+
 
 class Cluster:
     """One server with one database; clients use a socket in its folder.
@@ -228,13 +257,18 @@ class Database:
             % (PG_MODULE, self.cluster.conninfo.replace(
                 "dbname=site", "dbname=" + self.name))
 
+    def connect(self):
+        """Open a connection, which the caller closes."""
+        return Connection(self.cluster.command(database=self.name),
+                          self.cluster.env)
+
     def sql(self, text, check=True):
         """Return rows of strings, as httpd_env.sqlite() does: 1 is true and
         0 is false.  After a change, return only when its messages are
         published."""
         if not check:
-            return self.cluster.psql("SET search_path = comet;" + text,
-                                     check=False, database=self.name)
+            return self.cluster.psql(PATH + translate(text), check=False,
+                                     database=self.name)
         rows = self.run(text)
         if "INSERT" in text or "DELETE" in text:
             wait_until(lambda: self.run(
@@ -246,15 +280,16 @@ class Database:
         done = subprocess.run(
             self.cluster.command(database=self.name)
             + ["-F", "\x1f", "-R", "\x1e"],
-            input="SET search_path = comet;"
-            + text.replace("ifnull(", "coalesce("), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+            input=PATH + translate(text), text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, check=False)
         assert done.returncode == 0, (text, done.stderr)
+        if not done.stdout:
+            return []
         # psql ends the last row by a line feed
         out = done.stdout[:-1] if done.stdout.endswith("\n") else done.stdout
         said = {"t": "1", "f": "0"}
         return [[said.get(value, value) for value in row.split("\x1f")]
-                for row in out.split("\x1e")] if out else []
+                for row in out.split("\x1e")]
 
 
 class Session:
@@ -280,6 +315,19 @@ class Session:
     def close(self):
         self.proc.stdin.close()
         self.proc.wait(10)
+
+
+class Connection(Session):
+    """What sqlite3.connect() returns, for a database of PostgreSQL."""
+
+    def __init__(self, command, env):
+        super().__init__(command, env)
+        self.run(PATH)
+
+    def execute(self, sql, values=()):
+        parts = translate(sql).split("?")
+        self.run(parts[0] + "".join(
+            literal(value) + part for value, part in zip(values, parts[1:])))
 
 
 def server_conf(cluster, **more):

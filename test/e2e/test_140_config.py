@@ -409,7 +409,7 @@ def test_140_18_status_formats(make_server):
                 "resumed", "store_errors", "stores"):
         assert key in data, key
     assert data["published"] == 1 and data["children"] >= 1
-    assert data["stores"][0]["path"].endswith("comet.db")
+    assert data["stores"][0]["path"] in server.config_text()
     assert data["stores"][0]["cursor"] \
         == server.history("chat")[0]["timestamp"]
     for target, headers in (("/comet-status?format=prometheus", {}),
