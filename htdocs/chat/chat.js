@@ -136,7 +136,8 @@ function divide(text, timestamp) {
 
 /* ---- reading ------------------------------------------------------------- */
 
-/** The own row that this message seems to be, if its POST has not ended yet. */
+/** Finds the row of this page's own message that has the same text, if its POST
+ * has not ended yet. */
 function ownRow({ body, type }) {
     return [...unsettled].find((row) => type === 'message'
         && !row.classList.contains('refused') && drafts.get(row).text === body);
