@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One address floods a server whose limits are set: how long messages of
-others take meanwhile, and how much memory the flood takes."""
+"""One address floods a server that has limits for each address. The tests
+measure how late the messages of other clients are, and how much memory the
+flood takes. D2 to D12 are the names of the floods in the figures."""
 
 import base64
 import contextlib
@@ -17,7 +18,7 @@ from httpd_env import sqlite
 from scale import scaled
 
 LIMITS = "CometLimitSubscribers address=64\nCometLimitPublish address=1000/s\n"
-# so that the connections of the flood leave room for others'
+# The flood's connections must leave room for those of other clients.
 MPM = """
   ServerLimit 1
   StartServers 1
@@ -28,12 +29,13 @@ MPM = """
   MaxSpareThreads 32
   AsyncRequestWorkerFactor 64
 """
-LONG = "\x01" * 50000       # six bytes each in JSON
-NEWLINES = "\n" * 60000     # seven bytes each on an event stream
-AGAIN = 0.25                # seconds until the flood begins again
-LATER, TIMES = 0.02, 2      # how much later the others' messages may be
+LONG = "\x01" * 50000       # characters that take six bytes in JSON
+NEWLINES = "\n" * 60000     # lines that take seven bytes on an event stream
+AGAIN = 0.25                # seconds between two rounds of the flood
+LATER, TIMES = 0.02, 2      # the others' messages may take this many
+                            # seconds, or times as long as before the flood
 
-# Reads event streams as fast as they bring anything, in a process of its own.
+# A program that reads many event streams as fast as it can.
 GREEDY = r"""
 import selectors, socket, sys
 port, count, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -63,7 +65,7 @@ CometMulti on
 
 
 class Flood(threading.Thread):
-    """Does something again and again, every AGAIN seconds."""
+    """Calls `act` every AGAIN seconds."""
 
     def __init__(self, act):
         super().__init__(daemon=True)
@@ -93,7 +95,7 @@ def fill(server, channel, body, count):
 
 @contextlib.contextmanager
 def searches(server, crowd):
-    """D2: expensive searches of which the client awaits no answer."""
+    """D2: expensive searches whose answers the client does not await."""
     fill(server, "'old'", "'the of the alpha ' || i", 20000)
     targets = itertools.cycle(
         "/comet/%s?since=0&wait=0&q=%s" % (channel, words)
@@ -109,7 +111,7 @@ def searches(server, crowd):
 
 @contextlib.contextmanager
 def unread_answers(server, crowd):
-    """D5: long answers that are never read, and polls that ask again."""
+    """D5: long answers that are never read, and polls that are sent again."""
     fill(server, "'long'", "replace(hex(zeroblob(25000)), '0', char(1))", 5)
     fill(server, "'short'", "'x'", 1)
     crowd.ask(252, "/comet/long?since=0&wait=0", rcvbuf=4096)
@@ -120,13 +122,14 @@ def unread_answers(server, crowd):
             with contextlib.suppress(OSError):
                 sock.setblocking(False)
                 sock.sendall(head("GET", "/comet/short?since=0"))
-                sock.recv(65536)    # the answer of the time before
+                sock.recv(65536)    # the previous answer
     yield act
 
 
 @contextlib.contextmanager
 def slow_readers(server, crowd):
-    """D6: streams over messages of newlines, read at 120 bytes a second."""
+    """D6: streams of messages that consist of line feeds. Each client reads
+    120 bytes a second."""
     fill(server, "'lines'", "replace(hex(zeroblob(30000)), '0', char(10))", 20)
     crowd.ask(400, "/comet/lines?since=0", EVENTS, rcvbuf=2048)
 
@@ -140,8 +143,8 @@ def slow_readers(server, crowd):
 
 @contextlib.contextmanager
 def judged_anew(server, crowd):
-    """D7: streams on 900 channels whose own URLs are behind bcrypt, and ever
-    new channels."""
+    """D7: streams of 900 channels, each of which requires a password with a
+    bcrypt hash. New channels appear again and again."""
     fill(server, "'room/' || i", "'x'", 900)
     who = {"Authorization": "Basic "
            + base64.b64encode(b"anna:secret").decode()}
@@ -157,8 +160,8 @@ def judged_anew(server, crowd):
 
 @contextlib.contextmanager
 def many_names(server, crowd):
-    """D9: 200 connections with 100 channels each, eight of which come and
-    go.  (Names that collide: test/unit/hub/test_collisions.c)"""
+    """D9: 200 connections with 100 channels each. In each round eight of them
+    are replaced. (test/unit/hub/test_collisions.c tests names that collide.)"""
     names = itertools.count()
 
     def ask():
@@ -191,26 +194,28 @@ def greedy_readers(server, crowd):
             greedy.kill()
 
 
-ADDRESS, THREADS = 64, 32       # places of the address that floods; threads
-# KiB that a thread keeps after it has made a long answer.  300 slow readers
+ADDRESS, THREADS = 64, 32       # how many places the address and how many
+                                # threads the server has
+# How many KiB a thread keeps after it has made a long answer. 300 slow readers
 # take as much as 64 of them.
 THREAD = 2560
-# each flood: the KiB that it may take, by the table in test/bench/README.md
+# How many KiB each flood may take, by the table in test/bench/README.md.
 FLOODS = {searches: 40000, unread_answers: ADDRESS * 1536 + THREADS * THREAD,
           slow_readers: ADDRESS * 34 + THREADS * THREAD, judged_anew: 40000,
           many_names: 40000, greedy_readers: ADDRESS * 34 + THREADS * THREAD}
 
 
 def from_other_address():
-    """A socket of the address that floods."""
+    """A socket of the address from which the flood comes."""
     sock = socket.socket()
     sock.bind(("127.0.0.2", 0))
     return sock
 
 
 def flood(make_server, path, act):
-    """Messages of others are at most twice as late, or 20 ms, in the median;
-    the memory is bounded. @return a sentence"""
+    """During the flood the median delay of other clients' messages is at most
+    twice as long as before, or at most 20 ms, and memory stays bounded. Return
+    a sentence of figures."""
     server = make_server(mpm="event", mpm_conf=MPM, threads=32, start=False,
                          conf=LIMITS + "CometSearch on\n" + PASSWORDS + path)
     users = os.path.join(server.root, "conf", "users")

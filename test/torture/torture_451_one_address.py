@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floods by one address, with limits set, beside clients of others."""
+"""One address floods a server that has limits, beside other clients."""
 
 import pytest
 
@@ -13,5 +13,5 @@ pytestmark = pytest.mark.event
 @pytest.mark.parametrize("path", WRITE_PATHS)
 @pytest.mark.parametrize("act", FLOODS, ids=lambda act: act.__name__)
 def test_451_01_one_address(make_server, path, act, figure):
-    """One address floods: messages of others come in time"""
+    """During a flood by one address, messages of other clients come in time"""
     figure(flood(make_server, WRITE_PATHS[path], act))

@@ -145,7 +145,7 @@ static void test_retention(void **state)
     assert_int_equal(kit_number("SELECT erased FROM comet_clock"), 2991);
 }
 
-/* Publish messages of 15 pages each. */
+/* Publish `count` messages, each of which takes 15 pages of the database. */
 static void publish_long(int count)
 {
     static char body[60001];
@@ -161,7 +161,7 @@ static void publish_long(int count)
     comet_message_unref(message);
 }
 
-/* @return how many pages the log's file has room for */
+/* @return how many pages the log file holds */
 static long log_pages(void)
 {
     struct stat info;
@@ -178,8 +178,8 @@ static void test_checkpoints(void **state)
     writer_stop();
 }
 
-/* While the disk confirms nothing, publishers go on until the log is long.  Then
- * they wait. */
+/* While the disk confirms nothing, publishers continue until the log has grown
+ * long.  Then they wait. */
 static void test_checkpoint_beside_publishers(void **state)
 {
     kit_config.sync_full = 0;
