@@ -23,8 +23,8 @@ ALTER TABLE message_log ADD COLUMN alternates TEXT;
 -- Whether the channel has ever had a private message.
 ALTER TABLE channel ADD COLUMN has_private INTEGER NOT NULL DEFAULT 0;
 
--- The messages to which their publishers gave an id.  Several may have the
--- same.
+-- The messages to which their publishers gave an id.  Several messages can have
+-- the same id.
 CREATE TABLE message_event(
   event TEXT NOT NULL,
   message INTEGER NOT NULL,

@@ -1335,12 +1335,12 @@ export class Comet extends EventTarget {
                                     idempotencyKey: null }).catch(() => {});
     }
 
-    /** Deletes a message, for a moderator. */
+    /** Deletes a message; for moderators only. */
     async delete(timestamp, { channel, signal } = {}) {
         await this.#post({ delete: timestamp }, channel, signal);
     }
 
-    /** Throws a member out of a channel, for a moderator. */
+    /** Throws a member out of a channel; for moderators only. */
     async remove(member, { channel, signal } = {}) {
         const url = this.#channelUrl(channel);
         url.pathname += '/@online';

@@ -12,8 +12,9 @@
  * request can fill the memory. */
 #define COMET_BATCH_BYTES (256 * 1024)
 
-/** If all texts of a message are counted, this many bytes are added for its
- * timestamp and the names of its fields. */
+/** A batch counts only the bodies of its messages or, if most_bytes is set, all
+ * their texts.  In the second case each message counts as this many bytes more,
+ * for its timestamp and the names of its fields. */
 #define COMET_BATCH_OVERHEAD 64
 
 /** Messages in order.  The batch owns one reference to each. */
@@ -28,7 +29,7 @@ typedef struct comet_batch_t {
                             * COMET_BATCH_BYTES */
 } comet_batch_t;
 
-/** Whether a batch takes no further message.  If so, the store may have more
+/** Whether a batch takes no further message.  If so, the store might have more
  * messages. */
 int comet_batch_is_full(const comet_batch_t *batch);
 

@@ -15,13 +15,14 @@
 /** The properties that only updates of the Mercure protocol have; zero in other
  * messages. */
 typedef struct comet_update_t {
-    /** Only subscribers whose tokens grant one of its topics get it. */
+    /** Only subscribers whose tokens grant one of the message's topics get the
+     * message. */
     int is_private;
-    int retry_msec; /* how long its readers wait before they reconnect; 0: not
-                     * given */
-    comet_text_t event; /* the id that its publisher gave; data NULL: none */
-    /** Further channels through which Mercure readers get it, separated by
-     * newlines; data NULL: none. */
+    int retry_msec; /* how long the message's readers wait before they
+                     * reconnect; 0: not given */
+    comet_text_t event; /* the id that the publisher gave; data NULL: none */
+    /** Further channels through which Mercure readers get the message,
+     * separated by newlines; data NULL: none. */
     comet_text_t alternates;
 } comet_update_t;
 

@@ -46,7 +46,7 @@ typedef struct comet_selection_t {
     const comet_selected_t
         *names; /* sorted by hash, then bytes; no duplicates */
     const comet_selected_t *prefixes; /* likewise */
-    int everything; /* its prefix "" covers the sibling channels and private
+    int everything; /* the prefix "" covers the sibling channels and private
                      * messages as well; only comet_store_tail() sets this */
     int by_topics;
     comet_text_t root; /* of a selection by topics: each channel's name is this

@@ -11,7 +11,7 @@
  *   one turn of the wheel, however far the clock jumped;
  * - back by more than COMET_WHEEL_STEP_TICKS: every timer keeps the time it had
  *   left to wait.  A timer that was set between the jump and the next call of
- *   comet_wheel_expire() may be off by the size of the jump;
+ *   comet_wheel_expire() can be off by the size of the jump;
  * - back by less, as happens when threads read the time and then compete for a
  *   lock: the wheel stands still until the clock has caught up.
  *

@@ -28,7 +28,7 @@
  * the newest CometReplay messages.  So does a client whose cursor is ahead of
  * the store, because the database that gave it the cursor was lost.  Only a
  * fresh view of the store shows this.  This child's memory does not: another
- * child may just have committed.
+ * child might just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,

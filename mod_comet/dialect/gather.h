@@ -47,7 +47,8 @@ int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
                             const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** Whether a name is "room/" and a star, or a star alone. */
+/** Whether a name is a wildcard: a star alone, or a prefix such as "room/"
+ * followed by a star. */
 int mod_comet_gather_is_wildcard(comet_text_t name);
 
 /** The name of a channel in the store, in the gathering's pool.

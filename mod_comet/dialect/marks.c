@@ -122,7 +122,7 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
         return mod_comet_answer_error(
             r, HTTP_TOO_MANY_REQUESTS,
             "read: this user has set marks in too many "
-            "channels; wait a second");
+            "channels; try again in one second");
     }
     if (status != APR_SUCCESS) {
         return refuse(r, ask, status);

@@ -15,7 +15,7 @@ typedef struct mod_comet_mercure_t {
     request_rec *r;
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
-    const mod_comet_token_t *token; /* valid; NULL: there is none */
+    const mod_comet_token_t *token; /* a valid token; NULL: there is none */
     int is_v1; /* the client speaks 1.0 */
 } mod_comet_mercure_t;
 

@@ -14,18 +14,18 @@ const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
     apr_size_t length = comet_topic_escape(topic, room);
 
     if (!topic.length) {
-        return "topic: it must not be empty";
+        return "topic: must not be empty";
     }
     if (!length || strlen(root) + length > COMET_CHANNEL_MAX_BYTES) {
         return apr_psprintf(pool,
-                            "topic: it must not be longer than %d bytes, "
-                            "where each %% counts as %%25",
+                            "topic: must not be longer than %d bytes, where "
+                            "each %% counts as %%25",
                             COMET_CHANNEL_MAX_BYTES - (int)strlen(root));
     }
     *name = comet_text(
         apr_pstrcat(pool, root, apr_pstrmemdup(pool, room, length), NULL));
     return name->length != strlen(root) + length
                    || comet_params_check_channel(*name)
-               ? "topic: it must be UTF-8 without control characters"
+               ? "topic: must be UTF-8 without control characters"
                : NULL;
 }

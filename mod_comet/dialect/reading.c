@@ -84,11 +84,10 @@ const char *mod_comet_reading_cut(const request_rec *r,
         return "the client has left";
     }
     comet_metrics_add(COMET_METRIC_readings_cut, 1);
-    return ask->words.data
-               ? "q: the search takes too long now; try again, with "
-                 "fewer or longer words"
-               : "reading the messages takes too long now; try "
-                 "again, with fewer channels";
+    return ask->words.data ? "q: the search took too long; try again, with "
+                             "fewer or longer words"
+                           : "reading the messages took too long; try "
+                             "again, with fewer channels";
 }
 
 int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,

@@ -170,7 +170,7 @@ SWITCH(search)
 SWITCH(deletions)
 SWITCH(park_http2)
 
-/* Find a rule that may allow one request of a connection and refuse the next.
+/* Find a rule that can allow one request of a connection and refuse the next.
  * The hub, which answers later polls, would not notice. */
 static const char *find_fickle(const ap_directive_t *directive)
 {

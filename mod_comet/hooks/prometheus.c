@@ -102,15 +102,15 @@ static void add_clients(comet_buffer_t *out, const comet_metrics_total_t *total)
         }
     }
     begin(out, "held_clients", "gauge",
-          "Clients that wait, by the way in which the server holds them");
+          "How many clients wait, by the way in which the server holds them");
     for (i = 0; i < MOD_COMET_WAY_COUNT; i++) {
         add_sample(out, "held_clients", "way",
                    mod_comet_ways_get((mod_comet_ways_e)i)->name,
                    mod_comet_ways_count((mod_comet_ways_e)i, total));
     }
     begin(out, "held_clients_max", "gauge",
-          "How many clients may wait in each way; the number of parked clients "
-          "includes ghosts");
+          "The maximum number of clients that may wait in each way; the number "
+          "of parked clients includes ghosts");
     for (i = 0; i < MOD_COMET_WAY_COUNT; i++) {
         const mod_comet_way_t *way = mod_comet_ways_get((mod_comet_ways_e)i);
 
@@ -157,7 +157,7 @@ static const struct {
     const char *help;
 } figures_told[] = {
     { offsetof(mod_comet_figures_t, cursor), "store_cursor",
-      "The last timestamp that the store has given, in microseconds" },
+      "The last timestamp that the store has assigned, in microseconds" },
     { offsetof(mod_comet_figures_t, sizes.database_bytes),
       "store_database_bytes", "Size of the database" },
     { offsetof(mod_comet_figures_t, sizes.log_bytes), "store_log_bytes",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/scene.h
- * All lines of the configuration that may concern the mapped URLs of one
+ * All lines of the configuration that can concern the mapped URLs of one
  * server, each with the section that it is in.  Parent only (see
  * server/tree.h).
  */
@@ -13,7 +13,7 @@
 /** A <Location> or a <LocationMatch>. */
 typedef struct mod_comet_section_t {
     const ap_directive_t *node;
-    const char *path; /* as it is written */
+    const char *path; /* as the configuration spells it */
     const ap_regex_t *regex; /* NULL: the path is compared */
     int is_pattern; /* the path has wildcards */
 } mod_comet_section_t;
@@ -22,8 +22,9 @@ typedef struct mod_comet_section_t {
  * around it. */
 typedef struct mod_comet_line_t {
     const ap_directive_t *node;
-    const mod_comet_section_t *section; /* NULL: it is in no section */
-    int is_limited; /* it is in a <Limit>, so it applies to some methods only */
+    const mod_comet_section_t *section; /* NULL: the line is in no section */
+    int is_limited; /* the line is in a <Limit>, so it applies to some methods
+                     * only */
 } mod_comet_line_t;
 
 /** A server's lines, in the order of the configuration. */

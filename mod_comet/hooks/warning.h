@@ -12,7 +12,7 @@
 
 /** The warnings of one run. */
 typedef struct mod_comet_warnings_t {
-    const server_rec *main; /* the server whose log gets them */
+    const server_rec *main; /* the server whose log gets the warnings */
     apr_hash_t *said; /* the texts logged so far: servers share many lines */
     apr_pool_t *pool;
 } mod_comet_warnings_t;

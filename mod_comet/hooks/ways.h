@@ -19,8 +19,9 @@ typedef enum {
 
 typedef struct mod_comet_way_t {
     const char *name;
-    const char *help; /* who waits like that */
-    apr_int64_t capacity; /* how many at a time, in all children */
+    const char *help; /* which clients wait in this way */
+    apr_int64_t capacity; /* how many clients may wait in this way at a time, in
+                           * all children */
 } mod_comet_way_t;
 
 /**
@@ -32,10 +33,11 @@ typedef struct mod_comet_way_t {
  */
 void mod_comet_ways_begin(server_rec *main, int can_log_later, apr_pool_t *p);
 
-/** A way, as mod_comet_ways_begin() found it.  Any thread. */
+/** Get a way, with the capacity that mod_comet_ways_begin() has found for it.
+ * Any thread. */
 const mod_comet_way_t *mod_comet_ways_get(mod_comet_ways_e way);
 
-/** How many clients wait in a way.  Any thread. */
+/** How many clients wait in this way.  Any thread. */
 apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
                                  const comet_metrics_total_t *total);
 

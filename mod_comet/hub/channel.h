@@ -37,8 +37,8 @@ struct comet_channel_t {
     const void *source; /* where its messages come from: a feed, or the hub
                          * for the clock */
     comet_selection_t *selection; /* an owned reference */
-    apr_size_t members; /* how many subscribers use it, plus how many entries it
-                         * is a part of */
+    apr_size_t members; /* how many subscribers use this entry, plus how many
+                         * other entries it is a part of */
     /** The subscribers to wake when a message comes. */
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;

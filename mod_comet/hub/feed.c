@@ -54,7 +54,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due && due < feed->safety_at ? due : feed->safety_at;
 }
 
-/* Close the store.  The next file that is opened may be another one, so the
+/* Close the store.  The next file that is opened might be another one, so the
  * ring is emptied.  After a lost connection to a server the log is most likely
  * the same, so the ring is kept; find_change() notices if it is not. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
@@ -71,9 +71,9 @@ static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 
 /*
  * Find out what has happened to the log since the ring was in step with it.
- * The newest message of the ring is looked up, because the numbers alone may
+ * The newest message of the ring is looked up, because the numbers alone can
  * mislead: if an older copy of the database was restored and then written to,
- * it may look as if the log had only grown.
+ * it can look as if the log had only grown.
  */
 static apr_status_t find_change(comet_feed_t *feed,
                                 const comet_store_state_t *state,
@@ -242,7 +242,7 @@ static int is_in_step(comet_feed_t *feed)
 
 /*
  * Take over what this child's writer has committed since the last look.  That
- * look may have seen a part of it, because its tally was read before it began.
+ * look might have seen a part of it, since its tally was read before it began.
  * @return whether there was anything
  */
 static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,

@@ -34,7 +34,7 @@ typedef struct comet_feed_t {
     apr_time_t failing_since; /* 0 if the last look succeeded */
     apr_status_t reported; /* the status last passed to comet_hub_error_cb */
     int restarted; /* the last look could not continue from the one before,
-                    * so some new messages may not have been announced */
+                    * so some new messages were perhaps not announced */
     comet_committed_t *committed; /* the messages that this child's writer
                                    * commits; NULL: not used */
     comet_tally_t tally; /* the store's tally just before the last look, or

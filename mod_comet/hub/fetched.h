@@ -39,24 +39,25 @@ APR_RING_HEAD(comet_fetch_ring_t, comet_fetch_t);
 /**
  * Make an empty answer to the question of a subscriber.
  * @param subscriber  it has joined the hub
- * @return with one reference; NULL: no memory is left.  With the hub's lock.
+ * @return with one reference; NULL: no memory is left.  The caller holds the
+ *         hub's lock
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
 
-/** The answer to a subscriber's question; NULL: there is none yet, or it has
- * asked nothing.  With the hub's lock. */
+/** The answer to a subscriber's question; NULL: there is none yet, or the
+ * subscriber has asked nothing.  The caller holds the hub's lock. */
 comet_fetched_t *comet_fetched_of(const comet_subscriber_t *subscriber);
 
 /** Whether what was fetched answers the question that a subscriber has now.
- * With the hub's lock. */
+ * The caller holds the hub's lock. */
 int comet_fetched_suits(const comet_fetched_t *fetched,
                         const comet_subscriber_t *subscriber);
 
-/** Release a reference; NULL is ignored.  With the hub's lock. */
+/** Release a reference; NULL is ignored.  The caller holds the hub's lock. */
 void comet_fetched_unref(comet_fetched_t *fetched);
 
-/** Withdraw a subscriber's question, and drop its answer.  Does nothing if it
- * has asked nothing.  With the hub's lock. */
+/** Withdraw a subscriber's question, and drop its answer.  Does nothing if the
+ * subscriber has asked nothing.  The caller holds the hub's lock. */
 void comet_fetched_drop(comet_subscriber_t *subscriber);
 
 #endif /* COMET_FETCHED_H */

@@ -28,9 +28,9 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   apr_pool_t *pool);
 
 /** Queue a subscriber's question, so that the messages it has not seen are
- * fetched.  Does nothing if it is in the queue already.  If no memory is left,
- * the subscriber's ->fetch is NULL, and the caller has to try again.  Called by
- * the hub's thread, with its lock. */
+ * fetched.  Does nothing if the question is in the queue already.  If no memory
+ * is left, the subscriber's ->fetch is NULL, and the caller has to try again.
+ * Called by the hub's thread, which holds the hub's lock. */
 void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
                               comet_subscriber_t *subscriber);
 

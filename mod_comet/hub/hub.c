@@ -12,8 +12,8 @@
 #include "hub/fetcher.h"
 #include "hub/scout.h"
 
-/* How long to wait until started threads have ended, if a hub cannot be made
- * completely. */
+/* If a hub cannot be made completely, how long to wait for the end of the
+ * threads that were already started. */
 #define START_STOP_USEC APR_INT64_C(1000000)
 
 /* --- joining and leaving ------------------------------------------------- */
@@ -83,7 +83,7 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
         /* Messages have come since the caller looked, or the ring is unusable,
-         * or the subscriber may have reached its limit. */
+         * or the subscriber has perhaps reached its limit. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0 || subscriber->until)) {
@@ -127,8 +127,8 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
         status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
-    comet_hub_wake(hub); /* The hub's thread may be asleep without a time limit,
-                          * if no ticker was in use. */
+    comet_hub_wake(hub); /* If no ticker was in use, the hub's thread might be
+                          * asleep without a time limit. */
     return status;
 }
 

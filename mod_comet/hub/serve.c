@@ -140,7 +140,7 @@ static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 
 /* The subscriber's cursor after this batch: the last message's timestamp.  For
  * the clock it is the current time by the steady clock, since the system clock
- * may be set back. */
+ * can be set back. */
 static comet_timestamp_t seen_now(const comet_hub_t *hub,
                                   const comet_subscriber_t *subscriber)
 {
@@ -186,9 +186,9 @@ static comet_timestamp_t newest_locked(comet_hub_t *hub,
 }
 
 /* Queue the subscriber again if something has happened while it was served.  A
- * scout may have announced messages, but an announcement reaches only waiting
+ * scout might have announced messages, but an announcement reaches only waiting
  * subscribers.  If the newest timestamp went back, the store is another one.  A
- * fetcher may have an answer for the subscriber and have set its reasons. */
+ * fetcher might have set an answer and the reasons to serve the subscriber. */
 static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/chain.h
- * The output filters between mod_comet and the client: which of them may hold
+ * The output filters between mod_comet and the client: which of them might hold
  * bytes back, or block.
  *
  * Many filters only look at the headers and take themselves out of the chain
@@ -33,7 +33,7 @@ int mod_comet_chain_is_plain(const request_rec *r, int tls);
 int mod_comet_chain_ends_plain(const request_rec *r, int tls);
 
 /** Whether mod_headers computes headers when the answer goes out: their values
- * may depend on anything (`Header set X "expr=…"`). */
+ * can depend on anything (`Header set X "expr=…"`). */
 int mod_comet_chain_has_computed(const request_rec *r);
 
 /** Whether a filter will compress the answer, which takes CPU time. */
@@ -60,8 +60,8 @@ void mod_comet_chain_clear(request_rec *r);
  * other servers' pages; mod_comet sends and accepts UTF-8. */
 void mod_comet_chain_keep_utf8(request_rec *r);
 
-/** Log, once for each filter and child, which filter of which module makes
- * this stream wait with a thread. */
+/** Log which filter of which module makes this stream occupy a thread while it
+ * waits.  Each filter is logged once in each child. */
 void mod_comet_chain_tell(const request_rec *r);
 
 #endif /* MOD_COMET_CHAIN_H */

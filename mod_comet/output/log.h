@@ -24,7 +24,7 @@ typedef struct mod_comet_log_t mod_comet_log_t;
 /** What became of the request's stream. */
 typedef struct mod_comet_log_end_t {
     mod_comet_story_t story;
-    apr_off_t body_bytes; /* of the response's body */
+    apr_off_t body_bytes; /* how many bytes of the response's body were sent */
     apr_off_t sent_bytes; /* how many bytes of the response were sent, including
                            * headers and chunk framing */
     int aborted; /* the client had gone before the end */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/log_queue.h
- * Log lines that wait to be written, and the thread that writes them.  A log
- * may take its time: its program hangs, or its disk stalls.  The hub's thread
- * never waits for that.
+ * Log lines that wait to be written, and the thread that writes them.  Writing
+ * to a log can take long: its program hangs, or its disk stalls.  The hub's
+ * thread never waits for that.
  */
 #ifndef MOD_COMET_LOG_QUEUE_H
 #define MOD_COMET_LOG_QUEUE_H

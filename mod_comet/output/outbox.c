@@ -13,8 +13,8 @@ static atomic_size_t buffered; /* [atomic] how many bytes this child's outboxes
 void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now)
 {
     if (now != *counted) {
-        atomic_fetch_add(&buffered, now - *counted); /* unsigned, so this also
-                                                      * subtracts */
+        /* unsigned arithmetic wraps, so this can also subtract */
+        atomic_fetch_add(&buffered, now - *counted);
         comet_metrics_add(COMET_METRIC_buffered_bytes,
                           (apr_int64_t)now - (apr_int64_t)*counted);
         *counted = now;

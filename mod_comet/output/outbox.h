@@ -16,9 +16,9 @@
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
-    apr_size_t sent; /* how many of them were given away */
+    apr_size_t sent; /* how many of these bytes were given away */
     apr_size_t counted; /* how many bytes the gauge and the child's sum count
-                         * for it */
+                         * for this outbox */
 } mod_comet_outbox_t;
 
 /** If the outboxes of a child hold this many bytes, each stream that is behind

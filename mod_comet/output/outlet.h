@@ -14,7 +14,8 @@
  * once, so only a socket that does not has an outbox.  Zero-initialised, it
  * sends bytes as they are. */
 typedef struct mod_comet_outlet_t {
-    mod_comet_tls_t *tls; /* encrypts what is sent; NULL: without encryption */
+    mod_comet_tls_t *tls; /* encrypts what is sent; NULL: nothing is
+                           * encrypted */
     mod_comet_outbox_t *rest; /* what the socket has not taken yet; NULL: it has
                                * taken everything */
 } mod_comet_outlet_t;

@@ -15,7 +15,7 @@
 /** How much of an encoded message, too long to be sent at once, a stream has
  * sent.  Zero-initialised: no message is half sent. */
 typedef struct mod_comet_slice_t {
-    comet_timestamp_t of; /* the message; 0: none */
+    comet_timestamp_t of; /* the timestamp of the message; 0: none */
     apr_size_t offset; /* where in the encoded message its next piece begins */
 } mod_comet_slice_t;
 

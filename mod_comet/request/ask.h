@@ -31,8 +31,8 @@ typedef struct mod_comet_ask_t {
                                    * releases */
     /** The client's cursor, or the cursor that was chosen for it. */
     comet_timestamp_t cursor;
-    int from_now; /* without a cursor it gets only what is published from now
-                   * on, whatever CometReplay says */
+    int from_now; /* without a cursor the client gets only what is published
+                   * from now on, whatever CometReplay says */
     comet_timestamp_t before; /* page backwards from here; 0: read forwards */
     comet_text_t words; /* to search for; data NULL: no search */
     comet_timestamp_t rest; /* where a search that was cut short goes on; 0: it
@@ -52,7 +52,7 @@ typedef struct mod_comet_ask_t {
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */
     apr_interval_time_t heartbeat; /* of a silent stream */
-    apr_interval_time_t lifetime; /* of a stream; 0: no end */
+    apr_interval_time_t lifetime; /* how long a stream may last; 0: no limit */
     apr_time_t until; /* when the permission to read ends, by
                        * comet_monotonic(); 0: never */
     int history; /* the client asks for history, and is answered at once */
@@ -63,7 +63,7 @@ typedef struct mod_comet_ask_t {
     const char *mute; /* why the client may not publish at all; or NULL */
     comet_text_t author; /* the author of what the client publishes; data NULL:
                           * nobody */
-    const char *prefix; /* of the endpoint's channels */
+    const char *prefix; /* the prefix of the endpoint's channels */
     int is_live; /* the client may change its channels (wait/live.h) */
     comet_selection_t *asked; /* if is_live: the channels and wildcards that the
                                * client asked for; `selection` has the channels

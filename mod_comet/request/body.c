@@ -10,8 +10,8 @@ static apr_status_t free_body(void *body)
     return APR_SUCCESS;
 }
 
-/* Whether the body is still compressed, or encoded in another way.  An input
- * filter that undoes a coding (mod_deflate's) takes it out of the header when
+/* Whether the body is still compressed or otherwise encoded.  An input filter
+ * that undoes a coding (mod_deflate's) takes that coding out of the header when
  * the body is read. */
 static int is_encoded(const request_rec *r)
 {

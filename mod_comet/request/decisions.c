@@ -20,8 +20,8 @@ static struct {
     place_t *places; /* [lock] NULL: nothing was kept yet */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* The only place where a key may be.  The first two bytes of the digest choose
- * it. */
+/* The only place where a key can be.  The first two bytes of the digest choose
+ * the place. */
 static place_t *place_of(const unsigned char *key)
 {
     return &table.places[(key[0] << 8 | key[1]) % PLACES];

@@ -14,7 +14,7 @@
 typedef struct mod_comet_decision_t {
     int status; /* an HTTP status */
     char user[COMET_AUTHOR_MAX_BYTES + 1]; /* "": nobody */
-    apr_time_t until; /* by comet_monotonic() */
+    apr_time_t until; /* when the decision expires, by comet_monotonic() */
 } mod_comet_decision_t;
 
 /**

@@ -21,7 +21,7 @@ typedef enum {
 typedef struct mod_comet_dialect_t {
     const char *usage; /* the directive's arguments, for messages */
     mod_comet_argument_e takes;
-    const char *methods; /* the methods that it answers, as in Allow */
+    const char *methods; /* the methods that the dialect answers, as in Allow */
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
     int upgrades; /* a client may ask for a WebSocket at its URLs */
     int subtree; /* the URLs below a mapped one are mapped, too */

@@ -23,8 +23,9 @@ typedef struct mod_comet_inquiry_t {
     int status; /* 2xx: the application grants access; 503: it could not be
                  * asked, or is broken */
     const char *wrong; /* why access is not granted; else NULL */
-    const char *user; /* Comet-User; NULL: it names nobody */
-    const char *challenge; /* its WWW-Authenticate; NULL: none */
+    const char *user; /* Comet-User; NULL: the answer names nobody */
+    const char *challenge; /* the answer's WWW-Authenticate; NULL: it has
+                            * none */
     apr_time_t until; /* the end of Comet-Lifetime, by comet_monotonic(); 0: the
                        * answer names none */
 } mod_comet_inquiry_t;

@@ -27,13 +27,14 @@ typedef struct mod_comet_request_t {
     const struct comet_transport_t *softly;
     const apr_table_t *env; /* the request's environment when it was authorised;
                              * or NULL */
-    mod_comet_place_t place; /* what it holds while it waits */
+    mod_comet_place_t place; /* what the request holds while it waits */
     int is_personal; /* a token, or the site's application, has authorised it */
     apr_time_t granted_until; /* when this permission ends, by
                                * comet_monotonic(); 0: never */
     int logged_later; /* the access-log line is written later, because the
                        * stream outlives the request */
-    mod_comet_story_t story; /* what became of it, for that line */
+    mod_comet_story_t story; /* what became of the request, for its access-log
+                              * line */
 
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: not looked for yet */

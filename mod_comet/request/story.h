@@ -23,8 +23,8 @@ typedef struct mod_comet_story_t {
     apr_int64_t messages; /* how many the client has got, or has published */
     comet_timestamp_t cursor; /* the timestamp of the last of them, or the
                                * cursor that the client began with; 0: none */
-    const char *way; /* how it waits, as in tables/ways.def; NULL: it did not
-                      * wait */
+    const char *way; /* how the request waits, as in tables/ways.def; NULL: it
+                      * did not wait */
     mod_comet_end_e end;
 } mod_comet_story_t;
 

@@ -21,8 +21,8 @@ typedef enum mod_comet_token_state_e {
 /** A request's token, in the pool of the request. */
 typedef struct mod_comet_token_t {
     mod_comet_token_state_e state;
-    const char *wrong; /* why it is not valid; unset if it is */
-    comet_token_t claims; /* if it is valid */
+    const char *wrong; /* why the token is not valid; unset if it is */
+    comet_token_t claims; /* set only if the token is valid */
     apr_time_t until; /* when the token ends, by comet_monotonic(); 0: never */
 
     /* what the token was checked against */

@@ -19,7 +19,8 @@ typedef struct mod_comet_mapping_t {
     apr_size_t url_length;
     const char *channel; /* the mapping's channel; a prefix of channels; or
                           * "" */
-    int optional; /* it may be left out, so that httpd starts without it */
+    int optional; /* the mapping may be left out, so that httpd starts without
+                   * it */
     const ap_directive_t *line; /* the line that maps the URL; parent only */
 } mod_comet_mapping_t;
 
@@ -41,8 +42,8 @@ typedef struct mod_comet_server_config_t {
      * which sets it; MOD_COMET_UNSET if the server maps no URL, or if all its
      * mappings are left out. */
     int store;
-    const char *omitted; /* why its mappings are left out, for a warning; NULL:
-                          * nobody needs to know.  Parent only */
+    const char *omitted; /* why the server's mappings are left out, for a
+                          * warning; NULL: nobody needs to know. Parent only */
     int has_rules; /* whether request/shortcut.c found rules that forbid its
                     * shortcut; set in post_config */
 #define SERVER_VALUE(field, fallback) apr_int64_t field;

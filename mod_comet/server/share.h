@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/share.h
- * Limits how many threads are held at a time by requests of a kind that may
+ * Limits how many threads are held at a time by requests of a kind that can
  * take long.
  */
 #ifndef MOD_COMET_SHARE_H

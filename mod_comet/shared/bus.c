@@ -128,7 +128,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 
 /*
  * How long to leave the store's lock free for outside writers.
- * @param period  how long these may have waited, in microseconds
+ * @param period  how long these have waited at most, in microseconds
  */
 static apr_int64_t rest_after(apr_int64_t period)
 {
@@ -162,8 +162,8 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 
 /*
  * How long to rest for writers outside httpd.  If the look before the last one
- * has found none, a writer may have waited since then.
- * @param period  how long writers may have waited otherwise
+ * has found none, a writer might have waited since that look.
+ * @param period  how long writers have waited at most in the other case
  */
 static apr_int64_t rest_for_guests(shared_t *shared, apr_int64_t period,
                                    comet_bus_look_cb *look, void *baton)

@@ -32,13 +32,13 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 void comet_bus_lock(comet_bus_t *bus);
 
 /**
- * Like comet_bus_lock(), but give up after a while, since the holder may be
- * stopped or may be waiting for a disk.
+ * Like comet_bus_lock(), but give up after a while, since the holder might be
+ * stopped, or might be waiting for a disk.
  * @return APR_SUCCESS; COMET_ELOCKED: another thread held it all the time
  */
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
 
-/** Find out whether there are programs outside httpd that may wait for the
+/** Find out whether there are programs outside httpd that might wait for the
  * store's own lock. */
 typedef int comet_bus_look_cb(void *baton);
 
@@ -47,8 +47,8 @@ typedef int comet_bus_look_cb(void *baton);
  * Programs outside httpd cannot queue for the bus's lock; they retry the
  * store's lock.  So if such programs exist, and the bus's lock was held for
  * half of a period of 100 ms, they are owed 26 ms in which the store's lock is
- * free (101 ms after a transaction of 300 ms, or if they may have come up to a
- * second ago).  If the period is over, the call begins a new one.
+ * free (101 ms after a transaction of 300 ms, or if they might have come up to
+ * a second ago).  If the period is over, the call begins a new one.
  * @param look  looks for such programs; all children together call it at most
  *              once a second
  * @return 0: no rest is owed

@@ -17,7 +17,7 @@
  *   hub (child)                open(READ_AT_ONCE), begin, read, tally, close,
  *                              and the watch
  *
- * The calls of a remote engine may take as long as a network does.  So the hub
+ * The calls of a remote engine can take as long as a network does.  So the hub
  * never makes them.  Two threads of each child and store do: the scout, which
  * follows the log and has the watch, and the fetcher, which reads what memory
  * no longer has.  Each call of a remote engine must end by a deadline of its
@@ -38,7 +38,7 @@
 /** The version of this interface. */
 #define COMET_ENGINE_VERSION "9"
 
-/** What an engine may need to know about the web server to check a place. */
+/** What an engine might need to know about the web server to check a place. */
 typedef struct comet_site_t {
     const char *user; /* the user that the children become */
     uid_t uid;

@@ -4,9 +4,10 @@
 
 #include <pthread.h>
 
-/** If all places are taken and no connection was opened or given back for this
- * long, the store counts as hanging.  Callers then wait no longer, and later
- * callers are refused at once. */
+/** A caller takes a place before it gets a connection, and keeps it until it
+ * gives the connection back.  If all places are taken and no connection was
+ * opened or given back for this long, the store counts as hanging.  Callers
+ * then wait no longer, and later callers are refused at once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
@@ -18,13 +19,14 @@ struct comet_readers_t {
     const comet_store_config_t *config;
     pthread_mutex_t lock;
     pthread_cond_t vacated; /* with lock: taken < places */
-    apr_size_t keep, places;
-    apr_size_t taken; /* [lock] <= places */
-    apr_time_t moved_at; /* [lock] when a connection was opened or given back,
-                          * or the first place was taken */
+    apr_size_t keep; /* how many idle connections are kept at most */
+    apr_size_t places; /* how many connections may be in use at a time */
+    apr_size_t taken; /* [lock] how many places are taken; <= places */
+    apr_time_t moved_at; /* [lock] when a connection was last opened or given
+                          * back, or a place was taken while all were free */
     int fails; /* [lock] the last use of a connection failed because of the
-                * store, so it is no sign that the store works */
-    apr_size_t count; /* [lock] */
+                * store, so that use is no sign that the store works */
+    apr_size_t count; /* [lock] how many connections are idle */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
 

@@ -26,7 +26,7 @@ typedef struct comet_watch_engine_t {
     void (*tell)(comet_watch_t *watch, apr_time_t now); /* or NULL */
 } comet_watch_engine_t;
 
-/** The common start of all engines' watches. */
+/** Every engine's watch begins with this struct. */
 struct comet_watch_t {
     const comet_watch_engine_t *engine;
 };

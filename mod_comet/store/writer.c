@@ -22,10 +22,12 @@
 #define UPKEEP_USEC 5000000
 /** Looking into the inbox takes at most 1 / INBOX_SHARE of the time. */
 #define INBOX_SHARE 10
-/** How long to leave the inbox alone after a failure.  Most failures make the
- * writer connect again, which must not happen at each look. */
+/** After a failure, the writer does not look into the inbox for this long.
+ * Most failures make it connect again, and not every look may do that. */
 #define INBOX_PAUSE_USEC 500000
-/** How often to check whether the store is still the one at its place. */
+/** The longest sleep of the writer.  After each sleep it checks whether the
+ * store is still the one at its place.  It also tries to claim the inbox this
+ * often. */
 #define LOOK_USEC 1000000
 
 static void report(comet_writer_t *writer, apr_status_t status,
@@ -117,9 +119,9 @@ static int lock_bus(comet_writer_t *writer)
     return 1;
 }
 
-/* Close the store.  A writer that must stop may not get the lock.  Then it
- * closes the store without the lock, unless the store was moved: closing would
- * remove files of the new store. */
+/* Close the store.  If the writer must stop, it might fail to get the lock.
+ * Then it closes the store without the lock, unless the store was moved:
+ * closing would remove files of the new store. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {

@@ -37,10 +37,11 @@ typedef struct job_t {
     apr_status_t result; /* until the job is done, this and the results of its
                           * groups belong to the writer's thread */
     _Atomic job_state_e state; /* [atomic] to read; [mutex] to change */
-    int left; /* [mutex] the publisher has given up: the thread frees the job */
+    int left; /* [mutex] the publisher waits no longer, so the writer's thread
+               * frees the job */
     sem_t answered; /* raised last: from then on the publisher owns the job */
-    apr_size_t bytes; /* of its messages' bodies */
-    apr_size_t count; /* of its groups */
+    apr_size_t bytes; /* the size of its messages' bodies */
+    apr_size_t count; /* how many groups it has */
     comet_store_group_t groups[]; /* their messages and texts follow in the same
                                    * block */
 } job_t;

@@ -17,7 +17,7 @@
 /** What a token grants. It lives in the pool of the request that the token came
  * with. */
 typedef struct comet_mercure_t {
-    int is_v1; /* it has `authorization_details` */
+    int is_v1; /* the token has `authorization_details` */
     /** comet_pattern_t each: the topics to which the client may publish, and
      * those whose private updates it may read.  NULL: the claim is absent. */
     const apr_array_header_t *publish;

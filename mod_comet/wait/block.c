@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Wait with the request's own thread.  Only a limited number of threads may do
+/* Wait in the request's own thread.  Only a limited number of threads may do
  * so. */
 #include "wait/block.h"
 
@@ -115,8 +115,8 @@ static int can_be_woken(const block_t *block)
     return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
 }
 
-/* Whether the thread must check for input of its WebSocket: nothing wakes it
- * for input if the WebSocket is a stream of HTTP/2. */
+/* Whether the thread must check by itself whether its WebSocket has input.
+ * Nothing wakes it for input if the WebSocket is a stream of HTTP/2. */
 static int must_look(const block_t *block)
 {
     return block->talk && block->master;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/block.h
- * Wait with the request's own thread, if nothing else is possible: under
+ * Wait in the request's own thread, if nothing else is possible: under
  * prefork and worker, on HTTP/2, and behind filters that may block.
  */
 #ifndef MOD_COMET_BLOCK_H

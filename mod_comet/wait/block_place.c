@@ -67,7 +67,7 @@ const char *mod_comet_block_place_take(mod_comet_blocked_t *block,
     }
     leave_connection(block->master);
     return apr_psprintf(p,
-                        "too many clients are waiting with a thread each: at "
+                        "too many waiting clients occupy a thread each: at "
                         "most %d may wait at a time; try again later",
                         most);
 }

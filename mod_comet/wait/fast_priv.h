@@ -27,7 +27,8 @@ struct mod_comet_fast_t {
     comet_head_t head; /* the head of the request that httpd reads, or has read
                         * last */
     int same; /* the request being read is like the one before */
-    comet_timestamp_t asked; /* its cursor; -1: none was found */
+    comet_timestamp_t asked; /* the cursor of the request being read; -1: none
+                              * was found */
     comet_head_answer_t answer; /* the head of the last answer to such a
                                  * request */
     int answers; /* how many equal heads were seen: 2 are enough */

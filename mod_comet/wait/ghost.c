@@ -289,8 +289,8 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
                  "\"Other modules\")";
 }
 
-/* Count a request that waits with a thread, and log the reason.  Each reason is
- * logged once in each child. */
+/* Count a request that keeps its thread while it waits, and log the reason.
+ * Each reason is logged once in each child. */
 static void fall_back(const request_rec *r, const char *reason)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -311,8 +311,9 @@ static void fall_back(const request_rec *r, const char *reason)
     pthread_mutex_unlock(&lock);
     if (is_new) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "COMET0130: an HTTP/2 request waits with two threads "
-                      "at %s: %s; others with this reason are not logged",
+                      "COMET0130: an HTTP/2 request occupies two threads while "
+                      "it waits at %s: %s; others with this reason are not "
+                      "logged",
                       r->uri, reason);
     }
 }

@@ -13,8 +13,8 @@
 /**
  * Let a request wait as a ghost.  A request of HTTP/2 that cannot is counted,
  * and each reason is logged once.
- * @return OK: the handler is done; DECLINED: it has to wait with a thread, and
- *         nothing was sent.  The request's thread
+ * @return OK: the handler is done; DECLINED: the request has to wait in its
+ *         thread, and nothing was sent.  The request's thread
  */
 int mod_comet_ghost_wait(request_rec *r, const mod_comet_ask_t *ask);
 

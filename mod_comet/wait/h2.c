@@ -293,8 +293,9 @@ void mod_comet_h2_begin(conn_rec *c, const server_rec *s)
 int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
                         const char *protocol)
 {
-    /* httpd closes a connection that a request has upgraded as soon as
-     * mod_http2 gives it back, so nothing can wait on it then */
+    /* If a request has upgraded the connection, httpd closes the connection as
+     * soon as mod_http2 gives it back, so none of its streams can wait without
+     * a thread */
     if (!r && strcmp(protocol, "h2") == 0
         && mod_comet_config_serves(mod_comet_config_server(s))) {
         mod_comet_h2_begin(c, s);

@@ -24,15 +24,16 @@ typedef enum {
 
 /** The record of one connection.  It is malloc'd, because ghosts outlive c1. */
 struct mod_comet_h2_t {
-    comet_subscriber_t carrier; /* first: serve() gets its address */
-    atomic_int references; /* [atomic] held by c1 and by each ghost */
+    comet_subscriber_t carrier; /* first, because serve() casts its address to
+                                 * this struct */
+    atomic_int references; /* [atomic] c1 holds one, and so does each ghost */
     pthread_mutex_t lock;
     comet_h2_session_t session; /* [lock]; its scanners belong to c1's owner */
     mod_comet_h2_place_e place; /* [lock] */
     comet_selection_t *selection; /* [lock] a reference: the selection with
                                    * which the carrier joins the hub */
-    int store; /* [lock] */
-    int event; /* [lock] eventfd; -1: closed */
+    int store; /* [lock] the index of the store that the carrier waits for */
+    int event; /* [lock] an eventfd in `epoll`; -1: closed */
 
     mod_comet_child_t *child;
     /* the rest belongs to c1's owner; while the carrier is served that is the

@@ -65,7 +65,7 @@ static int await_room(mod_comet_parked_t *park)
     return waited || is_sent(park);
 }
 
-/* Give up a client that has left, or that is dropped.
+/* Give up on a client that has left, or that is dropped.
  * @return 0 */
 static int lose(mod_comet_parked_t *park, comet_metric_e counter)
 {

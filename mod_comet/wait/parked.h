@@ -27,7 +27,8 @@ typedef enum {
 
 /* The record of a connection that has ever waited, in the connection's pool. */
 typedef struct mod_comet_parked_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first, because serve() casts its address
+                                    * to this struct */
     mod_comet_parked_state_e state; /* [owner thread] */
     conn_rec *c;
     request_rec *r; /* NULL: the request was answered, and no longer exists */

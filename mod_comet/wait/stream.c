@@ -235,7 +235,8 @@ static int send_answers(stream_t *stream)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* Give up a client that cannot be written to any more, or no longer reads. */
+/* Give up on a client that cannot be written to any more, or that no longer
+ * reads. */
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;

@@ -22,7 +22,8 @@
  * WebSockets need are in the talk.  The fields for sending a message are next
  * to each other, and follow those that the hub needs for it. */
 typedef struct mod_comet_stream_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first, because serve() casts its address
+                                    * to this struct */
     const mod_comet_child_t *child;
     const comet_transport_t *transport;
     comet_format_t format;

@@ -56,7 +56,7 @@ typedef struct mod_comet_talk_t {
     /* of wait/incoming.h: */
     TAILQ_ENTRY(mod_comet_talk_t) holder_link; /* [incoming->lock] */
     apr_size_t reserved; /* [owner thread, with incoming->lock] how many bytes
-                          * are reserved for it */
+                          * are reserved for the talk */
     apr_time_t reserved_at; /* [incoming->lock] */
     apr_time_t starved_since; /* [owner thread, with incoming->lock] since when
                                * the talk has waited for room; 0: it does not
@@ -77,8 +77,8 @@ typedef struct mod_comet_talk_t {
     comet_hub_t *hub; /* [lock] */
     comet_subscriber_t *subscriber; /* [lock] the hub calls it when there are
                                      * words; or NULL */
-    comet_selection_t *writes; /* [lock] the channels it may publish to; NULL:
-                                * none */
+    comet_selection_t *writes; /* [lock] the channels that the client may
+                                * publish to; NULL: none */
     mod_comet_said_t *first, *last; /* [lock] what the client has said, for the
                                      * speaker */
     apr_uint32_t said_count; /* [lock] how many texts are not yet answered */

@@ -2,7 +2,7 @@
 /**
  * @file wait/wait.h
  * Let a request wait: adopted by the hub, parked in the MPM, as a ghost
- * (HTTP/2), or with its own thread if nothing else is possible.
+ * (HTTP/2), or in its own thread if nothing else is possible.
  */
 #ifndef MOD_COMET_WAIT_H
 #define MOD_COMET_WAIT_H

@@ -21,11 +21,12 @@
  */
 typedef struct mod_comet_blocked_t mod_comet_blocked_t;
 struct mod_comet_blocked_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first, because serve() casts its address
+                                    * to this struct */
     APR_RING_ENTRY(mod_comet_blocked_t) link; /* [waiting->lock] */
     mod_comet_child_t *child;
-    conn_rec *master; /* the HTTP/2 connection of the client's stream; NULL: it
-                       * is HTTP/1.1 */
+    conn_rec *master; /* the HTTP/2 connection of the client's stream; NULL: the
+                       * client uses HTTP/1.1 */
     pthread_mutex_t lock;
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */

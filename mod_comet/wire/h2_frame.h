@@ -57,7 +57,7 @@ typedef enum {
 
 /** A frame's header. */
 typedef struct comet_h2_frame_t {
-    apr_uint32_t length; /* of its payload, in bytes */
+    apr_uint32_t length; /* the length of the payload, in bytes */
     unsigned char type, flags;
     apr_uint32_t stream; /* 0: the connection */
 } comet_h2_frame_t;

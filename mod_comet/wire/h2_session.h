@@ -106,7 +106,7 @@ void comet_h2_session_drop(comet_h2_session_t *session,
 /**
  * Take bytes that the client has sent.
  * @param to  OUT: the bytes that mod_http2 gets are appended.  If to->failed is
- *            set, the connection has to be given up
+ *            set, the connection has to be closed
  */
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to);
@@ -135,7 +135,7 @@ int comet_h2_session_has_frames(const comet_h2_session_t *session);
  * allow.
  * @param to  OUT: about @a most bytes are appended; nothing while mod_http2 is
  *            within a frame or a header block.  If to->failed is set, the
- *            connection has to be given up
+ *            connection has to be closed
  */
 void comet_h2_session_take(comet_h2_session_t *session, apr_size_t most,
                            comet_buffer_t *to);

@@ -50,7 +50,7 @@
 /** A stream that the client has opened and that has not ended. */
 typedef struct comet_h2_stream_t {
     apr_uint32_t id;
-    unsigned char ours; /* mod_http2 believes it closed */
+    unsigned char ours; /* mod_http2 believes that the stream is closed */
     unsigned char has_body; /* HEADERS did not end the client's side */
     unsigned char abandoned; /* DATA that mod_http2 sends on it is dropped, and
                               * the client gets RST_STREAM */

@@ -46,7 +46,7 @@ ALTER TABLE comet.log
   ADD COLUMN retry integer,
   ADD COLUMN alternates text COLLATE "C",
   ADD COLUMN keep integer,
-  -- when a message that passes is over, by the system clock
+  -- when a passing message expires, by the system clock
   ADD COLUMN expires bigint;
 -- NOT VALID: existing rows need not be checked.
 ALTER TABLE comet.log

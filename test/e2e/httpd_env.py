@@ -630,8 +630,8 @@ class Httpd:
                    for port, _, unread in self.connections())
 
     def stop(self, timeout=20.0):
-        """Send SIGTERM; return the seconds that the stop took.  Kill the server
-        if it hangs."""
+        """Send SIGTERM, and kill the server if it hangs.  Return how many
+        seconds it took to stop."""
         if self.proc is None:
             return 0.0
         self.settle()

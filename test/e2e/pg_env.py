@@ -52,9 +52,9 @@ class Cluster:
     """One server with one database; clients use a socket in its folder.
 
     settings: NAME=VALUE for postgresql.conf, in addition to pg_cluster's.
-    port:     the port of 127.0.0.1 where it listens, too.
+    port:     a port of 127.0.0.1, on which the server listens, too.
     env:      additions to the server's environment.
-    parent:   where the server's folder is made.
+    parent:   the folder in which the server's folder is made.
     """
 
     def __init__(self, settings=(), port=None, env=None,

@@ -155,8 +155,8 @@ def test_150_08_denied(make_server, how):
 
 
 def test_150_09_a_url_reaches_only_its_channel(make_server):
-    """<Location> protects the channel at its URL, even if the URL is written in
-    another way."""
+    """<Location> protects the channel at its URL, even if a request spells the
+    URL differently."""
     server = make_server(conf='<Location "/comet/secret">\n'
                          "Require all denied\n</Location>")
     server.post("open", "x")

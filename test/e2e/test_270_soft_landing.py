@@ -127,7 +127,8 @@ def test_270_03_threads(make_server, mpm):
         mpm=mpm, threads=8, conf="CometAdopt off\n",
         mpm_conf="StartServers 8\nMaxRequestWorkers 8\nServerLimit 8\n"
         if mpm == "prefork" else None)
-    check_cap(server, 4, 503, "with a thread each: at most 4 may wait at a time")
+    check_cap(server, 4, 503,
+              "occupy a thread each: at most 4 may wait at a time")
 
 
 def test_270_04_http2(make_server):

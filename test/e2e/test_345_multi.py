@@ -293,7 +293,7 @@ BEFORE_NORMALISATION = ("env", "not-env", "request-line")
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_345_01_no_detour(server, rule):
     """A rule that protects a channel's URL also protects the channel from
-    requests that name it in another way."""
+    requests that name the channel differently."""
     end = "/x-" + rule
     refusals = (401,) if "user" in rule or rule in (
         "basic", "satisfy-any", "satisfy-all") else (403,)

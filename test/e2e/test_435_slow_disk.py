@@ -17,7 +17,7 @@ def test_435_01_slow_syncs(make_server, figure):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_435_02_ends_before_the_disk_answers(make_server, figure):
-    """A child may end while its writer still waits for the disk."""
+    """A child can end while its writer still waits for the disk."""
     figure(ends_before_the_disk(make_server, "prefork", sync=3))
 
 

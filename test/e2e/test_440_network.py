@@ -21,7 +21,7 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 
 @by_path
 def test_440_01_vanished(make_server, mpm, path, figure):
-    """When clients vanish without a FIN, their places are soon free."""
+    """When clients vanish without a FIN, the server soon frees their places."""
     figure(vanished(make_server, mpm, path, SOME[mpm]))
 
 
@@ -29,8 +29,8 @@ def test_440_01_vanished(make_server, mpm, path, figure):
 @pytest.mark.event
 def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
                                          figure):
-    """When clients vanish behind a router that loses all packets, their places
-    are soon free."""
+    """When clients vanish behind a router that loses all packets, the server
+    soon frees their places."""
     figure(vanished(make_server, "event", path, SOME["event"], far))
 
 

@@ -189,8 +189,9 @@ def check(request, text):
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_10_no_spelling_reads(server, host):
-    """No spelling of its URL, with any transport, reads the protected channel.
-    The same kinds of spellings do read another channel."""
+    """Whatever the spelling of its URL and the transport, the protected channel
+    cannot be read.  The same kinds of spellings do read a channel that is not
+    protected."""
     targets = [t + query for query in READING for t in SPELLINGS
                if "?" not in t and "#" not in t]
     targets += [t for t in SPELLINGS if "?" in t or "#" in t]
@@ -285,8 +286,8 @@ def test_460_13_hosts(server):
 
 # -- headers of answers, and fields of streams ---------------------------------
 
-# Line ends and a forged header, in all forms that a URL, a form or a request
-# header can contain.
+# Line ends with a forged header after them, in every encoding that a URL, an
+# HTML form or a request header can contain.
 LINE_ENDS = ["%0d%0aX-Injected:%20yes", "%0aX-Injected:%20yes",
              "%0dX-Injected:%20yes", "%00X-Injected:%20yes",
              "%c4%8d%c4%8aX-Injected:%20yes", "%e2%80%a8X-Injected:%20yes",
@@ -407,7 +408,7 @@ def test_460_22_authors(server):
     assert server.history("nobody")[0]["author"] is None
 
 
-# Texts that look like fields of a stream, as another program may store them.
+# Texts that look like fields of a stream, as another program might store them.
 FORGED = ["a\nid: 9\ndata: forged\n\n", "a\r\rdata: forged\r\r", "\ufeffa",
           "a\n\nevent: forged\ndata: forged\n\n", ":a", "a\u2028b\u2029",
           "retry: 1", "</script><script>comet(1)</script>", "<!--", "a\0b"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request smuggling: no part of a body is ever read as a request, however the
-request with this body is answered."""
+"""Request smuggling: no part of a request's body is ever read as another
+request, however the first one is answered."""
 
 import re
 

@@ -33,8 +33,8 @@ def batch(count, size=2000):
 
 @pytest.fixture(params=["unwritable", "full"])
 def without_temporary_room(request, make_server):
-    """Yield a server that must make an index of an old database, and can write
-    no temporary file."""
+    """Yield a server that must make a search index for an old database, but
+    cannot write any temporary file."""
     if not is_root():
         pytest.skip("needs root to mount")
     server = make_server(start=False, parent=ORDINARY, conf=(

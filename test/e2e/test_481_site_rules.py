@@ -133,7 +133,7 @@ MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
 
 def test_481_03_channels_named_otherwise(make_server):
     """A rule against a channel's URL also applies to requests that name the
-    channel in another way."""
+    channel differently."""
     server = make_server(conf=MULTI
                          + "RewriteRule ^/comet/secret - [F]\n"
                          "Redirect /comet/moved https://www.example.org/\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs and people may do to the database: triggers, a network
-file system, another encoding."""
+"""What other programs and people might do to the database: triggers, a network
+file system, an encoding other than UTF-8."""
 
 import threading
 

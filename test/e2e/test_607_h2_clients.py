@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other people's HTTP/2 clients wait without a thread.  Over a reload and a
-restart each of their readers gets every message once, in order."""
+"""Other people's HTTP/2 clients wait without a thread.  Despite a reload and a
+restart, each of their readers gets every message once, in order."""
 
 import importlib.util
 import os

@@ -95,8 +95,8 @@ def open_plain(stack, server, headers):
 
 
 def open_h2(stack, server, headers):
-    """Open clients for each way of waiting over HTTP/2: with a thread, without
-    one, and by a WebSocket.  Return functions as open_plain() does."""
+    """Open clients for each way of waiting over HTTP/2: in a thread, without a
+    thread, and by a WebSocket.  Return functions as open_plain() does."""
     lower = {"authorization": headers["Authorization"]}
     conn = stack.enter_context(H2Tls(server.tls_port))
     streams = [conn.request("GET", target, {**lower, **more})

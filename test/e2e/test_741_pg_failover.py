@@ -41,9 +41,9 @@ class Publisher(threading.Thread):
 
 
 def test_741_01_promotion(make_server, figure):
-    """Over a promotion, the stream stays open and publishing resumes.  The
-    stream and the new primary have each acknowledged message once, in one
-    order."""
+    """During a promotion the stream stays open, and afterwards publishing
+    resumes.  Every acknowledged message is once in the stream and once in the
+    new primary, in the same order."""
     primary = Cluster()
     standby = primary.standby()
     try:

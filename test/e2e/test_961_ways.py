@@ -88,8 +88,8 @@ def test_961_01_every_way(site):
                 == str(way["capacity"])
         assert text['comet_waiting_clients{transport="events"}'] == "4"
     # the log says only once why such requests hold threads
-    assert len(re.findall(r"waits with two threads at /comet/\w+: it has a "
-                          "body", site.error_log())) == 1
+    assert len(re.findall(r"occupies two threads while it waits at /comet/\w+: "
+                          "it has a body", site.error_log())) == 1
 
 
 def test_961_02_each_mpm(make_server, mpm):

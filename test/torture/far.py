@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another host, behind a router that may stop forwarding, made of Linux
+"""Another host, behind a router that can stop forwarding, made of Linux
 namespaces.
 
 server (the test) 192.0.2.1 -- 192.0.2.2 router 198.51.100.2 --

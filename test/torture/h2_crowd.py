@@ -460,7 +460,7 @@ def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf="",
     wait_until(lambda: server.status()["ghosts"] == 0, 10, "no ghosts")
     return ("%d followers on %d connections, %d messages, %d deliveries, "
             "%d files of %d KB, %d uploads, %d resets, %d connections broken, "
-            "%d stuck for a while; %d waited with a thread; nothing lost, "
+            "%d stuck for a while; %d waited in a thread; nothing lost, "
             "repeated or damaged, no window exceeded"
             % (len(followers), connections, all_of_it.published,
                all_of_it.delivered, all_of_it.files, file_bytes >> 10,

@@ -13,7 +13,7 @@ from ledger import (acknowledged, holders, is_sound, longest_wait, settle,
                     wait_more)
 
 
-# So that a writer may be doing anything when it is killed.
+# Search and retention, so that a kill can interrupt any work of a writer.
 CONF = CROWD + "CometSearch on\nCometRetain count=500\n"
 CHANNELS = ["room%d" % i for i in range(5)]
 

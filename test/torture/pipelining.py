@@ -159,7 +159,8 @@ class FastPoller:
         self.conn = self.server.raw()
 
     def other_words(self):
-        """Send a cursor that is written in another way."""
+        """Send the same cursor in an unusual form: with leading zeros,
+        percent-encoded, or after another `since`."""
         digits = str(self.cursor)
         self.conn.send(self.head(self.chance.choice([
             digits.zfill(20), "%3" + digits, "1&since=" + digits])))

@@ -212,8 +212,8 @@ def poll_as(server, channel, count):
 
 
 def joins(make_server, count):
-    """`count` members join. Return the CPU time beyond that of the same
-    requests without presence, the number of messages, and that of commits."""
+    """Let `count` members join. Report the numbers of messages and of commits,
+    and the CPU time that presence adds to these requests."""
     server = make_server(conf=conf(600), modules=MODULES, children=2)
     for channel in ("room", "off/room"):
         sqlite(server.db, "INSERT INTO message(channel, body)"

@@ -23,7 +23,7 @@ typedef enum {
 
 #define FAULTS_ALL (FAULTS_MEMORY | FAULTS_CALL | FAULTS_DISK)
 
-/** An action that may fail, but must succeed when it is tried again. */
+/** An action that can fail, but must succeed when it is tried again. */
 typedef struct faults_scenario_t {
     const char *name;
     long most; /* how many faults of each kind are tried; 0: FAULTS_SAMPLE */
@@ -50,7 +50,7 @@ void faults_install(void);
  */
 void faults_arm(faults_kind_e kind, long n, int lasting);
 
-/** Whether an event may fail now. */
+/** Whether an event can fail now. */
 int faults_are_armed(void);
 
 /** How many blocks of memory the core and the tests hold. */

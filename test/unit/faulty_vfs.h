@@ -19,16 +19,16 @@ typedef enum {
 
 extern atomic_int faulty_now; /* faulty_e: what fails now */
 extern atomic_int faulty_lies; /* a sync of a followed file does nothing */
-extern atomic_int faulty_tears; /* a write may damage neighbouring bytes */
+extern atomic_int faulty_tears; /* a write can damage neighbouring bytes */
 extern atomic_int faulty_syncs; /* how often logs were synced */
 extern atomic_int faulty_hanging; /* how many syncs hang now */
 
-/** Make this file system SQLite's default. */
+/** Make SQLite use this file system by default. */
 void faulty_install(void);
 
 /**
- * From now on, record which changes of a file reach the disk, for files that
- * are opened later.  Their present content counts as synced.
+ * Record which changes of a file reach the disk, for every file that is opened
+ * after this call.  What such a file contains now counts as synced.
  */
 void faulty_follow(void);
 

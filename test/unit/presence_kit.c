@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Children with presence, and clients that are present. */
+/* Children that keep presence, and clients that are present in channels. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file presence_kit.h
- * Children with presence, on store_kit's store, and clients that are present.
+ * Children that keep presence in store_kit's store, and clients that are
+ * present in channels.
  */
 #ifndef PRESENCE_KIT_H
 #define PRESENCE_KIT_H
@@ -16,7 +17,7 @@
 #define HERE_MEMBERS 5
 #define HERE_CHANNELS 3
 #define HERE_SEATS 40
-/* The grace period.  A lease is twice as long: longer than a loaded machine may
+/* The grace period.  A lease is twice as long: longer than a loaded machine can
  * delay a test. */
 #define HERE_GRACE (SECOND * 2 / 5)
 

@@ -141,7 +141,7 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection);
 
-/** Give up an attempt.
+/** Abandon an attempt.
  * @param attempt  is freed, now or later; may be NULL */
 void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt);
 

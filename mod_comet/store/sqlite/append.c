@@ -204,7 +204,7 @@ static int is_refusal(int code)
            || primary == SQLITE_MISMATCH;
 }
 
-/* Whether a refusal may come from a foreign trigger, or from a message that
+/* Whether a refusal can come from a foreign trigger, or from a message that
  * such a trigger has published. */
 static int is_of_trigger(int code)
 {

@@ -22,8 +22,8 @@
 #define POLL_USEC APR_INT64_C(20000)
 #define POLL_TOGETHER_USEC APR_INT64_C(5000)
 #define POLL_MOST_USEC APR_INT64_C(500000)
-/* How long after an event to keep looking: on a slow disk, it may take this
- * long until the commit can be seen. */
+/* How long after an event to keep looking: on a slow disk, it can take this
+ * long until the commit becomes visible. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
 /* The events about names in a folder. */

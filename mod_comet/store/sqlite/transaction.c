@@ -9,7 +9,7 @@
 #define RESCUE_USEC 20000
 
 /*
- * Whether this connection's log may still be copied into the file.  It may,
+ * Whether it is safe to copy this connection's log into the file.  It is safe,
  * unless another program has committed to the file meanwhile through another
  * log.  No program can have done so while there is no other log and the -shm
  * file is the one that is open.  If the -shm file was deleted, too, a program

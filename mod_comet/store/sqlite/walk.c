@@ -358,7 +358,7 @@ static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
     code = comet_sqlite_step(store, SQL_MESSAGE);
     if (code == SQLITE_ROW) {
-        /* the message may be private, or over, or have the channel only as an
+        /* the message might be private, or over, or have the channel only as an
          * alternate */
         if (comet_sqlite_is_of(walk->selection, row)
             && !comet_sqlite_is_over(row, walk->now)) {

@@ -220,8 +220,8 @@ static void publish(void)
     comet_bus_notify(bus);
 }
 
-/* Publish a message, and wait until the client gets it.  While a fault may
- * occur, wait only briefly: the message may come later. */
+/* Publish a message, and wait until the client gets it.  While a fault can
+ * occur, wait only briefly: the message might come later. */
 static apr_status_t serve_news(void)
 {
     publish();
@@ -372,7 +372,7 @@ static apr_status_t publish_once(void)
     return comet_writer_publish(writer, &group, 2 * SECOND);
 }
 
-/* Publish; if no fault may occur, repeat this until it succeeds. */
+/* Publish; if no fault can occur, repeat this until it succeeds. */
 static apr_status_t publish_to_writer(void)
 {
     int64_t end = scratch_usec() + 20 * SECOND;
