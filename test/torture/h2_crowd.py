@@ -15,17 +15,14 @@ import time
 
 from h2_client import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, H2, HEADERS, \
     PING, RST, SETTINGS, WINDOW
-from httpd_env import SANITIZER, SLOW, wait_until
+from httpd_env import SLOW, wait_until
 
 # The windows of several clients: that of each stream, and what is added to the
 # connection's 65,535 bytes: node and nghttp, python3-h2, Chromium, Firefox,
 # curl.
 PROFILES = [(65535, 0), (65535, 1 << 20), (6291456, 15663105),
             (131072, 12517377), (1 << 20, 1 << 24)]
-# ThreadSanitizer takes each byte that mod_http2 and OpenSSL copy for a race,
-# and handles one race at a time. Larger files would keep all threads waiting
-# for it.
-FILE_BYTES = 1 << 18 if SANITIZER == "tsan" else 5 << 20
+FILE_BYTES = 5 << 20
 UPLOAD_BYTES = 60000
 BEHIND_MOST = 100       # messages that a follower may be behind
 REFUSED = 7             # REFUSED_STREAM: a reload has ended the connection
