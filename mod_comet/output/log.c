@@ -320,18 +320,32 @@ static void set_notes(request_rec *r)
     }
 }
 
+/* Count a request that httpd does not count, since its connection has no place
+ * in the scoreboard.  The request ends on the hub's thread; or it came over
+ * HTTP/2 and ends before mod_http2 has given its connection a place, which is a
+ * matter of chance. */
+static void count(const request_rec *r, const mod_comet_request_t *request)
+{
+    const conn_rec *c = r->connection;
+
+    if (!c->sbh && (c->master || !request->logged_later)) {
+        /* (what is logged later counts its bytes then) */
+        mod_comet_mpm_count(1, request->logged_later ? 0 : r->bytes_sent);
+    }
+}
+
 int mod_comet_log_transaction(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
 
+    if (request) {
+        count(r, request);
+    }
     if (request && request->logged_later) {
         return DONE;
     }
     if (shows_notes) {
         set_notes(r);
-    }
-    if (request && !r->connection->sbh && !r->connection->master) {
-        mod_comet_mpm_count(1, r->bytes_sent); /* it ends on the hub's thread */
     }
     return DECLINED;
 }
