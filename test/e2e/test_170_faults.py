@@ -3,6 +3,7 @@
 lost."""
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -234,22 +235,26 @@ def test_170_13_not_a_database(make_server):
 
 
 def test_170_14_another_applications_database(make_server):
-    """If the database belongs to another application, the module makes no
-    tables there."""
+    """If the database belongs to another application, the module does not
+    change a byte of it."""
     server = make_server(start=False)
     sqlite(server.db, "CREATE TABLE books(title); PRAGMA application_id=77;"
            "PRAGMA user_version=99; INSERT INTO books VALUES('x');")
     os.chmod(server.db, 0o660)
     give(server.db)
+    with open(server.db, "rb") as file:
+        before = file.read()
     server.start()
     answer = try_post(server, "x")
     assert answer.status == 503, answer
-    assert sqlite(server.db, "SELECT name FROM sqlite_master;") == [["books"]]
+    with open(server.db, "rb") as file:
+        assert file.read() == before
+    assert os.listdir(server.data) == ["comet.db"]
 
 
 def test_170_15_newer_schema(make_server):
-    """If a newer version made the store, publishing gets 503, and the store
-    keeps its version."""
+    """If a newer version made the store, publishing gets 503, the error log
+    says why, and the store stays as it is."""
     server = make_server()
     server.publish("x")
     server.stop()
@@ -257,8 +262,10 @@ def test_170_15_newer_schema(make_server):
     sqlite(server.db, "PRAGMA user_version=%d;" % (version + 1000))
     server.start()
     assert try_post(server, "y").status == 503
-    assert sqlite(server.db, "PRAGMA user_version;") \
-        == [[str(version + 1000)]]
+    wait_until(lambda: re.search("COMET0121: .*made by a newer mod_comet",
+                                 server.error_log()), 5, "the log")
+    assert sqlite(server.db, "PRAGMA user_version; SELECT body FROM message;") \
+        == [[str(version + 1000)], ["x"]]
 
 
 # -- not writable -----------------------------------------------------------

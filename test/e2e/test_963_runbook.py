@@ -134,7 +134,7 @@ def test_963_04_move(make_server):
 @pytest.mark.long
 def test_963_05_downgrade(make_server):
     """A database of a newer version is refused with the id that the runbook
-    names. The backup from before the upgrade works."""
+    names, and not changed.  The backup from before the upgrade works."""
     server = make_server()
     assert try_post(server, "before") == 201
     run_shell(fragment("run-upgrade-sh"), server)
@@ -142,9 +142,11 @@ def test_963_05_downgrade(make_server):
     sqlite(server.db, "PRAGMA user_version = 99;")
     server.start()
     assert try_post(server) == 503
-    wait_until(lambda: re.search("COMET0121: CometStore: .*newer",
+    wait_until(lambda: re.search("COMET0121: .*made by a newer mod_comet",
                                  server.error_log()), 5, "the log")
     server.stop()
+    assert sqlite(server.db, "PRAGMA user_version; SELECT body FROM message;") \
+        == [["99"], ["before"]]
     os.replace(os.path.join(server.root, "comet-before.db"), server.db)
     if is_root():
         subprocess.run(["chown", WWW_USER, server.db], check=True)
