@@ -8,6 +8,7 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import threading
 import time
 
@@ -15,7 +16,8 @@ import pytest
 
 from descriptors import many_hosts
 from http_client import Poller, Raw, quote
-from httpd_env import SLOW, connect, sqlite, thread_count, wait_until
+from httpd_env import REPO, SLOW, connect, sqlite, thread_count, wait_until
+from stream_client import Stream
 
 SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
 
@@ -26,20 +28,35 @@ def insert(channel, body):
 
 
 def test_130_01_documented_commands(make_server):
-    """Another program can publish, query and delete by SQL, as the documents
-    show."""
+    """The commands of the README publish, query and delete by the sqlite3
+    command line, as they stand there and in the manual."""
+    with open(os.path.join(REPO, "README.md"), encoding="utf-8") as file:
+        text = file.read().partition("## The database is an interface")[2]
+    commands = re.findall(r"^sqlite3 .*(?:\n +.*)*", text.split("```")[1], re.M)
+    with open(os.path.join(REPO, "htdocs", "manual", "index.html"),
+              encoding="utf-8") as file:
+        manual = html.unescape(file.read())
+    assert len(commands) == 3 and all(part in manual for part in commands)
+    query, publish, delete = commands
     server = make_server()
+
+    def run(command):
+        return subprocess.run(["sh", "-c", command], cwd=server.data, text=True,
+                              check=True, timeout=20,
+                              stdout=subprocess.PIPE).stdout
+
     server.publish("by the page")
-    sqlite(server.db, "INSERT INTO message(channel, body) "
-           "VALUES('chat', 'deploy finished');")
-    rows = sqlite(server.db, "SELECT datetime(timestamp/1e6,'unixepoch',"
-                  "'localtime'), author, body FROM message WHERE "
-                  "channel='chat' ORDER BY timestamp DESC LIMIT 20;")
-    assert [r[2] for r in rows] == ["deploy finished", "by the page"]
-    assert time.strftime("%Y-") in rows[0][0]
+    with Stream(server, "/comet/chat?since=0") as stream:
+        assert run(publish) == ""
+        assert stream.until(2) == ["by the page", "deploy finished"]
+    rows = [row.split("|") for row in run(query).splitlines()]
+    assert [row[1:] for row in rows] == [["", "deploy finished"],
+                                         ["", "by the page"]]
+    assert all(abs(time.mktime(time.strptime(row[0], "%Y-%m-%d %H:%M:%S"))
+                   - time.time()) < 60 * SLOW for row in rows), rows
     sqlite(server.db, "INSERT INTO message(channel, author, body) "
-           "VALUES('chat', 'spammer', 'buy');"
-           "DELETE FROM message WHERE author='spammer';")
+           "VALUES('chat', 'spammer', 'buy');")
+    assert run(delete) == ""
     assert [m["body"] for m in server.history("chat")] \
         == ["by the page", "deploy finished"]
 

@@ -123,9 +123,11 @@ def test_150_06_fallback_resource(make_server):
 
 
 def test_150_07_alias_of_a_parent(make_server):
-    """An Alias of a parent path does not capture the mappings."""
+    """An Alias or ScriptAlias of a parent path does not capture the
+    mappings."""
     server = make_server(conf='Alias /chat "{docroot}"\n'
-                         'Alias /comet "{docroot}"\n')
+                         'ScriptAlias /comet "{docroot}"\n'
+                         'ScriptAlias /clock/ "{docroot}/"\n')
     check_all_three(server)
     assert server.get("/chat/static.txt").body == b"a static file\n"
 

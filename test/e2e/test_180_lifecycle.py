@@ -9,7 +9,7 @@ import time
 import pytest
 
 from http_client import Closed, Poller, quote
-from httpd_env import MPMS, SLOW, alive, wait_until
+from httpd_env import MPMS, SLOW, alive, fd_count, thread_count, wait_until
 
 
 def hold_clocks(server, count):
@@ -353,8 +353,10 @@ def test_180_08_history_at_the_next_start(make_server):
 
 
 def test_180_09_waiters_over_many_reloads_leave_nothing(make_server):
-    """After ten quick reloads with a waiting client, one child is left."""
+    """After ten quick reloads with a waiting client, one child is left, and the
+    parent has no more open files and threads than before."""
     server = make_server(children=1)
+    before = fd_count(server.pid), thread_count(server.pid)
     with Poller(server.port, timeout=30) as page:
         for i in range(10):
             server.graceful()
@@ -363,3 +365,4 @@ def test_180_09_waiters_over_many_reloads_leave_nothing(make_server):
             == ["m%d" % i for i in range(10)]
         assert not page.failures
     wait_until(lambda: len(server.children()) == 1, 10, "one child")
+    assert (fd_count(server.pid), thread_count(server.pid)) == before

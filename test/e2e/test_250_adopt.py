@@ -271,11 +271,11 @@ def test_250_12_user_and_abort(make_server):
 
 def test_250_14_any_format(make_server):
     """An adopted stream gets its log lines whatever the format and condition
-    ask for, and no child crashes."""
+    ask for: each field has its value, or is empty.  No child crashes."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"
-CustomLog "logs/modules.log" "%U %{UNIQUE_ID}e %{SSL_PROTOCOL}x %{HTTPS}x \
+CustomLog "logs/modules.log" "%{UNIQUE_ID}e %U %{SSL_PROTOCOL}x %{HTTPS}x \
 %{DOCUMENT_ROOT}x %{HTTP:Accept}x %{version}c %l %f %R %V %{c}h %{a}C %^ti %{x}o" \
     "expr=%{HTTPS} == 'off' && %{SSL_PROTOCOL} == '' && %{SSL:HTTPS} != 'on' && \
     %{HTTP2} != 'on' && %{REQUEST_SCHEME} == 'http' && -R '127.0.0.0/8'"
@@ -287,7 +287,12 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     with Stream(server, "/comet/any"):
         wait_adopted(server, 1)
     wait_line(server, "root.log", "/comet/any")
-    wait_line(server, "modules.log", "/comet/any")
+    ident, fields = wait_line(server, "modules.log",
+                              "/comet/any").split(" ", 1)
+    assert re.fullmatch(r"[\w@-]{20,40}", ident), ident
+    assert fields == ("/comet/any - off %s text/event-stream - - "
+                      "comet:/comet/any comet localhost 127.0.0.1 - - -"
+                      % server.docroot)
     assert server.children() == children
 
 

@@ -496,7 +496,8 @@ def test_255_34_cap(make_server):
 
 
 def test_255_35_gap(make_server):
-    """A poll whose cursor retention has passed is told of the gap."""
+    """A poll whose cursor retention has passed goes to httpd, and is told of
+    the gap."""
     server = make_server(conf=FAST + "CometRetain count=5\n")
     with Fast(server) as client:
         client.learn()
@@ -504,9 +505,11 @@ def test_255_35_gap(make_server):
         for number in range(20):
             server.post("fast", str(number))
         wait_until(lambda: len(server.history("fast")) == 5, 10, "retention")
+        before = fast_polls(server)
         client.ask()
         answer = client.conn.answer().json()
         assert answer["gap"] and old < answer["messages"][0]["timestamp"]
+        assert fast_polls(server) == before
 
 
 # -- which decision holds, and for how long ------------------------------------
@@ -580,22 +583,34 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
 
 
 def test_255_40_decided_anew(make_server):
-    """After CometMaxLifetime httpd decides again, and the hub still answers
-    most polls."""
-    server = make_server(conf=FAST + "CometMaxLifetime 2s\n"
-                         "CometPollTimeout 300ms\n"
-                         '<Location "/comet/gone">\n'
-                         "Require expr -f '%{env:ROOT}'\n</Location>\n")
+    """After CometMaxLifetime httpd decides again, and a refusal holds.  The hub
+    still answers most polls."""
+    server = make_server(conf=FAST + """
+CometMaxLifetime 2s
+CometPollTimeout 300ms
+<If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#fast#">
+  Require all denied
+</If>
+""")
     with Fast(server) as client:
         client.learn()
         requests = len(server.access_lines("/comet/fast"))
-        end = time.monotonic() + 5
+        end = time.monotonic() + 4
         while time.monotonic() < end:
             client.ask()
             client.take()
         asked = len(server.access_lines("/comet/fast")) - requests
         assert 2 <= asked <= 12
         assert fast_polls(server) > asked / 2
+
+        def status():
+            client.ask()
+            return client.conn.answer().status
+        with flag(server):
+            wait_until(lambda: status() == 403, 2.5, "httpd's decision")
+            before = fast_polls(server)
+            assert [status() for _ in range(5)] == [403] * 5
+            assert fast_polls(server) == before
 
 
 def test_255_41_outlives_timeout(make_server):

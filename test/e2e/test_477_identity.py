@@ -33,19 +33,27 @@ def hand_over(server):
 
 def test_477_01_schema_by_hand(make_server):
     """httpd accepts a database that sqlite3 has made from
-    sql/001_initial.sql."""
-    server = make_server(start=False)
+    sql/001_initial.sql: it brings it up to date, and retention shrinks it."""
+    server = make_server(start=False, conf="CometRetain count=10\n")
     with open(os.path.join(REPO, "sql", "001_initial.sql"),
               encoding="utf-8") as text:
         sqlite(server.db, text.read())
     assert sqlite(server.db, "PRAGMA application_id; PRAGMA user_version;"
                   "PRAGMA auto_vacuum;") == [["1129270612"], ["1"], ["2"]]
     sqlite(server.db,
-           "INSERT INTO message(channel, body) VALUES('chat', 'by hand');")
+           "INSERT INTO message(channel, body) VALUES('chat', 'by hand');"
+           "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n"
+           " WHERE i < 1500) INSERT INTO message(channel, body)"
+           " SELECT 'bulk', printf('%.4000c', 'x') FROM n;")
     hand_over(server)
     server.start()
     server.post("chat", "x")
     assert server.rows("chat") == ["by hand", "x"]
+    assert sqlite(server.db, "PRAGMA user_version;") == [[str(max(
+        int(name[:3]) for name in os.listdir(os.path.join(REPO, "sql"))
+        if re.match(r"\d{3}_", name)))]]
+    wait_until(lambda: int(sqlite(server.db, "PRAGMA page_count;")[0][0]) < 600,
+               20, "the file to shrink")
 
 
 def dump(server, path):

@@ -5,6 +5,7 @@ slowly costs in proportion, and everything that takes a place is counted."""
 import base64
 import os
 import re
+import select
 import subprocess
 import time
 
@@ -89,7 +90,7 @@ def test_491_01_unread_answers_count(make_server, mpm, what):
 @pytest.mark.event
 def test_491_02_resting_gives_way(make_server):
     """Connections that stay open after their answers give up their places to
-    clients that must wait, so no new client is refused."""
+    clients that must wait, the oldest first, so no new client is refused."""
     server = make_server(mpm="event", threads=4, mpm_conf="""
       ServerLimit 1
       StartServers 1
@@ -114,6 +115,9 @@ def test_491_02_resting_gives_way(make_server):
             waiting.append(conn)
             server.wait_waiting(number + 1)
         assert server.status()["turned_away"] == 0
+        closed, _, _ = select.select([c.sock for c in resting], [], [], 0)
+        assert closed == [c.sock for c in resting[:len(closed)]]
+        assert 0 < len(closed) < len(resting)
         post(server, "y", "for all")
         for conn in waiting:
             answer = conn.answer()
@@ -502,8 +506,8 @@ def test_491_12_a_poll_is_not_judged_again(groups):
 
 @pytest.mark.event
 def test_491_13_the_return_is_spread(make_server):
-    """At a reload, many clients with many channels are told to return within
-    more than 2 s and less than 30 s."""
+    """At a reload, many clients with many channels are told to return at
+    different moments, over more than 2 s and less than 30 s."""
     server = make_server(conf="CometMulti on\n", children=1)
     fill(server, [("room/%d" % n, "x") for n in range(900)])
     with Crowd(server) as crowd:
@@ -519,5 +523,6 @@ def test_491_13_the_return_is_spread(make_server):
                 assert more
                 text += more
             said.append(int(re.findall(rb"retry: (\d+)\n", text)[-1]))
-    assert max(said) > 2000, max(said)
-    assert max(said) < 30000
+    said.sort()
+    assert 2000 < said[-1] < 30000, said
+    assert said[300] > 1.5 * said[100], said    # quartiles

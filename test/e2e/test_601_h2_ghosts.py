@@ -11,6 +11,7 @@ import time
 import pytest
 
 from h2_client import H2Tls
+from http_client import Closed
 from httpd_env import MODULES, SLOW, thread_count, wait_until
 from test_491_cheap import ANNA, fill, groups_server, set_groups
 
@@ -136,18 +137,23 @@ def test_601_04_beside_a_long_request(make_server):
 
 
 def test_601_05_past_timeout_and_keep_alive(make_server):
-    """Messages keep a connection open for longer than Timeout."""
-    server = make_server(tls=True, h2=True, timeout=3,
+    """Messages keep a connection open for longer than Timeout.  Without streams
+    it ends after KeepAliveTimeout."""
+    server = make_server(tls=True, h2=True, timeout=4,
                          conf=ON + "KeepAliveTimeout 1\n")
     with H2Tls(server.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
-        for number in range(7):
+        for number in range(5):
             server.post("news", str(number))
             assert conn.pump(lambda n=number: numbers(stream)[-1:] == [n],
                              5 * SLOW), "cut off"
             time.sleep(1)
         conn.cancel(stream)
         wait_ghosts(server, 0)
+        begin = time.monotonic()
+        with pytest.raises(Closed):
+            conn.pump(lambda: False, 10 * SLOW)
+        assert time.monotonic() - begin < 3.5 * SLOW, "not before Timeout"
 
 
 def test_601_06_graceful(site):

@@ -101,13 +101,16 @@ def test_654_02_over(server):
 def test_654_03_a_channel_of_its_own(server):
     """A new channel may have only a passing message.  The stream of a wildcard
     that matches it ends, and its client returns to be authorised for the
-    channel."""
+    channel.  The new stream stays open for the channel's further messages."""
     start = post(server, "some/room", "x")
     with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
         post(server, "some/new", "typing", keep=str(LONG))
         stream.until_end()      # the client must be authorised again
     with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
-        assert [json.loads(d)["body"] for d in stream.until(1)] == ["typing"]
+        stream.until(1)
+        post(server, "some/new", "typed")
+        assert [json.loads(d)["body"] for d in stream.until(2)] \
+            == ["typing", "typed"]
 
 
 # For each engine: SQL that ends a message's time, SQL that counts erased

@@ -31,6 +31,9 @@ CONF = """
   Require expr "%{REQUEST_METHOD} == 'POST'"
   Require comet-token
 </Location>
+<Location "/comet/brief">
+  CometMaxLifetime 1s
+</Location>
 <Location "/comet/fast">
   CometFastPoll on
 </Location>
@@ -118,14 +121,18 @@ def test_701_02_a_poll_ends(server):
 
 
 def test_701_03_the_first_end_holds(server):
-    """If its token expires before CometMaxLifetime, a stream ends with the
-    token."""
+    """A stream ends with its token or after CometMaxLifetime, whichever comes
+    first."""
     headers, exp = short(1.2, nbf=1)
-    with Stream(server, "/comet/room", headers) as stream:
+    longer, later = short(20)
+    with Stream(server, "/comet/room", headers) as stream, \
+            Stream(server, "/comet/brief", longer) as brief:
         post(server, "room", b"in time")
         stream.until(1)
         stream.until_end()
         check_end(exp)
+        brief.until_end()
+        assert time.time() < later
 
 
 def test_701_04_without_an_end(server):
