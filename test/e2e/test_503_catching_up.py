@@ -9,7 +9,6 @@ import time
 import pytest
 
 from httpd_env import SLOW
-from socket_client import handshake
 from stream_client import Stream, post
 from test_491_cheap import fill
 
@@ -34,7 +33,6 @@ ASKS = {
     "events": ("/comet/old?since=0", {"Accept": "text/event-stream"}),
     "wildcard": ("/comet?channel=old/*&channel=old&since=0",
                  {"Accept": "text/event-stream"}),
-    "sockets": ("/comet/old?since=0&transport=websocket", handshake()),
 }
 
 
@@ -45,8 +43,7 @@ ASKS = {
 def test_503_01_live_beside_many_that_catch_up(make_server, figure, kind):
     """200 streams read 80 MB each at full speed, in their own process.  A
     stream that is up to date still gets each message at once."""
-    server = make_server(mpm="event", children=1, conf="CometMulti on\n"
-                         "CometTransports all websocket\n")
+    server = make_server(mpm="event", children=1, conf="CometMulti on\n")
     target, headers = ASKS[kind]
     with server.raw() as conn:
         request = conn.format("GET", target, headers).decode()
