@@ -12,13 +12,13 @@
 PRAGMA user_version = 5;
 
 ALTER TABLE message_log ADD COLUMN keep INTEGER;
--- When a message that passes is over, by the system clock.
+-- When a passing message expires, by the system clock.
 ALTER TABLE message_log ADD COLUMN expires INTEGER;
 
 -- Whether the channel has ever had a message that passes.
 ALTER TABLE channel ADD COLUMN has_passing INTEGER NOT NULL DEFAULT 0;
 
--- The messages that pass, in the order in which they are over.
+-- The passing messages, in the order in which they expire.
 CREATE TABLE message_passing(
   expires INTEGER NOT NULL,
   message INTEGER NOT NULL,

@@ -38,7 +38,7 @@ static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    /* the answer that was just sent may have changed `answers` */
+    /* the answer that was just sent might have changed `answers` */
     if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
         || c->data_in_output_filters || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {

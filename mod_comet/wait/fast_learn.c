@@ -171,8 +171,8 @@ void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 }
 
 /* Whether an answer shows more than the last one that was counted.  A header
- * may depend on the cursor, so the cursor must differ.  A header that
- * mod_headers computes may depend on the time, so a second must have passed. */
+ * can depend on the cursor, so the cursor must differ.  A header that
+ * mod_headers computes can depend on the time, so a second must have passed. */
 static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
 {
     return fast->asked != fast->counted

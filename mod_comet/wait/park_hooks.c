@@ -350,7 +350,7 @@ static int answer_for_hub(mod_comet_parked_t *park)
     return send_on(park, 0);
 }
 
-/* Serve a WebSocket whose client may have said something.
+/* Serve a WebSocket whose client might have said something.
  * @return whether the WebSocket goes on */
 static int go_on_talking(mod_comet_parked_t *park)
 {

@@ -403,7 +403,7 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 }
 
 /* Find out whether the stream ends now.  A WebSocket does not end while its
- * client waits for an answer that may come in time.
+ * client waits for an answer that might come in time.
  * @return within how many milliseconds its client comes back; 0: the stream
  *         does not end */
 static int find_end(mod_comet_parked_t *park, unsigned reasons)

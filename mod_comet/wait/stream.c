@@ -376,7 +376,7 @@ static comet_outcome_e go_on(stream_t *stream)
 }
 
 /* Whether the end of a WebSocket is put off, because its client waits for an
- * answer that may come in time. */
+ * answer that might come in time. */
 static int is_put_off(const stream_t *stream)
 {
     return stream->talk && mod_comet_talk_is_unanswered(stream->talk)

@@ -15,7 +15,7 @@
 #define SAID_BYTES (256 * 1024)
 #define WORDS_BYTES (64 * 1024)
 
-/* JSON may make a body six times as long: \u0001. */
+/* JSON can make a body six times as long: \u0001. */
 #define ESCAPED 6
 /* Room for the other members of a command. */
 #define ENVELOPE_BYTES 4096

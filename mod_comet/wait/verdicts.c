@@ -10,7 +10,7 @@
 #include <pthread.h>
 
 #define PLACES 1024
-/* In how many places a verdict may be. */
+/* In how many places a verdict can be. */
 #define WAYS 4
 /* How many places are searched for old verdicts when a verdict is added. */
 #define TIDIED 8

@@ -328,7 +328,7 @@ def test_230_07_filter_that_keeps(make_server):
 
 @pytest.mark.event
 def test_230_08_filter_on_a_clock(make_server):
-    """A filter that may hold back output occupies a thread.  A clock behind one
+    """A filter that can hold back output occupies a thread.  A clock behind one
     that lets output pass still ticks, and no other client is delayed."""
     server = make_server(modules=("substitute", "include"), threads=8, conf="""
         CometTick 200ms
@@ -719,7 +719,7 @@ def test_230_24_every_answer(server, method, target, headers, body, status):
 
 
 def test_230_25_rewritten_by_the_server(server):
-    """A RewriteRule [PT] of the server may lead to a mapping.  The <Location>
+    """A RewriteRule [PT] of the server can lead to a mapping.  The <Location>
     of the new URL then applies."""
     answer = server.request("POST", "/short", "one", TEXT)
     assert answer.status == 201, answer

@@ -394,7 +394,7 @@ def test_390_12_dashboard(serve):
 
 
 def test_390_13_private(serve):
-    """Only its user can read a user's channel, whatever URL asks for it."""
+    """Only the user can read a user's channel, whatever URL asks for it."""
     server = serve("private", more="""
         <Location "/comet">
           CometMulti on

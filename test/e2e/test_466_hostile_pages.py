@@ -249,7 +249,7 @@ def test_466_50_forged(chromium, shared_server, name):
 def test_466_51_own(chromium, shared_server, own, more):
     """The victim's own page tries the same thirty-five ways.  Its scripts and
     forms publish, so these ways do work.  Images, frames and links, which a
-    visitor may have put there, do not."""
+    visitor might have put there, do not."""
     attack(chromium, shared_server, (own, own), "")
     want = {"forged-" + way for way in OWN | more} \
         | {"msg=forged-form-text\r\n", "PING"}

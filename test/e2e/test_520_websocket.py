@@ -292,7 +292,7 @@ def is_message(opcode, payload):
 
 def check_frames(socket, name, expected):
     """Check the answers; return whether a Close was among them.  Answers to
-    texts come from another thread, so other answers may overtake them."""
+    texts come from another thread, so other answers can overtake them."""
     left = list(expected)
     while left:
         opcode, payload = socket.frame()

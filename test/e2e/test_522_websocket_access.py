@@ -76,7 +76,7 @@ def test_522_03_without_a_grant(server):
 
 
 def test_522_04_a_token_ends(server):
-    """When its token expires, a WebSocket is closed with 1001."""
+    """When a WebSocket's token expires, the WebSocket is closed with 1001."""
     token = bearer(sign(claims(read=["e"], write=["e"], seconds=3)))
     with Socket(server, "/comet/e", token) as socket:
         socket.opened()

@@ -41,7 +41,7 @@ class Runner:
 
     def answers(self, wanted):
         """Read until everything is answered; return the frames other than
-        texts. Another thread answers the texts.  Before a Close a text may stay
+        texts. Another thread answers the texts.  Before a Close a text can stay
         unanswered."""
         got, texts = [], 0
         while len(got) < len(wanted.answers) or (

@@ -225,7 +225,7 @@ def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
 
 
 def test_601_10_only_the_new_channel_is_judged(make_server):
-    """A stream ends when its wildcard matches a new channel.  When its client
+    """A stream ends when its wildcard matches a new channel.  When the client
     returns, only this channel is authorised, and the client may still read the
     others."""
     server = groups_server(make_server, tls=True, h2=True, conf=ON)

@@ -52,8 +52,8 @@ def poll(server, target, name, **kwargs):
 
 
 def test_650_01_join_and_leave(server):
-    """With its stream a user joins at once, and leaves when the grace is
-    over."""
+    """A user joins as soon as the user's stream begins, and leaves once the
+    grace period after its end is over."""
     with enter(server, "room/1", "ann"):
         await_online(server, "room/1", "ann")
         with enter(server, "room/1", "bob"):

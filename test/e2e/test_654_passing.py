@@ -74,7 +74,7 @@ def test_654_01_every_way_to_publish(server):
 
 
 def test_654_02_over(server):
-    """After its time a message is in no answer, neither from memory nor from
+    """A message that has expired is in no answer, neither from memory nor from
     the file, and nobody is told of a gap."""
     start = post(server, "over", "before")
     end = post(server, "over", "passes", keep="1")
@@ -131,7 +131,7 @@ OVER = {
 
 
 def test_654_04_upkeep_removes_it(server):
-    """After its time a message leaves no row behind.  Its removal does not
+    """A message that has expired leaves no row behind.  Its removal does not
     count as an erasure, which would make each child read the log again."""
     make, erased, row = OVER[server.database is not None]
     last = post(server, "gone", "x", keep=str(LONG))

@@ -112,7 +112,7 @@ static void test_others_commit_in_between(void **state)
     feed_check_ring();
 }
 
-/* A look reads the tally before the log, so it may see more messages than the
+/* A look reads the tally before the log, so it can see more messages than the
  * tally counts. */
 static void test_look_has_seen_it(void **state)
 {
@@ -132,7 +132,7 @@ static void test_look_has_seen_it(void **state)
     check(1);
 }
 
-/* Messages that the store may change or hide, such as passing ones, are read
+/* Messages that the store can change or hide, such as passing ones, are read
  * from the store. */
 static void test_only_plain_messages(void **state)
 {

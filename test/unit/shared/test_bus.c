@@ -287,8 +287,8 @@ static void test_owes_outsiders_a_rest(void **state)
 }
 
 /* Looking for outside writers is expensive, so it is rare.  A writer that has
- * come between two looks may have waited since the first one, so its rest is
- * longer. */
+ * come between two looks might have waited since the first one, so the rest for
+ * it is longer. */
 static void test_looks_rarely(void **state)
 {
     guests_t guests = { .there = 0 };

@@ -374,7 +374,7 @@ static void test_marks(void **state)
 
 #define MANY 1200 /* more than two slices */
 
-/* Clients without a name may choose very many channels, but one transaction
+/* Clients without a name can choose very many channels, but one transaction
  * publishes or removes at most a slice of them. */
 static void test_slices(void **state)
 {

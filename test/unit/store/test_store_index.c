@@ -168,7 +168,7 @@ static void test_long_bodies(void **state)
     comet_store_close(store);
 }
 
-/* A client may choose words that collide in FTS5's hash table.  Its effect is
+/* A client can choose words that collide in FTS5's hash table.  The effect is
  * bounded, because the words of one commit are written in many parts, so that
  * they never all meet in that table. */
 static void test_many_words(void **state)

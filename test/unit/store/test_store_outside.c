@@ -346,7 +346,7 @@ static int make_container(void *child)
                : scratch_reap(scratch_fork(look_in_container, child));
 }
 
-/* A container's /proc lists only its own processes, so there may always be
+/* A container's /proc lists only its own processes, so there might always be
  * guests. */
 static void test_guests_in_a_container(void **state)
 {
