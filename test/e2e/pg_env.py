@@ -3,6 +3,7 @@
 as their store."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,12 @@ PATH = "SET search_path = comet, public;"
 # What some of SQLite's words, which tests use, mean in PostgreSQL.
 DIALECT = (("ifnull(", "coalesce("), ("BEGIN IMMEDIATE", "BEGIN"),
            ("comet_clock", "clock"), ("PRAGMA integrity_check", "SELECT 'ok'"),
-           ("PRAGMA quick_check", "SELECT 'ok'"))
+           ("PRAGMA quick_check", "SELECT 'ok'"),
+           ("SELECT floor FROM channel WHERE name",
+            "SELECT floor FROM floor WHERE channel"),
+           ("SELECT sql FROM sqlite_master", "SELECT tablename FROM pg_tables"
+            " WHERE schemaname = 'comet' ORDER BY 1"))
+FLOOR = re.compile(r"UPDATE channel SET floor=(\d+) WHERE name=('[^']*')")
 FUNCTIONS = """
 CREATE FUNCTION public.hex(bytea) RETURNS text LANGUAGE sql
   AS $$ SELECT upper(encode($1, 'hex')) $$;
@@ -38,7 +44,7 @@ def translate(sql):
     """Translate SQLite's words into PostgreSQL's."""
     for word, meaning in DIALECT:
         sql = sql.replace(word, meaning)
-    return sql
+    return FLOOR.sub(r"INSERT INTO floor(floor, channel) VALUES(\1, \2)", sql)
 
 
 def literal(text):
@@ -259,8 +265,7 @@ class Database:
 
     def connect(self):
         """Open a connection, which the caller closes."""
-        return Connection(self.cluster.command(database=self.name),
-                          self.cluster.env)
+        return Connection(self)
 
     def sql(self, text, check=True):
         """Return rows of strings, as httpd_env.sqlite() does: 1 is true and
@@ -271,22 +276,26 @@ class Database:
                                      database=self.name)
         rows = self.run(text)
         if "INSERT" in text or "DELETE" in text:
-            wait_until(lambda: self.run(
-                "SELECT 1 FROM inbox UNION ALL SELECT 1 FROM online_inbox")
-                == [], 8, "the inbox to be empty")
+            self.await_inbox()
         return rows
+
+    def await_inbox(self):
+        wait_until(lambda: self.run(
+            "SELECT 1 FROM inbox UNION ALL SELECT 1 FROM online_inbox") == [],
+            8, "the inbox to be empty")
 
     def run(self, text):
         done = subprocess.run(
             self.cluster.command(database=self.name)
             + ["-F", "\x1f", "-R", "\x1e"],
-            input=PATH + translate(text), text=True, stdout=subprocess.PIPE,
+            input=(PATH + translate(text)).encode(), stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, check=False)
         assert done.returncode == 0, (text, done.stderr)
         if not done.stdout:
             return []
-        # psql ends the last row by a line feed
-        out = done.stdout[:-1] if done.stdout.endswith("\n") else done.stdout
+        # (text=True would change the ends of lines)
+        out = done.stdout.decode()
+        out = out[:-1] if out.endswith("\n") else out   # of the last row
         said = {"t": "1", "f": "0"}
         return [[said.get(value, value) for value in row.split("\x1f")]
                 for row in out.split("\x1e")]
@@ -320,9 +329,16 @@ class Session:
 class Connection(Session):
     """What sqlite3.connect() returns, for a database of PostgreSQL."""
 
-    def __init__(self, command, env):
-        super().__init__(command, env)
+    def __init__(self, database):
+        super().__init__(database.cluster.command(database=database.name),
+                         database.cluster.env)
+        self.database = database
         self.run(PATH)
+
+    def close(self):
+        """Return only when what was inserted is published."""
+        super().close()
+        self.database.await_inbox()
 
     def execute(self, sql, values=()):
         parts = translate(sql).split("?")

@@ -11,7 +11,7 @@ import pytest
 
 import tokens
 from h2_client import H2
-from httpd_env import SLOW, Httpd, sqlite, wait_until
+from httpd_env import SLOW, Httpd, connect, wait_until
 from stream_client import Stream
 from tokens import bearer, claims, grant, sign
 
@@ -253,10 +253,12 @@ def test_701_10_nothing_comes_late_after_a_pause(server):
         stream.until_bytes(b"in time")
     server.wait_waiting(len(streams) + len(polls))
     assert time.time() < exp
+    other = connect(server.db)
     with stopped(server):
-        sqlite(server.db, "INSERT INTO message(channel, body)"
-                          " VALUES('room', 'after the end');")
+        other.execute("INSERT INTO message(channel, body)"
+                      " VALUES('room', 'after the end')")
         wait_until(lambda: time.time() > exp + 0.2, 10, "the token's end")
+    other.close()
     for stream in streams:
         with stream:
             stream.until_end()

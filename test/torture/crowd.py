@@ -5,14 +5,13 @@ import contextlib
 import ctypes
 import os
 import socket
-import sqlite3
 import struct
 import time
 
 from comet_load import quantile
 from event_stream import EventStream
 from http_client import Answer
-from httpd_env import COMET_MODULE, SANITIZER, SLOW, fd_count, pss_kb
+from httpd_env import COMET_MODULE, SANITIZER, SLOW, connect, fd_count, pss_kb
 
 EVENTS = {"Accept": "text/event-stream"}
 SO_ATTACH_FILTER = 26           # Linux: asm-generic/socket.h
@@ -145,8 +144,7 @@ class Others:
     def arrival(self):
         """How long another program's message takes to reach the stream."""
         self.number += 1
-        with contextlib.closing(sqlite3.connect(
-                self.server.db, timeout=5, isolation_level=None)) as db:
+        with contextlib.closing(connect(self.server.db)) as db:
             begin = time.monotonic()
             db.execute("INSERT INTO message(channel, body) VALUES('others',"
                        " ?)", (str(self.number),))

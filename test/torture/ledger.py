@@ -83,6 +83,8 @@ def holders(path):
 
 def is_sound(server):
     """Whether SQLite finds the database sound, and FTS5 its index of words."""
+    if not isinstance(server.db, str):
+        return True
     db = sqlite3.connect(server.db, timeout=10)
     try:
         ok = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

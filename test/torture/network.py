@@ -77,7 +77,7 @@ def flood(server, count, size=60000):
     """Publish large messages in one transaction."""
     sqlite(server.db, "BEGIN IMMEDIATE;" + "".join(
         "INSERT INTO message(channel, body) VALUES('lot', "
-        "printf('%%.*c', %d, 'x'));" % size for _ in range(count))
+        "hex(zeroblob(%d)));" % (size // 2) for _ in range(count))
         + "COMMIT;")
 
 

@@ -162,7 +162,7 @@ def rows(server, channel):
     it."""
     return [tuple(map(bytes.fromhex, row)) for row in sqlite(
         server.db, "SELECT hex(channel), hex(type), hex(body) FROM message "
-        "WHERE channel='%s' OR channel GLOB '%s/*' ORDER BY timestamp;"
+        "WHERE channel='%s' OR channel LIKE '%s/%%' ORDER BY timestamp;"
         % (channel, channel))]
 
 
