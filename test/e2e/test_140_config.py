@@ -297,7 +297,7 @@ def test_140_08_conflicts(tester, lines):
     code, text = tester.configtest(STORE + lines)
     assert code != 0, lines
     (one, url, *_), (two, *_) = (line.split() for line in lines.splitlines())
-    assert '%s: "%s" is taken already, by %s\n' % (two, url, one) in text, text
+    assert '%s: "%s" is already taken by %s\n' % (two, url, one) in text, text
 
 
 @pytest.mark.parametrize("where", ["", "sub/", "deep/er/"])
