@@ -329,7 +329,9 @@ def test_230_07_filter_that_keeps(make_server):
 @pytest.mark.event
 def test_230_08_filter_on_a_clock(make_server):
     """A filter that can hold back output occupies a thread.  A clock behind one
-    that lets output pass still ticks, and no other client is delayed."""
+    that lets output pass still ticks, and no other client is delayed.  A clock
+    behind Substitute is refused: its ticks have no line end, so none would
+    pass."""
     server = make_server(modules=("substitute", "include"), threads=8, conf="""
         CometTick 200ms
         CometClock /lines/backend.php
@@ -340,12 +342,13 @@ def test_230_08_filter_on_a_clock(make_server):
           SetOutputFilter SUBSTITUTE
           Substitute s/aa/bb/
         </Location>""")
-    with server.raw() as clock, server.raw() as lines, \
-            Poller(server.port) as page:
-        lines.request("GET", "/lines/backend.php")
+    server.allow_log.append("COMET0132")
+    with server.raw() as clock, Poller(server.port) as page:
+        assert server.get("/lines/backend.php").status == 500
+        assert "substitute" in server.error_log().split("COMET0132")[1]
         clock.request("GET", "/clock/backend.php")
         assert clock.head() == 200
-        server.wait_waiting(3)
+        server.wait_waiting(2)
         seen = b""
         for i in range(4):
             assert lag(server, page, "/chat/backend.php", "m%d" % i) \
