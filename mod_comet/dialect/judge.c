@@ -38,7 +38,7 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                               : mod_comet_config_publish_limit(r);
 
     if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
-        return "its own URL authenticates another user than this URL; "
+        return "its own URL authenticates a different user than this URL; "
                "publish to its own URL";
     }
     if (limit && limit != counted && !(ask && ask->history)) {

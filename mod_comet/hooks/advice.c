@@ -225,8 +225,9 @@ static const char *find_h2_obstacle(int served)
         return "mod_http2 is not loaded; run a2enmod http2";
     }
     return served ? NULL
-                  : "no host on which it is on speaks HTTP/2; write Protocols "
-                    "h2 http/1.1 there (without TLS, h2c in place of h2)";
+                  : "none of the hosts on which it is on speaks HTTP/2; add "
+                    "Protocols h2 http/1.1 to them (without TLS, h2c in place "
+                    "of h2)";
 }
 
 static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)

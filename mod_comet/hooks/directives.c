@@ -279,7 +279,7 @@ static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
     if (*at || begins) {
         return mod_comet_value_wrong(
             cmd, value,
-            "the name of a function of the page, such as "
+            "the name of a function in the page, such as "
             "comet.receive");
     }
     ((mod_comet_dir_config_t *)dir)->callback = value;

@@ -96,10 +96,10 @@ void mod_comet_stop_log(mod_comet_late_t late, server_rec *server)
                      "COMET0110: CometStore: %s: its %s, and nothing is lost",
                      late.store->place.name,
                      late.store->place.engine->is_remote
-                         ? "server is slow, so this child ends before it has "
-                           "closed the connection"
+                         ? "database server is slow, so this child ends "
+                           "before it has closed its connection"
                          : "disk is slow, so this child ends before it has "
-                           "copied the log into the file; the next child goes "
-                           "on with the log");
+                           "copied the log into the file; the next child "
+                           "continues with the log");
     }
 }

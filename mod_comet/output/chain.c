@@ -196,7 +196,7 @@ void mod_comet_chain_tell(const request_rec *r)
     if (is_new) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "COMET0131: each event stream of %s holds a thread, "
-                      "since the output filter %s may keep its bytes back; "
+                      "since the output filter %s may hold back bytes; "
                       "take it off this path (see the manual, \"Other "
                       "modules\")",
                       r->uri, describe(obstacle, r->pool));

@@ -396,12 +396,12 @@ static int refuse(request_rec *r, const char *filter)
 {
     mod_comet_chain_clear(r);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "COMET0132: the output filter %s keeps back everything that "
+                  "COMET0132: the output filter %s holds back everything that "
                   "%s streams; remove the filter from this path (see the "
                   "manual, \"Other modules\")",
                   filter, r->uri);
     return mod_comet_answer_error(r, HTTP_INTERNAL_SERVER_ERROR,
-                                  "the output filter %s keeps back the stream",
+                                  "the output filter %s holds back the stream",
                                   filter);
 }
 

@@ -285,7 +285,7 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
     }
     return mod_comet_chain_is_direct(r)
                ? NULL
-               : "an output filter may keep its bytes back (see the manual, "
+               : "an output filter may hold back bytes (see the manual, "
                  "\"Other modules\")";
 }
 

@@ -68,7 +68,7 @@ MODULES = (
         "SecDataDir {root}/run\nSecResponseBodyAccess On\n"
         "SecResponseBodyMimeType text/plain text/html text/xml",
         ways=dict(THREAD, iframe="refused 500"),
-        log=['filter "modsecurity_out" of mod_security2.so keeps back',
+        log=['filter "modsecurity_out" of mod_security2.so holds back',
              'filter "modsecurity_out" of mod_security2.so may keep']),
     row("evasive", ["evasive20"], "DOSPageCount 1000\nDOSSiteCount 1000"),
     row("qos", conf="QS_ClientEntries 1000\n"

@@ -154,7 +154,7 @@ def run(make_server, row, mpm="event"):
         most = 4 if mpm == "event" else 40
         # If all streams hold threads, one log line at the start says so.
         least = mpm == "event" or "CometAdopt: off" not in log \
-            or "keeps back" in text
+            or "holds back" in text
         assert least <= log.count(text) <= most, log
     if not row.get("log"):
         assert "output filter" not in log, log

@@ -206,7 +206,7 @@ def test_601_08_their_time_is_over(make_server):
      "an access log can write its line only while the request exists"),
     ("a filter", "LoadModule ratelimit_module {modules}/mod_ratelimit.so\n"
      "<Location /comet>\nSetOutputFilter RATE_LIMIT\n</Location>\n",
-     "GET", EVENTS, "an output filter may keep its bytes back")])
+     "GET", EVENTS, "an output filter may hold back bytes")])
 def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
                                   reason):
     """Requests that cannot wait without a thread are counted, and the log says

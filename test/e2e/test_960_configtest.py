@@ -377,10 +377,10 @@ H2 = "Protocols h2 http/1.1\n"
     ("event", {"tls": True}, H2,
      r"mod_http2 is not loaded; run a2enmod http2"),
     ("event", {"modules": ("http2",)}, H2,
-     r"no host on which it is on speaks HTTP/2; write Protocols h2 http/1\.1 "
-     r"there \(without TLS, h2c in place of h2\)"),
+     r"none of the hosts on which it is on speaks HTTP/2; add Protocols h2 "
+     r"http/1\.1 to them \(without TLS, h2c in place of h2\)"),
     ("event", {"modules": ("http2",), "tls": True}, "Protocols http/1.1\n",
-     r"no host on which it is on speaks HTTP/2; "),
+     r"none of the hosts on which it is on speaks HTTP/2; "),
     ("event", {"h2": True}, "", None),
     ("event", {"h2": True, "tls": True}, H2, None)])
 def test_960_06_http2(make_server, mpm, modules, lines, words):
