@@ -56,7 +56,8 @@ static const char *read_id(const update_t *update, comet_text_t *id)
                "characters";
     }
     return id->data[0] == '#' || comet_text_equal(*id, comet_text("earliest"))
-               ? "id: must not begin with #, and must not be \"earliest\", which is reserved"
+               ? "id: must not begin with #, and must not be \"earliest\", "
+                 "which is reserved"
                : NULL;
 }
 
