@@ -266,7 +266,7 @@ def test_710_10_errors_of_subscribing(server):
     assert answer.header("www-authenticate") == "Bearer"
     assert server.get("/other/hub/below").status == 404
     two = {"Authorization": "Bearer a, Bearer b"}
-    expect(server.get(url("a"), two), 400, "one field")
+    expect(server.get(url("a"), two), 400, "single field")
 
 
 def test_710_11_where_a_token_may_be(server):
