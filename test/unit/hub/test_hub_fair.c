@@ -93,7 +93,6 @@ static void test_live_wildcard_first(void **state)
 /* Clients of one store do not delay those of another one. */
 static void test_live_of_another_store_first(void **state)
 {
-    hub_open_writer(1);
     check_live_first("old/a", "live/a", 1);
 }
 
