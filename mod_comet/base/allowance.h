@@ -25,8 +25,8 @@ comet_allowance_t comet_allowance_begin(apr_interval_time_t time);
 
 /**
  * Whether an allowance is used up.  Reading a thread's CPU time takes a system
- * call, which short work should not pay for.  So the steady clock is read
- * instead for the first quarter of the allowance.
+ * call, which is too costly for short work.  So only the steady clock is read
+ * for the first quarter of the allowance.
  * @param now  comet_monotonic()
  */
 int comet_allowance_is_spent(comet_allowance_t *allowance, apr_time_t now);

@@ -7,11 +7,11 @@
 #define WORD_BITS 64
 #define WORDS (COMET_AUTOMATON_STEPS / WORD_BITS)
 
-/** Where an automaton may be: a bit for each step. */
+/** The steps at which an automaton may be: one bit for each step. */
 typedef struct places_t {
     apr_uint64_t at[WORDS];
-    /** The steps that have taken one character of %XX, and those that have
-     * taken two. */
+    /** The steps at which one character of a %XX was taken, and those at which
+     * two were. */
     apr_uint64_t after_percent[WORDS];
     apr_uint64_t after_digit[WORDS];
 } places_t;
@@ -97,7 +97,7 @@ static int is_in(const character_t *character, unsigned wanted)
            || ((wanted & COMET_SET_ANY) && !(wanted & character->out));
 }
 
-/* Take one character at a step where the automaton is. */
+/* Take one character at step i, where the automaton may be. */
 static void take(const comet_automaton_t *automaton, apr_size_t i,
                  const character_t *character, places_t *next)
 {
@@ -114,7 +114,7 @@ static void take(const comet_automaton_t *automaton, apr_size_t i,
     }
 }
 
-/* Add the places that can be reached from step i without a character.
+/* Add the steps that can be reached from step i without a character.
  * @return whether this reached an earlier step for the first time */
 static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
                        places_t *now)
@@ -132,8 +132,8 @@ static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
     return back;
 }
 
-/* Add all places that can be reached without a character.  Nearly all of them
- * are further on, so one pass over the steps, in order, usually finds them. */
+/* Add all steps that can be reached without a character.  Nearly all of them
+ * are later steps, so one pass in order usually finds them. */
 static void spread(const comet_automaton_t *automaton, places_t *now)
 {
     apr_size_t i;

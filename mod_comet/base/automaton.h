@@ -14,11 +14,11 @@
 
 /** Bits that say which characters a step matches. */
 typedef enum comet_step_set_e {
-    COMET_SET_UNRESERVED = 1, /* letters, digits, - . _ ~ (RFC 3986); comma */
+    COMET_SET_UNRESERVED = 1, /* letters, digits, - . _ ~ (RFC 3986), comma */
     COMET_SET_EQUALS = 2,
     COMET_SET_RESERVED = 4, /* RFC 3986: : / ? # [ ] @ ! $ & ' ( ) * + , ; = */
     COMET_SET_TRIPLET = 8, /* %XX, as one character */
-    COMET_SET_ANY = 16, /* any byte that none of the next bits excludes */
+    COMET_SET_ANY = 16, /* any byte that none of the bits below excludes */
     COMET_SET_NO_SLASH = 32,
     COMET_SET_NO_DOT = 64,
     COMET_SET_NO_QUERY = 128, /* neither ? nor # */
@@ -39,13 +39,13 @@ typedef struct comet_step_t {
     /** The step that follows.  After a FORK or a MANY it is always a later
      * step. */
     apr_uint16_t next;
-    apr_uint16_t other; /* of a FORK: any step */
+    apr_uint16_t other; /* of a FORK: the other step that follows (any) */
     unsigned char kind; /* comet_step_e */
     char byte;
 } comet_step_t;
 
-/** An automaton.  { .count = 0 } has no steps.  If there is no room for a step,
- * `is_full` is set, and the automaton matches nothing. */
+/** An automaton; { .count = 0 } is one without steps.  If there is no room for
+ * a step, `is_full` is set, and the automaton matches nothing. */
 typedef struct comet_automaton_t {
     apr_size_t count;
     int is_full;
@@ -53,7 +53,7 @@ typedef struct comet_automaton_t {
 } comet_automaton_t;
 
 /**
- * Append a step.  Its `next` is the step after it until the caller changes it.
+ * Append a step.  Its `next` is the following step until the caller changes it.
  * @return the step's index; the index of the last step if there is no room
  */
 apr_size_t comet_automaton_add(comet_automaton_t *automaton, comet_step_e kind,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages in order, as many as one answer carries. */
+/* A batch: messages in order, as many as fit into one answer. */
 #include "base/batch.h"
 
 int comet_batch_is_full(const comet_batch_t *batch)

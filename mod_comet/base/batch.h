@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/batch.h
- * Messages in order, as many as one answer carries.
+ * A batch: messages in order, as many as fit into one answer.
  */
 #ifndef COMET_BATCH_H
 #define COMET_BATCH_H
@@ -9,12 +9,12 @@
 #include "base/message.h"
 
 /** A batch that holds this many bytes of bodies is full, so that no client's
- * request can fill the memory. */
+ * request can exhaust the memory. */
 #define COMET_BATCH_BYTES (256 * 1024)
 
 /** A batch counts only the bodies of its messages or, if most_bytes is set, all
- * their texts.  In the second case each message counts as this many bytes more,
- * for its timestamp and the names of its fields. */
+ * their texts.  In the latter case each message adds this many bytes more, for
+ * its timestamp and the names of its fields. */
 #define COMET_BATCH_OVERHEAD 64
 
 /** Messages in order.  The batch owns one reference to each. */
@@ -23,8 +23,9 @@ typedef struct comet_batch_t {
                                  * owner allocates it */
     apr_size_t size;
     apr_size_t count;
-    apr_size_t bytes; /* the sum of the bodies; if most_bytes is set, the sum of
-                       * all texts and COMET_BATCH_OVERHEAD a message */
+    apr_size_t bytes; /* the total length of the bodies; if most_bytes is set,
+                       * of all texts, plus COMET_BATCH_OVERHEAD for each
+                       * message */
     apr_size_t most_bytes; /* the batch is full once `bytes` reaches this; 0:
                             * COMET_BATCH_BYTES */
 } comet_batch_t;

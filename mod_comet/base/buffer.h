@@ -37,7 +37,7 @@ void comet_buffer_puts(comet_buffer_t *buffer, const char *string);
 /** Append an integer in decimal. */
 void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number);
 
-/** Make a buffer empty.  It keeps its memory and forgets a failure. */
+/** Make a buffer empty.  It keeps its memory, and buffer->failed is cleared. */
 void comet_buffer_clear(comet_buffer_t *buffer);
 
 /** Free the unused part of a buffer's memory. */

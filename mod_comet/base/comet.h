@@ -60,7 +60,7 @@ typedef apr_int64_t comet_timestamp_t;
 /** the read exceeded its budget */
 #define COMET_ECOSTLY (APR_OS_START_USERERR + 13)
 #define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
-/** no further rule may be set */
+/** there are too many rules already */
 #define COMET_EFULL (APR_OS_START_USERERR + 15)
 
 /**
@@ -92,9 +92,9 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                          apr_time_t deadline);
 
 /**
- * Wait until a semaphore is raised, and take it.
+ * Wait until a semaphore is posted, and decrement it.
  * @param deadline  by comet_monotonic()
- * @return whether it was raised in time
+ * @return whether it was posted in time
  */
 int comet_semaphore_wait(sem_t *semaphore, apr_time_t deadline);
 

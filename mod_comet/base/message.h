@@ -41,7 +41,7 @@ typedef struct comet_message_t {
     /** How long a passing message may be read; 0: this message lasts.  A
      * passing message is not replayed, searched or counted. */
     int keep_sec;
-    apr_time_t expires; /* when a passing message is over, by the system clock;
+    apr_time_t expires; /* when a passing message expires, by the system clock;
                          * 0 until it is stored */
 } comet_message_t;
 
@@ -64,7 +64,7 @@ typedef struct comet_message_fields_t {
 comet_message_t *comet_message_create(const comet_message_fields_t *fields);
 
 /**
- * Whether the time of a passing message is over.  It also counts as over if the
+ * Whether a passing message has expired.  It also counts as expired if the
  * system clock was set back so far that more than twice @a keep_sec is left.
  * @param keep_sec  0: the message lasts
  * @param now       by the system clock
@@ -72,7 +72,7 @@ comet_message_t *comet_message_create(const comet_message_fields_t *fields);
 int comet_message_time_is_over(int keep_sec, apr_time_t expires,
                                apr_time_t now);
 
-/** Whether the time of a message is over now.  Any thread. */
+/** Whether a message has expired by now.  Any thread. */
 int comet_message_is_over(const comet_message_t *message);
 
 /** Take one more reference.  @return @a message.  Any thread. */
@@ -86,7 +86,7 @@ void comet_message_unref(comet_message_t *message);
  * Take the next name from a list of names that newlines separate.
  * @param rest  IN and OUT: what is left of the list
  * @param name  OUT
- * @return whether there was one.  Any thread.
+ * @return whether there was a name.  Any thread.
  */
 int comet_message_next_name(comet_text_t *rest, comet_text_t *name);
 

@@ -21,7 +21,7 @@ int comet_name_is_sibling(comet_text_t name);
 
 /**
  * The channel that a sibling is about: room/42 for room/42/@online.  A client
- * that may read all channels below room may read that sibling, but not
+ * that may read all channels below room may read room/42/@online, but not
  * room/@online, which is about the channel room.
  * @return data NULL: the name is no sibling.  Any thread.
  */
@@ -35,7 +35,7 @@ typedef enum comet_cover_e {
 } comet_cover_e;
 
 /** Find out how patterns cover a name.
- * @param baton  the caller's data, which has the patterns */
+ * @param baton  the caller's data, which contains the patterns */
 typedef comet_cover_e comet_cover_cb(const void *baton, comet_text_t name);
 
 /**

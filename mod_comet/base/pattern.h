@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/pattern.h
- * A pattern, by which a client chooses topics: all of them, one, those of a URI
- * template (RFC 6570), or those of a URL pattern (base/url_pattern.h).  A
- * pattern is stored as its text and compiled again for each match, which takes
- * less time than the match.  The time of a match is at most proportional to the
- * topic's length times the pattern's length.
+ * A pattern, by which a client chooses topics: all topics, a single one, those
+ * that match a URI template (RFC 6570), or those that match a URL pattern
+ * (base/url_pattern.h).  A pattern is stored as its text and compiled again for
+ * each match, which takes less time than the match.  The time of a match is at
+ * most proportional to the topic's length times the pattern's length.
  */
 #ifndef COMET_PATTERN_H
 #define COMET_PATTERN_H
@@ -47,12 +47,12 @@ const char *comet_pattern_make(comet_pattern_t *pattern,
 /** Whether a pattern matches a topic.  Any thread. */
 int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic);
 
-/** The text that all topics of a pattern begin with, up to and including its
- * last slash; it may be empty.  Any thread. */
+/** The text that all topics of a pattern begin with, up to and including that
+ * text's last slash; it can be empty.  Any thread. */
 comet_text_t comet_pattern_stem(const comet_pattern_t *pattern);
 
-/** How much a match of a pattern may cost: the number of its parts that match
- * texts of any length.  Any thread. */
+/** How costly a pattern is to match: the number of its parts that match texts
+ * of any length.  Any thread. */
 apr_size_t comet_pattern_cost(const comet_pattern_t *pattern);
 
 #endif /* COMET_PATTERN_H */

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* @return whether none of the bytes in flight was acknowledged */
+/* Check the client.  @return whether it has acknowledged none of the bytes that
+ * were unacknowledged at the last check */
 static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
 {
     apr_interval_time_t every =
@@ -16,7 +17,7 @@ static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
     socklen_t size = sizeof(info);
     int lost;
 
-    memset(&info, 0, sizeof(info)); /* an old kernel fills in less */
+    memset(&info, 0, sizeof(info)); /* an old kernel fills in fewer fields */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
         pulse->look_at = 0;
         return 0;

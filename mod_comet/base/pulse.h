@@ -7,9 +7,9 @@
  * acknowledges nothing new.  TCP itself would go on trying for a quarter of an
  * hour, and TCP_USER_TIMEOUT cannot tell a slow reader from one that has
  * stopped.  So once in a heartbeat the number of acknowledged bytes is compared
- * with the number at the previous check: some of the bytes that were
- * unacknowledged then must have arrived.  Since a stream sends something in
- * every heartbeat, a client that is gone is noticed within two heartbeats.
+ * with the number at the previous check: it must have grown if bytes were
+ * unacknowledged at that check.  Since a stream sends something in every
+ * heartbeat, a client that is gone is noticed within two heartbeats.
  */
 #ifndef COMET_PULSE_H
 #define COMET_PULSE_H
@@ -31,14 +31,15 @@ typedef struct comet_pulse_t {
 
 /**
  * Begin to check a stream's client.
- * @param heartbeat  the stream's; checks are at least COMET_PULSE_LEAST apart
+ * @param heartbeat  the stream's heartbeat; checks are at least
+ *                   COMET_PULSE_LEAST apart
  */
 void comet_pulse_begin(comet_pulse_t *pulse, int fd,
                        apr_interval_time_t heartbeat);
 
 /**
  * Check the client if a check is due.  Call this after sending, and once in a
- * heartbeat while the client does not take everything.
+ * heartbeat while the client has not taken everything.
  * @param heartbeat  as for comet_pulse_begin()
  * @return whether the client has acknowledged none of the bytes that were
  *         unacknowledged at the last check; always 0 if @a fd is no TCP socket

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rates. */
+/* Limits on how often a client may do something. */
 #include "base/rate.h"
 
 apr_interval_time_t comet_rate_wait(const comet_rate_t *rate, apr_time_t due,

@@ -18,10 +18,10 @@ typedef struct comet_rate_t {
 } comet_rate_t;
 
 /**
- * How long a client must wait before the rate allows the next time.
- * @param due  the client's state; 0: it has done nothing
- * @param now  by the clock of @a due
- * @return microseconds; 0: it need not wait.  Any thread.
+ * How long a client must wait before the rate allows it to act again.
+ * @param due  the client's state; 0: it has done nothing yet
+ * @param now  by the same clock as @a due
+ * @return microseconds; 0: the client need not wait.  Any thread.
  */
 apr_interval_time_t comet_rate_wait(const comet_rate_t *rate, apr_time_t due,
                                     apr_time_t now);
@@ -29,7 +29,7 @@ apr_interval_time_t comet_rate_wait(const comet_rate_t *rate, apr_time_t due,
 /**
  * Count what a client does.
  * @param due  IN OUT: the client's state, which the caller guards
- * @param times  how many times the client does it.  Any thread.
+ * @param times  how many times the client has done it.  Any thread.
  */
 void comet_rate_spend(const comet_rate_t *rate, apr_time_t *due,
                       apr_int64_t times, apr_time_t now);

@@ -66,7 +66,8 @@ static void refer(comet_selected_t *list, const comet_text_t *texts,
     }
 }
 
-/* Copy each listed text behind a mark, and let the list refer to the copies. */
+/* Copy each listed text, preceded by a mark; make the list refer to the
+ * copies. */
 static char *copy(char *end, comet_selected_t *list, apr_size_t count,
                   char mark)
 {
@@ -148,7 +149,7 @@ int comet_selection_is_atom(const comet_selection_t *selection)
 #define NEXT_PATTERN '\1'
 #define NEXT_GRANT '\2'
 
-/* The most bytes that a key has for a pattern, besides its text. */
+/* The most bytes that a pattern takes in a key, besides its text. */
 #define PATTERN_HEAD 32
 
 static apr_size_t pattern_bytes(const comet_pattern_t *patterns,
@@ -178,7 +179,7 @@ static int compare_patterns(const void *a, const void *b)
 }
 
 /* Copy patterns, sorted and without duplicates, and write their texts into the
- * key.  The length precedes each text, so that different lists have different
+ * key.  Its length precedes each text, so that different lists have different
  * keys.
  * @param mark  NEXT_PATTERN or NEXT_GRANT
  * @return how many patterns are left */
@@ -272,8 +273,8 @@ comet_text_t comet_selection_stem(const comet_selection_t *selection,
     if (!length || root + length > COMET_CHANNEL_MAX_BYTES) {
         return (comet_text_t){ room, root };
     }
-    /* A "%" at the end marks an empty last segment.  The stem has none: a
-     * topic goes on after the slash. */
+    /* A "%" at the end marks an empty last segment.  Drop it: the topics of
+     * this pattern continue after the slash. */
     length -= name[length - 1] == '%';
     memcpy(room + root, name, length);
     return (comet_text_t){ room, root + length };

@@ -75,11 +75,12 @@ comet_selection_t *comet_selection_create(const comet_text_t *names,
 
 /** What a selection by topics is made from.  All of it is copied. */
 typedef struct comet_topics_t {
-    const comet_text_t *names; /* of channels, with the root */
+    const comet_text_t *names; /* names of channels, with the root */
     apr_size_t name_count;
     const comet_pattern_t *patterns; /* of topics */
     apr_size_t pattern_count;
-    const comet_pattern_t *grants; /* to see private messages */
+    const comet_pattern_t *grants; /* of topics whose private messages the token
+                                    * grants */
     apr_size_t grant_count;
     comet_text_t root; /* "", or a prefix of channels that ends in a slash */
 } comet_topics_t;
@@ -139,7 +140,7 @@ int comet_selection_reads(const comet_selection_t *selection,
  * Find the prefix that all channels of a pattern begin with.
  * @param pattern  its index
  * @param room  room for COMET_CHANNEL_MAX_BYTES
- * @return the prefix, which lies in that room; it is "" or ends with a slash
+ * @return the prefix, in @a room; it is "" or ends with a slash
  */
 comet_text_t comet_selection_stem(const comet_selection_t *selection,
                                   apr_size_t pattern, char *room);
@@ -148,7 +149,8 @@ comet_text_t comet_selection_stem(const comet_selection_t *selection,
 typedef struct comet_reading_t {
     const comet_selection_t *selection;
     comet_batch_t *batch;
-    int recheck; /* reading ended before a message on an unknown channel */
+    int recheck; /* reading ended just before a message on a channel that is not
+                  * among the names */
 } comet_reading_t;
 
 /**

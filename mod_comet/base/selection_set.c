@@ -52,7 +52,8 @@ static comet_text_t *make_room(const comet_selection_t *a,
         * sizeof(comet_text_t));
 }
 
-/* Whether a name or prefix of a selection is taken. */
+/* Whether to take a name or prefix of a selection, given the other
+ * selection. */
 typedef int choose_cb(const comet_selection_t *other,
                       const comet_selected_t *selected);
 

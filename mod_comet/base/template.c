@@ -118,7 +118,7 @@ static const char *read_variables(const char *at, const char *end,
 }
 
 /* Append steps for an expression's values: one for each variable, or any number
- * if a variable is a list. */
+ * if a variable has a star. */
 static void add_values(comet_automaton_t *automaton, const operator_t *is,
                        apr_size_t count, int explode)
 {

@@ -11,7 +11,8 @@
 
 /**
  * Compile a template.  Expressions match as in the hub of the Mercure project:
- * {v} matches no slash, {+v} and {#v} do, and any expression may be absent.
+ * {v} matches no slash, {+v} and {#v} also match slashes, and a text may lack
+ * any expression.
  * @param automaton  OUT; its content is undefined if 0 is returned
  * @param variables  OUT: how many the template has; each makes matching slower
  * @return whether the text is a valid template with an expression.  Any thread.

@@ -24,7 +24,7 @@ comet_text_t comet_text(const char *string);
 /**
  * Copy a text into a block of memory that holds several.
  * @param end  IN OUT: where the copy begins in the block, which has room for
- *             it; moved to the byte after it
+ *             it; moved past the copy
  * @return the copy; its data is NULL if that of @a text is.  Any thread.
  */
 comet_text_t comet_text_copy(comet_text_t text, char **end);

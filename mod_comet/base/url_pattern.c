@@ -121,7 +121,7 @@ static int is_star(const char *at, const char *end, apr_size_t *length)
 
 /* --- groups --------------------------------------------------------------- */
 
-/* Compile what is between the braces. */
+/* Compile the content of a group, which ends at @a end. */
 static void add_content(compile_t *compile, const char *end)
 {
     const char *whole = compile->end;
@@ -150,7 +150,7 @@ static void add_content(compile_t *compile, const char *end)
 }
 
 /* Compile a group or a name, and the modifier after it.
- * @param content_end  where the content of a group ends; NULL: it is a name,
+ * @param content_end  where the content of a group ends; NULL: this is a name,
  *                     which a slash may precede */
 static void add_group(compile_t *compile, const char *content_end)
 {
@@ -211,7 +211,7 @@ static void add_braces(compile_t *compile)
 
 /* --- parts ---------------------------------------------------------------- */
 
-/* If a character begins another part of the pattern, go to that part.
+/* If the next character begins another part of the pattern, go to that part.
  * @return whether the character was consumed */
 static int enter_part(compile_t *compile)
 {
@@ -223,7 +223,7 @@ static int enter_part(compile_t *compile)
     }
     else if (part < PATH && c == '/') {
         compile->part = PATH;
-        return 0; /* it belongs to the path */
+        return 0; /* the slash belongs to the path */
     }
     else if (part < SEARCH && c == '?' && !compile->after_matcher) {
         compile->part = SEARCH;
@@ -257,8 +257,8 @@ static void add_token(compile_t *compile)
     else if (is_star(at, end, &length)) {
         compile->at += length;
         add(compile, COMET_STEP_MANY, sets[compile->part].star, 0);
-        take_modifier(compile); /* skip it: a star matches a text of any length
-                                 * already, even none */
+        take_modifier(compile); /* ignore it: a star already matches text of any
+                                 * length, even none */
         compile->after_matcher = 1;
     }
     else if (*at == '(') {
@@ -409,8 +409,8 @@ apr_size_t comet_url_pattern_literal(comet_text_t text)
     apr_size_t length = 0;
 
     if (find_host(text)) {
-        return 0; /* a topic may spell the scheme and the host in another case,
-                   * or with a port */
+        return 0; /* topics may spell the scheme and the host in another case,
+                   * or name the usual port */
     }
     while (length < text.length && !strchr("\\:*{(?+#", text.data[length])) {
         length++;

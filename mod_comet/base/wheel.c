@@ -19,7 +19,7 @@ static struct comet_timer_ring_t *slot_of(comet_wheel_t *wheel,
     return &wheel->slots[tick % COMET_WHEEL_SLOTS];
 }
 
-/* Put a timer into the slot of its `due`, which is set already. */
+/* Put a timer into the slot for its `due`, which is already set. */
 static void place(comet_wheel_t *wheel, comet_timer_t *timer)
 {
     apr_int64_t tick = tick_after(timer->due);

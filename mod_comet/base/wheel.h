@@ -19,8 +19,8 @@
  * 1. a timer is in a ring if and only if its `due` is not 0, and `count` is the
  *    number of such timers;
  * 2. a timer in a slot is in the slot of its due tick or, if it was overdue
- *    when it was set, in the slot of tick + 1.  So no slot holds a timer that
- *    is due at or before `tick` for longer than a tick;
+ *    when it was set, in the slot of tick + 1.  So a timer that is due at or
+ *    before `tick` stays in a slot for one tick at most;
  * 3. a timer in `ready` is due, and comet_wheel_expire() takes it next.
  */
 #ifndef COMET_WHEEL_H
@@ -35,7 +35,7 @@
 #define COMET_WHEEL_SLOTS 512
 /** The length of a tick, and so the most that a timer may be late. */
 #define COMET_WHEEL_TICK_USEC APR_INT64_C(50000)
-/** The clock was set back if time goes back by more than this many ticks. */
+/** If time goes back by more than this many ticks, the clock was set back. */
 #define COMET_WHEEL_STEP_TICKS 20
 
 /** Embedded in the object that is timed.  Zero-initialised, it is not set. */
@@ -76,14 +76,14 @@ void comet_wheel_clear(comet_wheel_t *wheel, comet_timer_t *timer);
 
 /**
  * Take and clear one timer that is due.  Timers that are due together come in
- * no particular order.  All calls until NULL together cost O(timers taken +
- * slots passed + timers in these slots).
+ * no particular order.  All calls up to the one that returns NULL cost O(timers
+ * taken + slots passed + timers in these slots) together.
  * @return NULL if no timer is due; call this again until it returns NULL
  */
 comet_timer_t *comet_wheel_expire(comet_wheel_t *wheel, apr_time_t now);
 
 /**
- * When to call comet_wheel_expire() next: not later than the tick at which the
+ * When to call comet_wheel_expire() next: no later than the tick at which the
  * first timer fires, and at most one turn of the wheel (25.6 s) ahead.  The
  * call looks at each slot at most once.
  * @return 0 if no timer is set

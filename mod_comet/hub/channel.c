@@ -163,8 +163,8 @@ static void drop(comet_channels_t *channels, comet_channel_t *channel)
     free(channel);
 }
 
-/* Add an entry and those of its parts.  The parts come first, because they can
- * make the table grow. */
+/* Add an entry and those of its parts.  The parts come first, because adding
+ * them can make the table grow. */
 static comet_channel_t *add(comet_channels_t *channels, const void *source,
                             comet_selection_t *selection)
 {

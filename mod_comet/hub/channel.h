@@ -38,7 +38,7 @@ struct comet_channel_t {
                          * for the clock */
     comet_selection_t *selection; /* an owned reference */
     apr_size_t members; /* how many subscribers use this entry, plus how many
-                         * other entries it is a part of */
+                         * other entries have it as a part */
     /** The subscribers to wake when a message comes. */
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;
@@ -62,8 +62,8 @@ apr_status_t comet_channels_init(comet_channels_t *channels);
 
 void comet_channels_free(comet_channels_t *channels);
 
-/** Find or make the entry of a selection, and count one more member.  NULL if
- * no memory is left. */
+/** Find or make the entry of a selection, and count one more member.  @return
+ * NULL: no memory is left. */
 comet_channel_t *comet_channels_enter(comet_channels_t *channels,
                                       const void *source,
                                       comet_selection_t *selection);
@@ -78,10 +78,11 @@ comet_selection_t *comet_channels_share(const comet_channels_t *channels,
 void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 
 /**
- * Call @a visit with each entry that covers a channel, so that a message on
- * this channel concerns its subscribers.  An entry that covers the channel in
- * two ways is visited twice.  An entry with patterns is visited if the channel
- * may match one of them; comet_selection_judge() tells whether it does.
+ * Call @a visit with each entry that covers a channel: a message on that
+ * channel concerns the entry's subscribers.  An entry that covers the channel
+ * in two ways is visited twice.  An entry with patterns is visited if the
+ * channel might match one of them; comet_selection_judge() tells whether it
+ * does.
  * @param hash  comet_message_hash() of @a name
  */
 void comet_channels_reach(const comet_channels_t *channels, const void *source,

@@ -8,7 +8,7 @@
 
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
-/* How often to check that the file is still in its place while nothing is
+/* How often to check that the file is still at its path while nothing is
  * committed.  Checking at every look would be too often: after a commit some
  * looks are 1 ms apart. */
 #define IN_PLACE_USEC APR_INT64_C(25000)
@@ -71,9 +71,9 @@ static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 
 /*
  * Find out what has happened to the log since the ring was in step with it.
- * The newest message of the ring is looked up, because the numbers alone can
- * mislead: if an older copy of the database was restored and then written to,
- * it can look as if the log had only grown.
+ * The newest message of the ring is looked up, because the state's numbers
+ * alone can mislead: if an older copy of the database was restored and then
+ * written to, it can look as if the log had only grown.
  */
 static apr_status_t find_change(comet_feed_t *feed,
                                 const comet_store_state_t *state,
@@ -142,8 +142,8 @@ static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
 /*
  * Read the snapshot into the ring, from where find_start() says to the
  * snapshot's end.  A ring that is refilled is unusable until it is complete: a
- * subscriber that joins between two batches would miss messages it has not
- * seen.
+ * subscriber that joins between two batches would otherwise miss messages it
+ * has not seen.
  */
 static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
                             const comet_store_state_t *state, change_e change,
@@ -242,8 +242,9 @@ static int is_in_step(comet_feed_t *feed)
 
 /*
  * Take over what this child's writer has committed since the last look.  That
- * look might have seen a part of it, since its tally was read before it began.
- * @return whether there was anything
+ * look might have seen a part of these commits, since the tally was read before
+ * the look began.
+ * @return whether anything was committed
  */
 static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
                      comet_feed_cb *callback, void *baton)
@@ -274,9 +275,10 @@ static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
 }
 
 /*
- * Bring the ring in step with a remote log, with one query for each batch.
+ * Bring the ring into step with a remote log, with one query for each batch.
  * @param goes_on  OUT: whether this was possible.  If not, the ring is unusable
- *                 or the log has not only grown, and look() compares them
+ *                 or the log was not merely extended, and look() has to compare
+ *                 the two
  */
 static apr_status_t ask_for_news(comet_feed_t *feed, pthread_mutex_t *lock,
                                  int *changed, int *goes_on,

@@ -47,14 +47,14 @@ typedef struct comet_feed_t {
 
 typedef enum {
     COMET_FEED_COVERS, /* the ring has everything after the cursor, and no
-                        * message after it was ever erased */
+                        * message after the cursor was ever erased */
     COMET_FEED_IS_BEHIND, /* there was a commit: look at the store first */
     COMET_FEED_CANNOT_TELL /* only the store can tell */
 } comet_feed_coverage_e;
 
 /** Whether the ring has, at this very moment, everything that the store
- * contains after a cursor.  Costs next to nothing.  For a remote store the
- * answer is always COMET_FEED_CANNOT_TELL.  Called by the hub's thread. */
+ * contains after a cursor.  The call costs next to nothing.  For a remote store
+ * the answer is always COMET_FEED_CANNOT_TELL.  Called by the hub's thread. */
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after);
 
@@ -77,9 +77,9 @@ void comet_feed_close(comet_feed_t *feed);
 apr_time_t comet_feed_due(const comet_feed_t *feed);
 
 /**
- * Look at the store, bring the ring in step with it, and announce new messages.
- * A look costs little if nobody has committed since the last one.
- * This also checks now and then that the open file is still the one at its
+ * Look at the store, bring the ring into step with it, and announce new
+ * messages.  A look costs little if nobody has committed since the last one.
+ * The call also checks now and then that the open file is still the one at its
  * path.  Called by the hub's thread.
  * @param lock  the hub's lock.  It is held while the ring changes and while @a
  *              callback runs, never during a read

@@ -24,7 +24,7 @@ typedef struct comet_fetched_t {
     comet_message_t *room[]; /* for `limit` messages */
 } comet_fetched_t;
 
-/** A question that a subscriber has asked.  The subscriber has the selection
+/** A question that a subscriber has asked.  The subscriber holds the selection
  * and the cursor. */
 typedef struct comet_fetch_t comet_fetch_t;
 struct comet_fetch_t {
@@ -38,9 +38,9 @@ APR_RING_HEAD(comet_fetch_ring_t, comet_fetch_t);
 
 /**
  * Make an empty answer to the question of a subscriber.
- * @param subscriber  it has joined the hub
- * @return with one reference; NULL: no memory is left.  The caller holds the
- *         hub's lock
+ * @param subscriber  a subscriber that has joined the hub
+ * @return the answer, with one reference; NULL: no memory is left.  The caller
+ *         holds the hub's lock
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
 

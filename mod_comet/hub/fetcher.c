@@ -20,7 +20,7 @@ struct comet_fetcher_t {
     comet_hub_t *hub;
     const comet_store_config_t *config;
     struct comet_fetch_ring_t queue; /* [hub->lock] */
-    sem_t wanted; /* raised when there may be something to do */
+    sem_t wanted; /* posted when there might be something to do */
     pthread_t thread;
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
@@ -129,7 +129,7 @@ static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
     comet_hub_wake(hub);
 }
 
-/* @return 0: nothing was wanted within the limit */
+/* @return 0: `wanted` was not posted within the limit */
 static int await(comet_fetcher_t *fetcher, apr_interval_time_t limit)
 {
     return comet_semaphore_wait(&fetcher->wanted, comet_monotonic() + limit);

@@ -6,7 +6,7 @@
  * network.
  *
  * A subscriber that needs such messages waits in its channel as usual, and in
- * the fetcher's queue as well.  So it still gets its heartbeats, and may leave.
+ * the fetcher's queue as well.  So it still gets its heartbeats, and can leave.
  * When the messages have been read, the subscriber becomes ready, and so does
  * every other one in the queue that asked the same question.
  */
@@ -19,9 +19,9 @@
 typedef struct comet_fetcher_t comet_fetcher_t;
 
 /**
- * Start a fetcher.  Called in child_init; it allocates from @a pool only during
- * this call.
- * @param config  it and the hub must outlive the fetcher
+ * Start a fetcher.  Called in child_init; the fetcher allocates from @a pool
+ * only during this call.
+ * @param config  the store's; it and @a hub must outlive the fetcher
  */
 apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   const comet_store_config_t *config,

@@ -5,8 +5,8 @@
 
 #include <sys/epoll.h>
 
-/* How long a writer may take to open a store, or to make a new one in place of
- * the old one. */
+/* How long a writer may take to open a store, or to make a new one in the old
+ * one's place. */
 #define OPENING_USEC APR_INT64_C(2000000)
 
 void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
@@ -159,7 +159,7 @@ void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t number, int epoll,
         comet_bus_release_watch(feed->bus);
     }
     else if (comet_watch_fd(feed->watch) >= 0) {
-        /* The watches of several stores may share a descriptor, which epoll
+        /* The watches of several stores can share a descriptor, which epoll
          * takes only once.  The watch that was added first takes all events. */
         epoll_ctl(epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch), &event);
     }

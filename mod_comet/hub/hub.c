@@ -83,7 +83,7 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
         /* Messages have come since the caller looked, or the ring is unusable,
-         * or the subscriber has perhaps reached its limit. */
+         * or the subscriber has perhaps reached its ->until. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0 || subscriber->until)) {
@@ -127,8 +127,8 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
         status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
-    comet_hub_wake(hub); /* If no ticker was in use, the hub's thread might be
-                          * asleep without a time limit. */
+    comet_hub_wake(hub); /* The hub's thread might otherwise sleep past the
+                          * first tick. */
     return status;
 }
 
@@ -416,7 +416,8 @@ static apr_status_t start_threads(comet_hub_t *hub, apr_pool_t *pool)
     return status;
 }
 
-/* Make the fetchers, before the hub's thread, which uses them, is started. */
+/* Make the fetchers.  Called before the hub's thread, which uses them, is
+ * started. */
 static apr_status_t make_fetchers(comet_hub_t *hub, apr_pool_t *pool)
 {
     apr_status_t status = APR_SUCCESS;

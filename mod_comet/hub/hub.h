@@ -8,9 +8,9 @@
  * 1.  A message reaches the hub only after it was committed: the hub reads it
  *    from the store.
  * 2.  A subscriber sees strictly increasing timestamps.
- * 3.  A subscriber registers first, and only *then* the hub looks for messages
- *    it has missed: joining compares its cursor with the ring under the lock.
- *    So no message is missed between the two.
+ * 3.  A subscriber registers first, and only *then* does the hub look for
+ *    messages it has missed: joining compares its cursor with the ring under
+ *    the lock.  So no message is missed between these two steps.
  * 4.  The hub's thread and its callers do nothing that blocks while they hold
  *    the lock: no read or write, no call of the store or of httpd, no
  *    allocation from a pool. (epoll_ctl() is called under it; it does not
@@ -39,8 +39,8 @@
 typedef struct comet_hub_t comet_hub_t;
 
 /** Called when a store begins to fail, or works again (APR_SUCCESS).  A store
- * that is missing or locked is reported only after 2 s, because its writer may
- * be about to open it.  Runs on the hub's thread. */
+ * that is missing or locked is reported only after 2 s, because its writer
+ * might be about to open it.  Runs on the hub's thread. */
 typedef void comet_hub_error_cb(void *baton, const comet_store_config_t *store,
                                 apr_status_t status);
 
@@ -70,13 +70,14 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
                               apr_pool_t *pool);
 
 /**
- * Register a subscriber.  It may be served before this call returns.  Any
+ * Register a subscriber.  It can be served before this call returns.  Any
  * thread but the hub's.
  * @param subscriber  in state OUT, with serve, seen, limit, timeout_at,
  *                    blocked_fd and resting set.  It belongs to the hub until
  *                    it leaves.  If `left` and own_fd are set, the hub owns it
  *                    for good: it leaves when its serve() says so, and the
- *                    hub's thread ends only after all of these have left
+ *                    hub's thread ends only after all such subscribers have
+ *                    left
  * @param store  index of the store, in the order of the configuration
  * @param selection  the hub takes a reference of its own
  * @return APR_SUCCESS; if it was not registered, APR_ENOMEM or, with a socket,
@@ -87,7 +88,7 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
 
 /**
  * Replace a selection by an equal one that subscribers of the store use
- * already.  This saves memory: the selection of a wildcard may be long, and
+ * already.  This saves memory: the selection of a wildcard can be long, and
  * many clients have the same one.
  * @param selection  the call takes over the caller's reference
  * @return a reference to the shared selection; to @a selection if there is no
@@ -97,9 +98,9 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
                                    comet_selection_t *selection);
 
 /**
- * Register a subscriber to the clock.  On every whole multiple of @a period it
- * gets a message whose timestamp is the time.  A tick that it cannot take in
- * time is not kept.
+ * Register a subscriber that waits for the clock.  On every whole multiple of
+ * @a period it gets a message whose timestamp is the time.  A tick that the
+ * subscriber cannot take in time is lost.
  * @param subscriber  as for comet_hub_join(), but ->seen is a time by
  *                    comet_monotonic(): it gets no tick before that
  */
@@ -115,9 +116,9 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * Like comet_hub_leave(), but if the subscriber is queued to be served, let the
- * hub serve it first.  Any thread but the hub's.
- * @param limit  how long to wait until it was served
+ * Like comet_hub_leave(), but if the subscriber is queued to be served, the hub
+ * serves it first.  Any thread but the hub's.
+ * @param limit  how long to wait for that
  */
 void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_interval_time_t limit);
@@ -187,8 +188,8 @@ int comet_hub_recall_remote(comet_hub_t *hub, apr_size_t store,
 comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
                                          comet_timestamp_t after);
 
-/** Make all subscribers finish (COMET_STOPPING), also those that join later.
- * This only sets a flag and wakes the hub, so it is safe in a signal
+/** Make all subscribers finish (COMET_STOPPING), including those that join
+ * later.  This only sets a flag and wakes the hub, so it is safe in a signal
  * handler. */
 void comet_hub_begin_stop(comet_hub_t *hub);
 

@@ -26,8 +26,8 @@
 #include "hub/sockets.h"
 #include "hub/ticker.h"
 
-/* The source of an epoll event: a number (a feed or a descriptor) and, above
- * it, its kind. */
+/* The data of an epoll event: the number of a feed or a descriptor in the lower
+ * half, and the event's kind in the upper half. */
 enum { EVENT_WAKE, EVENT_NOTIFY, EVENT_WATCH, EVENT_SOCKET };
 #define EVENT(kind, number) \
     (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
@@ -43,8 +43,8 @@ struct comet_hub_t {
     apr_size_t unpin_waiters; /* [lock] */
     comet_channels_t channels; /* [lock] */
     struct comet_subscriber_ring_t ready; /* [lock] */
-    /* [lock] subscribers that become ready once the feeds were looked at; empty
-     * except in comet_hub_serve_some() */
+    /* [lock] subscribers that become ready once the hub has looked at the
+     * feeds; empty except in comet_hub_serve_some() */
     struct comet_subscriber_ring_t again;
     /* [lock] ready, too, but far behind: served one at a time, after those
      * that only need the newest messages */
@@ -123,7 +123,7 @@ int comet_hub_is_revoked(const comet_subscriber_t *subscriber);
 int comet_hub_is_blocked(const comet_subscriber_t *subscriber);
 
 /*
- * The caller holds the lock in all of the following calls whose names say so.
+ * The caller of a function whose name ends in _locked holds the lock.
  */
 
 /** Whether no subscriber is queued to be served. */
@@ -151,12 +151,13 @@ void comet_hub_set_timer_locked(comet_hub_t *hub,
 void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                            comet_outcome_e outcome);
 
-/** Serve a subscriber again soon, because what it waits for cannot be given to
- * it now. */
+/** Serve a subscriber again soon, because it cannot be given now what it waits
+ * for. */
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
-/** The same for the subscriber that is being served, in a few milliseconds; if
- * that was in vain, after twice as long, and so on. */
+/** Like comet_hub_retry_locked(), but for the subscriber that is being served,
+ * and after a few milliseconds only.  Each further retry in a row takes twice
+ * as long. */
 void comet_hub_retry_soon_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber);
 
@@ -185,7 +186,7 @@ apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t number,
 /**
  * Become the child that watches for writers outside httpd, if no child does.
  * Called by the thread that follows the store, without the lock.
- * @param epoll  gets the watch's descriptor, marked with @a mark
+ * @param epoll  the watch's descriptor is added to it, marked with @a mark
  */
 void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t number, int epoll,
                             apr_uint64_t mark, apr_time_t now);

@@ -5,9 +5,9 @@
  * thousand clients without reading from disk.
  *
  * Invariant: the ring holds every message of the store with from < timestamp <=
- * last, in order, and no message that state.erased says was erased.  A passing
- * message whose time is over may be absent or present: nobody gets it.  The
- * ring has no lock; its owner guards it.
+ * last, in order, and no message that was erased according to state.erased.  An
+ * expired passing message may be absent or present: nobody gets it.  The ring
+ * has no lock; its owner guards it.
  */
 #ifndef COMET_RING_H
 #define COMET_RING_H
@@ -56,7 +56,7 @@ int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after);
 
 /**
  * Collect the messages of a selection after a cursor, oldest first, as many as
- * the reading has room for.  Messages whose time is over are left out.
+ * the reading has room for.  Expired messages are left out.
  */
 void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
                         comet_reading_t *reading);

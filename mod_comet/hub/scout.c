@@ -29,7 +29,7 @@ struct comet_scout_t {
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
     pthread_cond_t looked; /* with hub->lock: answered or failing changed */
-    /* [hub->lock] how many questions were asked in all, before the last look
+    /* [hub->lock] how many questions were asked: in all, before the last look
      * began, and before the last successful look began */
     apr_uint64_t asked, begun, answered;
     int failing; /* [hub->lock] the last look failed */

@@ -4,12 +4,12 @@
  * A thread that follows a remote store in the hub's place, so that the hub
  * never waits for the network.
  *
- * It looks at once when it is notified after a rest; under load it rests for
- * several times as long as a look takes.  While the store fails it tries again
- * after 50 ms, 100 ms … 2 s.
+ * A scout that is notified looks at once, unless it is resting: after each look
+ * it rests for several times as long as the look took.  While the store fails,
+ * the scout tries again after 50 ms, 100 ms … 2 s.
  *
- * Workers whose clients ask what is new share its looks: a look that begins
- * after a question finds everything that was stored before the question.
+ * Workers whose clients ask what is new share the scout's looks: a look that
+ * begins after a question finds everything that was stored before the question.
  */
 #ifndef COMET_SCOUT_H
 #define COMET_SCOUT_H
@@ -20,8 +20,8 @@ typedef struct comet_scout_t comet_scout_t;
 
 /**
  * Start the scout of a feed, which owns it from now on.  Called in child_init;
- * it allocates from @a pool only then.
- * @param number  of the feed, in the order of the hub's configuration
+ * the scout allocates from @a pool only during this call.
+ * @param number  the feed's index, in the order of the hub's configuration
  */
 apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
                                 apr_size_t number, apr_pool_t *pool);

@@ -185,10 +185,11 @@ static comet_timestamp_t newest_locked(comet_hub_t *hub,
     return feed ? feed->ring.state.last : 0;
 }
 
-/* Queue the subscriber again if something has happened while it was served.  A
+/* Queue the subscriber again if something happened while it was served.  A
  * scout might have announced messages, but an announcement reaches only waiting
- * subscribers.  If the newest timestamp went back, the store is another one.  A
- * fetcher might have set an answer and the reasons to serve the subscriber. */
+ * subscribers.  If the newest timestamp went back, the store is a different
+ * one.  A fetcher might have set an answer and the reasons to serve the
+ * subscriber. */
 static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {
@@ -232,7 +233,7 @@ static void move_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     subscriber->reasons |= COMET_NEWS;
 }
 
-/* Serve a subscriber again once the feed has got further. */
+/* Serve a subscriber again once the feed has advanced. */
 static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
@@ -248,7 +249,7 @@ static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 
 /*
  * Put a subscriber back into a queue after it was served.
- * @param more  there may be more messages for it
+ * @param more  there might be more messages for it
  */
 static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
@@ -302,7 +303,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     hub->is_part = 0;
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
-    /* collect for every reason: messages may have come while it was queued */
+    /* collect for every reason: messages might have come while it was queued */
     return comet_hub_is_blocked(subscriber) || subscriber->resting
            || collect_locked(hub, subscriber, reading);
 }
@@ -318,8 +319,8 @@ static int is_behind_locked(comet_hub_t *hub,
            && !comet_ring_covers(&feed->ring, subscriber->seen);
 }
 
-/* Read from the store what memory does not have.  Without the lock; the
- * subscriber is pinned.
+/* Read from the store what memory does not have.  Called without the lock, with
+ * the subscriber pinned.
  * @param known  whether memory has everything
  * @return whether the reading is complete now */
 static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
@@ -340,7 +341,7 @@ static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
 
 /*
  * Leave out messages after the subscriber's ->until.
- * @param known  whether the batch was filled
+ * @param known  0: the batch might lack messages before ->until
  * @return whether the subscriber then has every message up to ->until
  */
 static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
@@ -385,7 +386,7 @@ static comet_timestamp_t seen_all(const comet_hub_t *hub,
 }
 
 /* Give the subscriber its batch.
- * @return its outcome; *more: there may be more for it than it took */
+ * @return its outcome; *more: there might be more for it than it took */
 static comet_outcome_e hand_over(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
                                  const comet_delivery_t *delivery, int *more)

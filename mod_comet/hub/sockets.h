@@ -22,16 +22,16 @@ typedef struct comet_sockets_t {
  * If blocked_fd is -1, nothing is watched.  An event may have been fetched
  * before the subscriber left.  Then comet_sockets_find() finds no subscriber
  * or, at worst, another one that has the descriptor now; that one tries to
- * write, and its socket takes nothing.
+ * write, in vain.
  * @return 0 if the socket cannot be watched
  */
 int comet_sockets_watch_blocked(comet_sockets_t *sockets,
                                 comet_subscriber_t *subscriber);
 
 /**
- * Watch the socket that a subscriber owns for all events.  Each is reported
- * when it begins: the kernel reports "writable" again only after the socket has
- * refused data.
+ * Watch the socket that a subscriber owns for all events.  Each event is
+ * reported once, when it begins: the kernel reports "writable" again only after
+ * the socket has refused data.
  * @return APR_SUCCESS, APR_ENOMEM, or the error of epoll_ctl(2)
  */
 apr_status_t comet_sockets_watch_own(comet_sockets_t *sockets,

@@ -78,7 +78,8 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
     else {
         comet_fetched_drop(subscriber);
-        subscriber->reasons &= ~(unsigned)COMET_NEWS; /* it wants no more */
+        subscriber->reasons &= ~(unsigned)COMET_NEWS; /* it wants no more
+                                                       * messages */
         subscriber->state = COMET_SUBSCRIBER_IDLE;
         APR_RING_INSERT_TAIL(&hub->idle, subscriber, comet_subscriber_t, link);
     }

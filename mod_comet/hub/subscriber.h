@@ -36,9 +36,9 @@
 
 typedef struct comet_subscriber_t comet_subscriber_t;
 
-/** Why a subscriber is served; bits. */
+/** Bits: why a subscriber is served. */
 typedef enum {
-    COMET_NEWS = 1, /* there may be messages after its cursor */
+    COMET_NEWS = 1, /* there might be messages after its cursor */
     COMET_TIMEOUT = 2, /* its timer fired */
     COMET_WRITABLE = 4, /* its socket accepts data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
@@ -112,8 +112,8 @@ struct comet_subscriber_t {
     comet_subscriber_state_e state; /* [hub->lock] */
     unsigned reasons; /* [hub->lock] comet_reason_e, for the next serve */
     int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
-    apr_byte_t retry; /* [hub->lock] serve it when its timer fires: how often
-                       * that has been so in a row; 0: it is not so */
+    apr_byte_t retry; /* [hub->lock] how many times in a row its timer was set
+                       * for a retry; 0: the timer is not for a retry */
     apr_byte_t asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to
                                 * leave */
     apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */
@@ -138,8 +138,9 @@ struct comet_subscriber_t {
                               * timestamp when it joined */
     /** It has seen every message of its channel up to this timestamp. */
     comet_timestamp_t seen;
-    /** It gets no message after this one, and is served with COMET_REACHED when
-     * it has got all others; 0: there is no such limit. */
+    /** It gets no message after this timestamp, and is served with
+     * COMET_REACHED when it has got all earlier ones; 0: there is no such
+     * limit. */
     comet_timestamp_t until;
     /** Set by serve() to make the subscriber read another selection of the same
      * store from its cursor on.  The hub takes over this reference.  If no
@@ -147,8 +148,8 @@ struct comet_subscriber_t {
     comet_selection_t *moves_to;
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be
-     * revoked. Its owner keeps the pointer valid, or sets it to NULL while
-     * nobody else looks. */
+     * revoked. Its owner keeps the pointer valid, or sets it to NULL while no
+     * other thread reads it. */
     const atomic_int *revoked;
 };
 

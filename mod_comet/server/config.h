@@ -19,7 +19,7 @@ typedef struct mod_comet_mapping_t {
     apr_size_t url_length;
     const char *channel; /* the mapping's channel; a prefix of channels; or
                           * "" */
-    int optional; /* the mapping may be left out, so that httpd starts without
+    int optional; /* the mapping can be left out, so that httpd starts without
                    * it */
     const ap_directive_t *line; /* the line that maps the URL; parent only */
 } mod_comet_mapping_t;
@@ -31,8 +31,8 @@ typedef struct mod_comet_mapping_t {
 /*
  * tables/directives.def makes the fields of the two structs, their creation,
  * merge and getters, so that none can be forgotten.  A number is an
- * apr_int64_t, a duration is in microseconds; MOD_COMET_UNSET means that it is
- * not set.
+ * apr_int64_t, a duration is in microseconds; MOD_COMET_UNSET means that a
+ * value is not set.
  */
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
@@ -65,7 +65,7 @@ int mod_comet_config_serves(const mod_comet_server_config_t *config);
 
 /*
  * The value for a server, mod_comet_config_FIELD(s), or for a request,
- * mod_comet_config_FIELD(r); the default if it is not set.  Any thread that
+ * mod_comet_config_FIELD(r); the default if no value is set.  Any thread that
  * owns the request.
  */
 #define SERVER_VALUE(field, fallback) \

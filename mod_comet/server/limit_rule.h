@@ -11,10 +11,10 @@
 
 /** The rule that one directive sets; in the configuration's pool. */
 typedef struct mod_comet_limit_rule_t {
-    /** Where the directive stands: clients that meet the same directive are
-     * counted together. */
+    /** Where the directive stands: clients to which the same directive applies
+     * are counted together. */
     apr_uint64_t scope;
-    comet_quota_limit_t address; /* amount 0: no limit; its key is not set */
+    comet_quota_limit_t address; /* amount 0: no limit; the key is not set */
     comet_quota_limit_t user;
 } mod_comet_limit_rule_t;
 
@@ -29,7 +29,7 @@ const char *mod_comet_limit_rule_set(cmd_parms *cmd,
                                      mod_comet_limit_rule_t *rule,
                                      const char *word, int is_rate);
 
-/** The place of a directive in the configuration, as a number. */
+/** A number that stands for a directive's place in the configuration. */
 apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd);
 
 #endif /* MOD_COMET_LIMIT_RULE_H */

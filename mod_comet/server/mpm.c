@@ -24,8 +24,8 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void)
     return &capacity;
 }
 
-/* The MPM has no query for its AsyncRequestWorkerFactor, so this reads the
- * directive. */
+/* The MPM has no query for its AsyncRequestWorkerFactor, so the directive is
+ * read. */
 static double find_async_factor(void)
 {
     const char *value =
@@ -48,8 +48,8 @@ static apr_size_t parks_per_child(double factor)
     return connections < 1 ? 1 : (apr_size_t)connections;
 }
 
-/* How many descriptors this process has open, such as each virtual host's logs
- * and the sockets it listens on. */
+/* How many descriptors this process has open, among them each virtual host's
+ * logs and the listening sockets. */
 static apr_size_t count_open(void)
 {
     DIR *list = opendir("/proc/self/fd");
@@ -223,11 +223,11 @@ static void do_nothing(void *baton)
 }
 
 /*
- * When many parked clients wake the event MPM at once, it may stop accepting
- * although its threads are idle again.  In httpd 2.4.71, listener_thread
- * disables the sockets in the same round in which threads become free, and
- * enables them only in a later round, but nothing starts that round.  The
- * callback of a timer starts one.
+ * When many parked clients wake the event MPM at once, it can stop accepting
+ * connections although its threads are idle again.  In httpd 2.4.71,
+ * listener_thread disables the sockets in the same round in which threads
+ * become free, and enables them only in a later round, but nothing starts that
+ * round.  The callback of a timer starts one.
  */
 void mod_comet_mpm_wake_listener(void *baton)
 {

@@ -27,7 +27,7 @@ typedef struct mod_comet_capacity_t {
 /**
  * Ask the MPM what it can hold.  Called in post_config, once the logs are open,
  * and again in child_init, before the stores are opened.
- * @param stores  how many there are
+ * @param stores  how many stores there are
  */
 void mod_comet_mpm_query(apr_size_t stores);
 
@@ -38,12 +38,13 @@ apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores);
 /** What mod_comet_mpm_query() has found.  Any thread. */
 const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 
-/** Whether this MPM can park connections, also before mod_comet_mpm_query(). */
+/** Whether this MPM can park connections.  Also valid before
+ * mod_comet_mpm_query(). */
 int mod_comet_mpm_is_async(void);
 
-/** Whether HTTP/2 clients can wait without a thread: the MPM parks
- * connections, and this httpd has the mod_http2 for which that was built (2.0).
- * Also before mod_comet_mpm_query(). */
+/** Whether HTTP/2 clients can wait without a thread: the MPM parks connections,
+ * and the mod_http2 of this httpd is one that parking was built for (2.0).
+ * Also valid before mod_comet_mpm_query(). */
 int mod_comet_mpm_parks_http2(void);
 
 /** Whether httpd is ending this child.  Any thread. */
@@ -63,9 +64,9 @@ void mod_comet_mpm_wake_listener(void *baton);
 /**
  * At an ungraceful stop, wait until the MPM's listener has left its loop, but a
  * second at most.  The MPM's workers have already exited, so each connection
- * that wakes the listener before that makes it wait half a second for a worker
- * that is gone (httpd 2.4.71: get_worker and join_workers).  Without this call
- * a stop took 6 s.  Called in child_stopping.
+ * that still wakes the listener makes the listener wait half a second for a
+ * worker that is gone (httpd 2.4.71: get_worker and join_workers).  Without
+ * this call a stop took 6 s.  Called in child_stopping.
  */
 void mod_comet_mpm_await_listener(void);
 

@@ -10,8 +10,8 @@
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 
-/* ThreadSanitizer does not see how APR hands memory that a pool has given back
- * to a pool of another thread. */
+/* ThreadSanitizer does not see that APR reuses the memory of a destroyed pool
+ * for a pool of another thread. */
 static char handed_on;
 
 static apr_status_t hand_on(void *nothing)

@@ -48,7 +48,7 @@ static const char *set_option(comet_key_t *key, const char *word)
     return NULL;
 }
 
-/* Whether httpd only checks or shows its configuration.  Then it may run as a
+/* Whether httpd only checks or shows its configuration.  Then it might run as a
  * user who may not read the files that httpd reads as root. */
 static int is_check(void)
 {

@@ -32,17 +32,17 @@
  * cannot decrement a count.
  */
 #define CONTENDED_USEC 100000
-/** How long a system clock that has jumped ahead is ignored. */
+/** How long a forward jump of the system clock is ignored. */
 #define DOUBT_USEC apr_time_from_sec(86400)
 /**
  * Writers outside httpd cannot queue for the write lock.  They retry the
  * store's own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
  *
- * So if the lock was held for half of a period, and there may be such writers,
- * the holder keeps the lock for a moment while the store's own lock is free.
- * That moment is slightly longer than the retry step that an outside writer has
- * reached by then, so one of its retries succeeds.  A period lasts 100 ms, or
- * as long as one transaction if that takes longer.
+ * So if the lock was held for half of a period, and there might be such
+ * writers, the holder keeps the lock for a moment while the store's own lock is
+ * free.  That moment is slightly longer than the retry step that an outside
+ * writer has reached by then, so one of its retries succeeds.  A period lasts
+ * 100 ms, or as long as one transaction if that takes longer.
  */
 #define PERIOD_USEC 100000
 static const struct {
@@ -128,7 +128,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 
 /*
  * How long to leave the store's lock free for outside writers.
- * @param period  how long these have waited at most, in microseconds
+ * @param period  the longest time such writers can have waited, in microseconds
  */
 static apr_int64_t rest_after(apr_int64_t period)
 {
@@ -161,9 +161,10 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 }
 
 /*
- * How long to rest for writers outside httpd.  If the look before the last one
- * has found none, a writer might have waited since that look.
- * @param period  how long writers have waited at most in the other case
+ * How long to rest for writers outside httpd.  If this call's look finds such
+ * writers and the look before it found none, they might have waited since that
+ * earlier look.
+ * @param period  the longest time writers can have waited otherwise
  */
 static apr_int64_t rest_for_guests(shared_t *shared, apr_int64_t period,
                                    comet_bus_look_cb *look, void *baton)

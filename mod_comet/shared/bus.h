@@ -32,9 +32,9 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 void comet_bus_lock(comet_bus_t *bus);
 
 /**
- * Like comet_bus_lock(), but give up after a while, since the holder might be
+ * Like comet_bus_lock(), but give up after a while: the holder might be
  * stopped, or might be waiting for a disk.
- * @return APR_SUCCESS; COMET_ELOCKED: another thread held it all the time
+ * @return APR_SUCCESS; COMET_ELOCKED: another thread held the lock all the time
  */
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
 
@@ -106,7 +106,7 @@ int comet_bus_claim_inbox(comet_bus_t *bus);
 void comet_bus_release_inbox(comet_bus_t *bus);
 
 /**
- * The system's time, but a jump ahead of the system clock is ignored for a day.
+ * The system clock's time, except that a forward jump is ignored for a day.
  * Retention by age uses this time.  Otherwise a message that is published while
  * the clock is a year ahead would make all older ones a year old, and they
  * would be removed.
@@ -116,13 +116,13 @@ apr_time_t comet_bus_now(comet_bus_t *bus);
 /**
  * Claim the next round of upkeep (retention), which one child does for all.
  * @param every  the time between two rounds
- * @return whether the caller has to do it
+ * @return whether the caller has to do this round
  */
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);
 
-/** Claim the next round of publishing how many members are here; otherwise like
- * comet_bus_claim_upkeep(). */
+/** Claim the next round of publishing how many members are present; otherwise
+ * like comet_bus_claim_upkeep(). */
 int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
                                apr_interval_time_t every);
 

@@ -43,16 +43,17 @@ int comet_memory_init_mutex(pthread_mutex_t *mutex);
 int comet_memory_trylock(pthread_mutex_t *mutex);
 
 /**
- * Like comet_memory_trylock(), but wait for another holder.
+ * Like comet_memory_trylock(), but wait while another thread holds the mutex.
  * @param limit  how long to wait, by the steady clock
- * @return as comet_memory_trylock(), with ETIMEDOUT in place of EBUSY
+ * @return as comet_memory_trylock(), but ETIMEDOUT instead of EBUSY
  */
 int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
 
 /**
  * Lock a mutex that is held for moments only.  A holder that does not release
- * it within 100 ms is assumed to be stopped (SIGSTOP, a debugger).  Then nobody
- * waits for the mutex for a second, but a free mutex is still locked at once.
+ * it within 100 ms is assumed to be stopped (SIGSTOP, a debugger).  For the
+ * next second no thread of this process waits for the mutex, but each still
+ * locks it if it is free.
  * @param stopped_until  [atomic] a variable of this process that belongs to the
  *                       mutex, 0 at first
  * @return as comet_memory_trylock(), or ETIMEDOUT.  Any thread.

@@ -152,7 +152,7 @@ int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
     int taken;
 
     /* Count first: if the lock could not be taken, a few callers may be refused
-     * although there is room, but never do too many succeed. */
+     * although there is room, but no more succeed than there is room for. */
     comet_metrics_add(gauge, 1);
     taken = is_within(metrics, gauges, count, most);
     if (!taken) {

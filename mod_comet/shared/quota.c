@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Limits over all children, in a table of shared memory.
+ * Limits that hold across all children, in a table of shared memory.
  *
  * The tickets are the truth, and the counts in the entries follow from them.
  * After a child's death, inside or outside the lock, the counts are computed
@@ -44,12 +44,13 @@ typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
     apr_uint32_t at; /* [lock] the ticket's entry; if the ticket is free, the
                       * next free one */
-    atomic_int left; /* [atomic] given back while the lock could not be taken */
+    atomic_int left; /* [atomic] the ticket was given back without the lock,
+                      * which could not be taken */
 } ticket_t;
 
 typedef struct child_t {
     pthread_mutex_t life; /* robust; the child holds it until it ends */
-    apr_uint32_t tickets; /* [lock] how many tickets it has issued */
+    apr_uint32_t tickets; /* [lock] how many of its tickets are in use */
     int alive; /* [lock] used by recount_locked() only */
 } child_t;
 
@@ -58,7 +59,8 @@ struct comet_quota_t {
     unsigned char secret[APR_SIPHASH_KSIZE];
     apr_uint32_t entry_count; /* a power of two */
     apr_uint32_t ticket_count;
-    apr_uint32_t used; /* [lock] tickets below this one were issued before */
+    apr_uint32_t used; /* [lock] tickets below this number were issued at least
+                        * once */
     apr_uint32_t free; /* [lock] the first free ticket below `used`, or
                         * NO_TICKET */
     int child_count;
@@ -197,8 +199,8 @@ static void unlock(comet_quota_t *quota)
     pthread_mutex_unlock(&quota->lock);
 }
 
-/* Take the number of a child that has ended.  Its tickets must have been taken
- * back first, or they would count as the new child's. */
+/* Take the number of a child that has ended.  That child's tickets must have
+ * been taken back first, or they would count as the new child's. */
 static int take_place(child_t *child)
 {
     int taken = comet_memory_is_locked(comet_memory_trylock(&child->life));
@@ -402,7 +404,7 @@ void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place)
         leave_locked(quota, place);
         unlock(quota);
     }
-    if (place->count) { /* the next holder of the lock takes them back */
+    if (place->count) { /* the lock's next holder takes these tickets back */
         while (place->count) {
             atomic_store(&quota->tickets[place->tickets[--place->count]].left,
                          1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file shared/quota.h
- * Limits per client over all children of a server: how many requests of one
- * address or user may wait, and how fast it may publish.  The state is a table
- * of fixed size in shared memory.
+ * Limits per client across all children of a server: how many requests of one
+ * address or user may wait, and how fast that client may publish.  The state is
+ * a table of fixed size in shared memory.
  *
  * A waiting request holds a ticket for each limit that it counts against.  A
  * ticket names the child that issued it, so the tickets of a killed child can
@@ -27,7 +27,7 @@ typedef struct comet_quota_t comet_quota_t;
 /** The most limits that apply to one request. */
 #define COMET_QUOTA_MOST 2
 /** The smallest burst: a silent client may publish this many messages at once,
- * or as many as its rate, if that is more. */
+ * or `amount` messages if that is more. */
 #define COMET_QUOTA_BURST 10
 
 /** One limit, for one client. */
@@ -45,8 +45,8 @@ typedef struct comet_quota_place_t {
 } comet_quota_place_t;
 
 /**
- * Map the shared memory.  Called in the parent.  Like that of the metrics, it
- * outlives graceful restarts and is never unmapped.
+ * Map the shared memory.  Called in the parent.  Like the memory of the
+ * metrics, it outlives graceful restarts and is never unmapped.
  * @param children  the largest number of children that can live at once,
  *                  including those of old generations
  * @param entries  how many keys fit; a power of two.  There are twice as many
@@ -104,8 +104,8 @@ apr_status_t comet_quota_enter(comet_quota_t *quota,
 void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
 
 /**
- * Let a client publish if no rate is exceeded.  A batch is let in if a single
- * message would be, and then counts as all of its messages.
+ * Let a client publish if no rate is exceeded.  A batch is accepted if a single
+ * message would be, and then all of its messages count.
  * @param messages  how many messages the client publishes
  * @param now  by comet_monotonic()
  * @param wait  on APR_EAGAIN: how long until the client may try again

@@ -21,8 +21,8 @@
  * KB. */
 #define FILE_MAX_BYTES 65536
 
-/* A secret with fewer different bytes than this was typed by a person and can
- * be guessed. */
+/* A secret with fewer different bytes than this was probably typed by a person
+ * and can be guessed. */
 #define DIFFERENT_BYTES 10
 
 #define RSA_LEAST_BITS 2048
@@ -105,7 +105,7 @@ static const char *check_file(const apr_finfo_t *info, kind_e kind,
 }
 
 /* @param content  OUT: forget() frees it
- * @param is_hidden  set if this process lacks the permission */
+ * @param is_hidden  set if this process lacks permission to read the file */
 static const char *read_file(content_t *content, int *is_hidden, kind_e kind,
                              const char *path, apr_pool_t *pool)
 {
@@ -231,7 +231,7 @@ static int give_no_passphrase(char *buffer, int size, int writing, void *baton)
     return -1;
 }
 
-/* @return NULL, or why there is none */
+/* @return NULL, or why there is no key */
 static const char *parse_pem(const content_t *content, EVP_PKEY **key)
 {
     BIO *bio = BIO_new_mem_buf(content->data, (int)content->length);

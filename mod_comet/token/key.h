@@ -9,7 +9,7 @@
 
 #include <apr_pools.h>
 
-/** What the tokens of a key may be used for; bits. */
+/** Bits: what the tokens of a key may be used for. */
 typedef enum comet_key_use_e {
     COMET_KEY_READ = 1,
     COMET_KEY_PUBLISH = 2,
@@ -33,9 +33,9 @@ typedef struct comet_key_t {
  * end; for RS… and ES… a public key or a certificate in PEM.  Keys that are
  * weak (RFC 7518, sections 3.2, 3.3 and 3.4) are refused, and so is a secret
  * that everybody may read, or a key that everybody may replace.
- * @param key  ->algorithm and ->material are set; the pool's clean-up frees
- *             the latter.  ->is_hidden tells why there is an error: a process
- *             with more permissions may be able to read the file
+ * @param key  ->algorithm and ->material are set; the pool's clean-up frees the
+ *             latter.  If ->is_hidden is set on an error, a process with more
+ *             permissions might be able to read the file
  * @param algorithm  "HS256" …
  * @return NULL, or what is wrong and what to write instead, in @a pool.  Called
  *         in the parent while it reads its configuration.

@@ -174,8 +174,8 @@ static const char *read_detail(const json_t *detail,
                : NULL;
 }
 
-/* Whether a detail is meant for a Mercure hub; others are for other servers.
- * The drafts of 1.0 have two names for this type. */
+/* Whether a detail is meant for a Mercure hub; other details are for other
+ * servers.  The drafts of 1.0 have two names for this type. */
 static int is_ours(const json_t *detail)
 {
     const char *type = json_string_value(json_object_get(detail, "type"));

@@ -77,7 +77,7 @@ static int split(comet_text_t text, comet_text_t parts[PARTS])
 /* --- the header ----------------------------------------------------------- */
 
 /* Parse a JSON object.  It is refused if a name occurs twice in it, because
- * programs differ in how they read that. */
+ * programs differ in how they read such an object. */
 static json_t *parse_object(const void *data, apr_size_t length)
 {
     json_t *json = json_loadb(data, length, JSON_REJECT_DUPLICATES, NULL);
@@ -107,7 +107,7 @@ static json_t *parse_header(comet_text_t part)
 }
 
 /* The types of tokens that grant access.  Tokens of other types (a logout
- * token, for example) may be signed with the same key, but mean something
+ * token, for example) might be signed with the same key, but mean something
  * else. */
 static int is_type_known(const json_t *type)
 {

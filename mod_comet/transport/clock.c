@@ -49,7 +49,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     comet_buffer_puts(out, ");</script>");
 }
 
-/* The first tick is part of the beginning. */
+/* The first tick is part of the page's beginning. */
 static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
 {
     comet_buffer_add(out, opening, sizeof(opening) - 1);

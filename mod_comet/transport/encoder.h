@@ -11,7 +11,7 @@
 #include "base/batch.h"
 #include "transport/transport.h"
 
-/** Encoded messages, owned by the encoder and valid until its next call. */
+/** Encoded messages, owned by the encoder and valid until its next use. */
 typedef struct comet_encoding_t {
     comet_text_t chunk; /* the bytes, framed as a chunk */
     comet_text_t body; /* the bytes without the frame: a part of the chunk */

@@ -4,7 +4,8 @@
 #include "transport/transport.h"
 
 /* The page looks up its parent's function for each message, because the parent
- * may define it late.  It removes each script element after it has run. */
+ * may define it late.  The page removes each script element after the script
+ * has run. */
 static const char opening[] =
     "<!DOCTYPE html>\n"
     "<html><head><meta charset=\"utf-8\"><title>mod_comet</title></head>\n"

@@ -16,8 +16,8 @@
 /** How a client wants its messages; constant while it waits. */
 typedef struct comet_format_t {
     const char *callback; /* iframe: the parent page's function to call */
-    apr_uint32_t hidden_bytes; /* the length of the endpoint's prefix, which
-                                * channel names are shown without */
+    apr_uint32_t hidden_bytes; /* the length of the endpoint's prefix, which is
+                                * cut off channel names for clients */
     apr_byte_t escape; /* CometEscape: the classic page inserts bodies as
                         * HTML */
     apr_byte_t json; /* events: data is the whole message, not just its body */
@@ -32,7 +32,7 @@ typedef struct comet_answer_t {
      * cursor it had. */
     comet_timestamp_t cursor;
     /** Retention has removed messages after the client's cursor, up to this
-     * timestamp; 0 if it has not. */
+     * timestamp; 0: it has removed none. */
     comet_timestamp_t floor;
     /** The client's cursor did not belong to this store.  What the client has
      * missed is unknown; it starts at `cursor` instead. */
@@ -46,7 +46,7 @@ typedef struct comet_transport_t {
     const char *name; /* the name in requests and in CometTransports; NULL if
                        * it cannot be chosen */
     comet_metric_e gauge; /* counts its waiting clients */
-    const char *content_type; /* NULL: it has none, see `upgrades` */
+    const char *content_type; /* NULL: the transport has none, see `upgrades` */
     /** The protocol to which the connection is upgraded (HTTP's Upgrade).  The
      * client of such a transport may send messages, too.  CometTransports must
      * name it, because "all" does not include it.  NULL: the transport's bytes
@@ -56,11 +56,12 @@ typedef struct comet_transport_t {
     const char *cache_control; /* NULL for the value that all streams, or all
                                 * polls, have */
     const char *expires; /* NULL if none */
-    /** Whether it sends answers until the client leaves.  If not, the request
-     * ends after one answer. */
+    /** Whether the transport sends answers until the client leaves.  If not,
+     * the request ends after one answer. */
     int streams;
     /** Whether the headers are sent together with the only answer, so that they
-     * can state its length.  If not, they are sent before the client waits. */
+     * can state the answer's length.  If not, they are sent before the client
+     * waits. */
     int whole;
     /** The most messages in one answer; 0: as many as the client asked for. */
     apr_size_t limit;
@@ -78,8 +79,8 @@ typedef struct comet_transport_t {
      *                come to its normal end
      */
     void (*close)(comet_buffer_t *out, const char *reason, int retry_msec);
-    /** Bytes without a meaning that keep a silent stream alive; NULL if it is
-     * no stream. */
+    /** Bytes without a meaning that keep a silent stream alive; NULL if the
+     * transport does not stream. */
     const char *heartbeat;
 } comet_transport_t;
 

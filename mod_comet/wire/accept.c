@@ -10,7 +10,7 @@ typedef struct scan_t {
     const char *at, *end;
 } scan_t;
 
-/* One parameter of a range; the value of a quoted string without the quotes. */
+/* One parameter of a range; a quoted value is without its quotes. */
 typedef struct parameter_t {
     comet_text_t name, value;
 } parameter_t;
@@ -129,7 +129,7 @@ static int parse_quality(comet_text_t text)
     return quality <= 1000 ? quality : -1;
 }
 
-/* How exactly a range "major/minor" names a type. */
+/* How specifically a range "major/minor" names a type. */
 static comet_accept_range_e compare(comet_text_t major, comet_text_t minor,
                                     const char *type)
 {

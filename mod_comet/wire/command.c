@@ -247,7 +247,7 @@ static int has(comet_text_t text, const char *part)
            && memmem(text.data, text.length, part, strlen(part)) != NULL;
 }
 
-/* Few texts contain one of these words, and only those are parsed. */
+/* Few texts contain one of the two verbs, and only those texts are parsed. */
 int comet_command_is_live(comet_text_t text)
 {
     json_t *object;

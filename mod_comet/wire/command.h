@@ -55,15 +55,15 @@ const char *comet_command_parse(comet_command_t *command, comet_text_t text,
                                 apr_size_t most_bytes, apr_pool_t *pool);
 
 /** Whether a text is a subscribe or unsubscribe command, which may still be
- * invalid.  A command that spells this word with escapes is not recognised.
- * Any thread. */
+ * invalid.  A command that spells its verb with escapes is not recognised.  Any
+ * thread. */
 int comet_command_is_live(comet_text_t text);
 
 /**
  * Append the answer to a command that was refused, as JSON:
  * {"error": …, "status": …, "retry"?: …, "ref"?: …}.
  * @param status  an HTTP status
- * @param retry_sec  0: none
+ * @param retry_sec  after how many seconds to try again; 0: not given
  * @param ref  as in comet_command_t
  */
 void comet_command_add_error(comet_buffer_t *out, const char *error, int status,

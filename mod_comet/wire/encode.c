@@ -216,7 +216,7 @@ static const char *json_instead(const unsigned char *at, int length)
         return REPLACEMENT;
     }
     if (length == 3 && at[0] == 0xE2 && at[1] == 0x80) {
-        /* old browsers end a line of JavaScript at these */
+        /* old browsers end a line of JavaScript here */
         return at[2] == 0xA8 ? "\\u2028" : at[2] == 0xA9 ? "\\u2029" : NULL;
     }
     return NULL;

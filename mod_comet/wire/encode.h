@@ -17,9 +17,10 @@
 int comet_encode_is_utf8(comet_text_t text);
 
 /**
- * Append text as lines.  Each line gets a prefix and ends with LF.  In the text
- * CRLF, CR and LF each end a line (WHATWG HTML, section 9.2.6).  Bytes that are
- * not UTF-8 become U+FFFD as in comet_encode_json().  Empty text is one line.
+ * Append text as lines.  Each line begins with the prefix and ends with LF.  In
+ * the text CRLF, CR and LF each end a line (WHATWG HTML, section 9.2.6).  Bytes
+ * that are not UTF-8 become U+FFFD as in comet_encode_json().  Empty text is
+ * one line.
  */
 void comet_encode_lines(comet_buffer_t *buffer, const char *prefix,
                         comet_text_t text);

@@ -2,7 +2,7 @@
 /**
  * @file wire/event_id.h
  * The message ids of the Mercure protocol.  A publisher may choose an id.
- * Otherwise it is a UUID of version 7 (RFC 9562) made from the message's
+ * Otherwise the id is a UUID of version 7 (RFC 9562), made from the message's
  * timestamp, so it need not be stored.
  */
 #ifndef COMET_EVENT_ID_H

@@ -93,8 +93,8 @@ void comet_h2_frame_add_update(comet_buffer_t *out, apr_uint32_t stream,
 
 void comet_h2_frame_add_overflow(comet_buffer_t *out)
 {
-    /* Two frames are needed: the first one alone may fit into an empty
-     * window. */
+    /* Two frames are needed: the window can be empty, and then one increment
+     * alone does not exceed it. */
     comet_h2_frame_add_update(out, 0, COMET_H2_31_BITS);
     comet_h2_frame_add_update(out, 0, COMET_H2_31_BITS);
 }

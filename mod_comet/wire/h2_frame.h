@@ -67,8 +67,8 @@ void comet_h2_frame_write(unsigned char *out, const comet_h2_frame_t *frame);
 
 /**
  * Append as many DATA frames as a text needs.
- * @param text  may be empty.  Then nothing is appended or, with @a end, an
- *              empty frame
+ * @param text  if it is empty, nothing is appended, or an empty frame if @a end
+ *              is set
  * @param most  the longest payload that the recipient accepts, in bytes; at
  *              least 1
  * @param end  whether the last frame ends the stream

@@ -39,7 +39,7 @@ typedef enum {
                       * payload */
 } comet_h2_piece_e;
 
-/** What the next byte of a scanner's direction belongs to. */
+/** What the next byte of the connection belongs to. */
 typedef enum {
     COMET_H2_IN_PREFACE,
     COMET_H2_IN_HEADER, /* or between two frames */
@@ -50,7 +50,7 @@ typedef enum {
 } comet_h2_place_e;
 
 /** One direction of a connection.  The thread that reads this direction owns
- * it.  It allocates nothing. */
+ * the scanner.  A scanner allocates nothing. */
 typedef struct comet_h2_scanner_t {
     comet_h2_frame_t frame; /* the latest frame with a complete header */
     /** The latest piece.  A caller may change it before passing it on. */
@@ -66,9 +66,9 @@ typedef struct comet_h2_scanner_t {
 
     /* internal */
     comet_h2_place_e place;
-    apr_size_t have; /* how many bytes of the next piece have come */
+    apr_size_t have; /* how many bytes of the next piece have arrived */
     apr_uint32_t left; /* how many bytes of payload are still to come */
-    int in_block; /* a header block is not complete */
+    int in_block; /* a header block has begun and is incomplete */
 } comet_h2_scanner_t;
 
 /**

@@ -71,8 +71,8 @@ apr_int64_t comet_h2_session_claim(comet_h2_session_t *session,
     comet_h2_window_split(&session->window, 1);
     filler = comet_h2_window_filler(&session->window, ghost->stream);
     if (filler == 0) {
-        /* at least one byte: without DATA mod_http2 may end the stream by its
-         * HEADERS */
+        /* at least one byte: without DATA mod_http2 could end the stream with
+         * its HEADERS */
         filler = found->credit > 0 ? 1 : COMET_H2_NO_WINDOW;
     }
     if (filler > 0) {

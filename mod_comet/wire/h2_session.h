@@ -14,7 +14,7 @@
  *    LOST <------------ the client resets it, breaks a rule -------- OVER
  *
  * No DATA that mod_http2 sends on a claimed stream reaches the client: it is
- * filler, which makes mod_http2 give away a part of the connection's window
+ * filler, which makes mod_http2 give up a part of the connection's window
  * (wire/h2_window.h).  All that the client reads comes from the ghost's bytes.
  */
 #ifndef COMET_H2_SESSION_H
@@ -69,7 +69,7 @@ typedef struct comet_h2_session_t {
     comet_buffer_t farewell; /* a GOAWAY of the client that is held back */
     int skipping; /* the client's current frame goes to `farewell` */
     int dropping; /* mod_http2's current frame is dropped */
-    int overflow; /* after this SETTINGS frame mod_http2 gets
+    int overflow; /* after this SETTINGS frame, mod_http2 is sent
                    * comet_h2_frame_add_overflow() */
     int going; /* mod_http2 has sent GOAWAY, or the connection is lost: no
                 * stream is claimed any more */
@@ -91,22 +91,22 @@ void comet_h2_session_free(comet_h2_session_t *session);
  *               comet_h2_session_drop()
  * @return how many bytes of filler mod_http2 has to send on the stream, or a
  *         comet_h2_refusal_e, which is negative.  The filler has at least one
- *         byte: mod_http2 ends an answer without DATA by its HEADERS, which
+ *         byte: mod_http2 ends an answer without DATA with its HEADERS, which
  *         cannot be hidden
  */
 apr_int64_t comet_h2_session_claim(comet_h2_session_t *session,
                                    comet_h2_ghost_t *ghost);
 
 /** Forget a ghost.  If it was OURS, the client gets RST_STREAM.  If it was only
- * CLAIMED, mod_http2 still sends on the stream: this is dropped, and the client
- * gets RST_STREAM when mod_http2 ends the stream. */
+ * CLAIMED, all DATA that mod_http2 still sends on the stream is dropped, and
+ * the client gets RST_STREAM when mod_http2 ends the stream. */
 void comet_h2_session_drop(comet_h2_session_t *session,
                            comet_h2_ghost_t *ghost);
 
 /**
  * Take bytes that the client has sent.
- * @param to  OUT: the bytes that mod_http2 gets are appended.  If to->failed is
- *            set, the connection has to be closed
+ * @param to  OUT: the bytes for mod_http2 are appended.  If to->failed is set,
+ *            the connection has to be closed
  */
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to);

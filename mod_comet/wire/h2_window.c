@@ -155,7 +155,8 @@ static comet_h2_decision_t update_connection(comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window)
 {
     apr_int64_t most = share(window), little = most / 4;
-    /* if the window is split, at least this much is kept for streams of ours */
+    /* what can be lent; if the window is split, a reserve stays for streams of
+     * ours */
     apr_int64_t part = window->ours - (window->is_split ? little : 0);
 
     if (window->theirs >= little || part <= 0) {
@@ -208,8 +209,8 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
     return (comet_h2_decision_t){ .action = COMET_H2_CONSUME };
 }
 
-/* Handle SETTINGS_INITIAL_WINDOW_SIZE: every open stream gets the difference
- * (section 6.9.2). */
+/* Handle SETTINGS_INITIAL_WINDOW_SIZE: every open stream's window changes by
+ * the difference (section 6.9.2). */
 static comet_h2_action_e set_initial(comet_h2_window_t *window,
                                      apr_uint32_t value)
 {

@@ -21,13 +21,13 @@
  * 5.  Neither part starves the other if the client grants more before three
  *    quarters of its window are used (common clients do so after a half).
  *    mod_http2 gets at most a quarter.  If it has little left, it is lent more
- *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back what
- *    mod_http2 had beyond that from the beginning.
+ *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back the excess
+ *    over that which mod_http2 has at the beginning.
  * 6. While no stream is ours, mod_http2 may use up the whole window, but gets
  *    it in parts: first what it has at the beginning, or a quarter if that is
  *    more, and then another part each time it has little left
- *    (comet_h2_window_lend()). It never has all of a wide window at once,
- *    because a filler could not take all of that back.
+ *    (comet_h2_window_lend()). mod_http2 never has all of a wide window at
+ *    once, because a filler could not take all of that back.
  *
  * The struct has no lock.  The connection's thread, the hub's thread and the
  * threads of requests use it, so the caller has to guard it.
@@ -51,7 +51,7 @@
 typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes that the stream is closed */
-    unsigned char has_body; /* HEADERS did not end the client's side */
+    unsigned char has_body; /* the client's HEADERS had no END_STREAM */
     unsigned char abandoned; /* DATA that mod_http2 sends on it is dropped, and
                               * the client gets RST_STREAM */
     apr_int64_t credit; /* how many bytes of DATA the client accepts */
@@ -113,7 +113,7 @@ typedef struct comet_h2_decision_t {
  * Handle HEADERS: the client opens a stream, or sends the trailers of a known
  * one, which changes nothing.  Also called for stream 1 after an upgrade from
  * HTTP/1.1.
- * @param has_body  whether the client's side stays open after this frame
+ * @param has_body  whether the frame has no END_STREAM, so a body follows
  */
 void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
                           int has_body);
@@ -156,7 +156,7 @@ apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window);
 
 /**
  * Note DATA of mod_http2 that is passed on to the client.
- * @param length  of the payload in bytes, including padding
+ * @param length  the length of the payload in bytes, including padding
  */
 void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
                           apr_uint32_t length);
@@ -166,7 +166,7 @@ void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
 void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
 
 /**
- * Take over a stream that mod_http2 has ended, while the caller hides that end
+ * Take over a stream that mod_http2 has ended and whose end the caller hides
  * from the client.  From now on the stream is ours.
  * @return 0: the stream has ended or is not tracked, so it must end for the
  *         client as well
@@ -181,7 +181,8 @@ void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream);
 /**
  * How much DATA mod_http2 must send on a stream, for mod_comet to drop, before
  * mod_comet takes the stream over.  If a client never widens the connection's
- * window, mod_http2 has all of it, and this is the only way to get a part.
+ * window, mod_http2 has all of it, and only a filler frees a part for
+ * mod_comet.
  * @return bytes; 0: none; -1: this stream cannot free enough window, so it
  *         stays mod_http2's
  */

@@ -219,7 +219,8 @@ static int is_for_one(const field_t *field)
            && !equals(field->value, "Keep-Alive");
 }
 
-/* Mark a changing part.  @return 0: the head has two of them, or it is empty */
+/* Mark a changing part.  @return 0: the head has two such parts, or the part is
+ * empty */
 static int mark(comet_head_answer_t *head, comet_head_slot_e slot,
                 comet_text_t bytes, const char *at, apr_size_t length)
 {
@@ -296,7 +297,7 @@ int comet_head_answer_learn(comet_head_answer_t *head, comet_text_t bytes)
     return 1;
 }
 
-/* The next slot from an offset on; COMET_HEAD_SLOTS if there is none. */
+/* The first slot at or after an offset; COMET_HEAD_SLOTS if there is none. */
 static int next_slot(const comet_head_answer_t *head, apr_size_t from)
 {
     int next = COMET_HEAD_SLOTS, i;

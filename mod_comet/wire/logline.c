@@ -277,8 +277,8 @@ static int take_variable(scan_t *scan)
                    scan->needs);
 }
 
-/* Take a word; it is a function if a parenthesis follows.  @return whether it
- * is known */
+/* Take a word; it is a function if a parenthesis follows.  @return 0: it is an
+ * unknown function */
 static int take_word(scan_t *scan)
 {
     const char *name = scan->at;

@@ -15,7 +15,7 @@
 
 #include "base/message.h"
 
-/** Parts of a request that few logs read; bits. */
+/** Bits: the parts of a request that few logs read. */
 typedef enum comet_logline_e {
     COMET_LOGLINE_REQUEST = 1, /* header fields other than
                                 * COMET_LOGLINE_USUAL */
@@ -30,7 +30,8 @@ extern const char *const COMET_LOGLINE_USUAL[];
 
 /**
  * Check a format of LogFormat.
- * @param needs  the bits of comet_logline_e that the format needs are set
+ * @param needs  the bits of comet_logline_e that the format needs are added to
+ *               it
  * @return the first item that needs the request itself, within @a format; data
  *         is NULL if there is none.  Any thread
  */
@@ -38,7 +39,8 @@ comet_text_t comet_logline_check_format(const char *format, unsigned *needs);
 
 /**
  * Check a condition: an expression without "expr=".
- * @param needs  the bits of comet_logline_e that the condition needs are set
+ * @param needs  the bits of comet_logline_e that the condition needs are added
+ *               to it
  * @return the first operator, variable or function that needs the request
  *         itself, within @a expression; data is NULL if there is none.  Any
  *         thread

@@ -10,8 +10,8 @@
 
 /*
  * Whether an allocation of jansson has failed in this thread.  Jansson does not
- * always report it: its scanner drops a byte for which it gets no memory, and
- * the remaining text may be valid.
+ * always report it: its scanner drops a byte for which it cannot allocate
+ * memory, and the remaining text may be valid.
  */
 static __thread int starved;
 

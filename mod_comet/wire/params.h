@@ -83,7 +83,7 @@ const char *comet_params_int(comet_text_t value, const char *name,
 const char *comet_params_check_channel(comet_text_t name);
 
 /**
- * Check a user's name that the site's application sets: 1 to 255 bytes of
+ * Check the name that the site's application gives a user: 1 to 255 bytes of
  * UTF-8 without control characters (C0, DEL, C1).
  * @return NULL, or the error (a constant)
  */
@@ -98,8 +98,8 @@ const char *comet_params_check_user(comet_text_t user);
 const char *comet_params_check_type(comet_text_t type);
 
 /**
- * Parse how long a message is kept: digits and a unit, s, min or h.  Without a
- * unit they are seconds.
+ * Parse how long a message is kept: digits and a unit, s, min or h.  Digits
+ * without a unit are seconds.
  * @param seconds  set on success: 1 to COMET_KEEP_MAX_SEC
  * @return NULL, or the error (a constant)
  */
@@ -110,15 +110,15 @@ const char *comet_params_keep(comet_text_t value, int *seconds);
 
 /**
  * Parse the age up to which messages are kept: digits and a unit, s, min, h or
- * d.  Without a unit they are seconds.
+ * d.  Digits without a unit are seconds.
  * @param seconds  set on success: 1 to COMET_AGE_MAX_SEC
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_age(comet_text_t value, apr_int64_t *seconds);
 
 /**
- * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks
- * the length, because a message that is too long gets another status.
+ * Check a message's text: UTF-8 without NUL; it may be empty.  The caller
+ * checks the length, because a message that is too long gets another status.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_body(comet_text_t body);

@@ -115,7 +115,7 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
 /*
  * wslay does not collect messages here: it would allocate memory for each
  * fragment, however short, and for as many bytes as a header announces, before
- * they come.
+ * they arrive.
  */
 struct comet_websocket_reader_t {
     wslay_event_context_ptr context;
@@ -125,8 +125,10 @@ struct comet_websocket_reader_t {
     apr_uint64_t taken; /* how many bytes wslay has taken */
     apr_uint64_t framed; /* what `taken` will be at the end of the current
                           * frame */
-    int in_message; /* another fragment must follow */
-    apr_size_t whole; /* if not: the length of the whole message */
+    int in_message; /* the message is incomplete: another fragment must
+                     * follow */
+    apr_size_t whole; /* if `in_message` is 0: the length of the whole
+                       * message */
     int in_control; /* the current frame is a control frame of a permitted
                      * length */
     unsigned char head[HEAD_BYTES + 4]; /* a frame's header, with its mask */

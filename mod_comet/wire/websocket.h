@@ -52,8 +52,8 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
                                const char *reason);
 
 /**
- * The state of reading what one client sends.  Between two messages it is NULL
- * and costs no memory.  One thread uses it at a time.
+ * A reader of what one client sends.  Between two messages it is NULL and costs
+ * no memory.  One thread uses it at a time.
  */
 typedef struct comet_websocket_reader_t comet_websocket_reader_t;
 
@@ -89,8 +89,8 @@ apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
 /**
  * How long an incomplete message may become.
  * @param most_bytes  as in comet_websocket_sink_t
- * @return in bytes; 0: there is no such message, or at most
- *         COMET_WEBSOCKET_SHORT of it have come
+ * @return in bytes; 0: no message is incomplete, or at most
+ *         COMET_WEBSOCKET_SHORT bytes of it have arrived
  */
 apr_size_t comet_websocket_unfinished(const comet_websocket_reader_t *reader,
                                       apr_size_t most_bytes);
