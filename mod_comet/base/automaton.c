@@ -71,9 +71,9 @@ static int is_one_of(char c, const char *list)
 /** A character and the sets that contain it, computed once for all steps. */
 typedef struct character_t {
     char c;
-    unsigned in; /* the sets that contain it (comet_step_set_e) */
-    unsigned out; /* the bits that exclude it from COMET_SET_ANY
-                   * (comet_step_set_e) */
+    unsigned in; /* bits of comet_step_set_e: the sets that contain `c` */
+    unsigned out; /* bits of comet_step_set_e that exclude `c` from
+                   * COMET_SET_ANY */
 } character_t;
 
 static character_t classify(char c)

@@ -35,7 +35,7 @@ typedef enum comet_step_e {
 } comet_step_e;
 
 typedef struct comet_step_t {
-    apr_uint16_t set; /* comet_step_set_e */
+    apr_uint16_t set; /* bits of comet_step_set_e */
     /** The step that follows.  After a FORK or a MANY it is always a later
      * step. */
     apr_uint16_t next;

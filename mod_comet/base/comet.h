@@ -42,11 +42,14 @@ typedef apr_int64_t comet_timestamp_t;
  */
 /** not a mod_comet database, or newer than this module */
 #define COMET_ENOTDB (APR_OS_START_USERERR + 1)
-#define COMET_EMOVED (APR_OS_START_USERERR + 2) /**< deleted or replaced */
+/** the database was deleted or replaced */
+#define COMET_EMOVED (APR_OS_START_USERERR + 2)
 /** a sync failed: the outcome is unknown */
 #define COMET_EUNSURE (APR_OS_START_USERERR + 3)
-#define COMET_ELOCKED (APR_OS_START_USERERR + 4) /**< held by another process */
-#define COMET_EREADONLY (APR_OS_START_USERERR + 5) /**< cannot be written */
+/** another process holds the lock */
+#define COMET_ELOCKED (APR_OS_START_USERERR + 4)
+/** the database cannot be written */
+#define COMET_EREADONLY (APR_OS_START_USERERR + 5)
 #define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint failed */
 #define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many requests wait */
 #define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
@@ -54,7 +57,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_EREPEATED (APR_OS_START_USERERR + 9)
 /** the key was used for other content */
 #define COMET_EMISMATCH (APR_OS_START_USERERR + 10)
-#define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
+#define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< no search index */
 /** the file has a second name */
 #define COMET_EALIASED (APR_OS_START_USERERR + 12)
 /** the read exceeded its budget */

@@ -45,7 +45,7 @@ typedef struct comet_message_t {
                          * 0 until it is stored */
 } comet_message_t;
 
-/** The values a message is made from.  Its texts are copied. */
+/** The values that a message is made from.  All texts are copied. */
 typedef struct comet_message_fields_t {
     comet_timestamp_t timestamp;
     comet_text_t channel;
@@ -92,9 +92,9 @@ int comet_message_next_name(comet_text_t *rest, comet_text_t *name);
 
 /**
  * Hash a channel's name.  Channels are compared by this hash first, and by name
- * only if the hashes are equal.  It is SipHash-2-4 with a random key of this
- * process, so that a client cannot choose names that share a hash.  It differs
- * from process to process: never store it.  Any thread.
+ * only if the hashes are equal.  The hash is SipHash-2-4 with a random key of
+ * this process, so that a client cannot choose names that share a hash.  It
+ * differs from process to process: never store it.  Any thread.
  */
 apr_uint32_t comet_message_hash(comet_text_t channel);
 

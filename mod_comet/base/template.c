@@ -9,7 +9,7 @@ typedef struct operator_t {
     char sign; /* after the brace; 0: none */
     char first; /* what precedes the first value; 0: nothing */
     char separator;
-    unsigned set; /* the characters of a value */
+    unsigned set; /* bits of comet_step_set_e: the characters of a value */
 } operator_t;
 
 #define PLAIN (COMET_SET_UNRESERVED | COMET_SET_TRIPLET)
@@ -94,7 +94,7 @@ static const char *read_modifier(const char *at, const char *end, int *explode)
     return at == start || at - start > 4 || *start == '0' ? NULL : at;
 }
 
-/* Read the variables of an expression, up to its brace.
+/* Read the variables of an expression, up to the closing brace.
  * @return the brace; NULL: the expression is invalid */
 static const char *read_variables(const char *at, const char *end,
                                   apr_size_t *count, int *explode)

@@ -14,7 +14,8 @@
  * {v} matches no slash, {+v} and {#v} also match slashes, and a text may lack
  * any expression.
  * @param automaton  OUT; its content is undefined if 0 is returned
- * @param variables  OUT: how many the template has; each makes matching slower
+ * @param variables  OUT: how many variables the template has; each makes
+ *                   matching slower
  * @return whether the text is a valid template with an expression.  Any thread.
  */
 int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,

@@ -4,8 +4,9 @@
  * Translate a topic (of the Mercure protocol) to a channel's name and back.  A
  * topic is any text, usually a URL.  A channel's name must not have an empty,
  * "." or ".." segment, and a segment that begins with "@" has a meaning of its
- * own (base/name.h).  So such a segment gets a percent sign in front, and each
- * percent sign of the topic becomes "%25".  All slashes stay where they are:
+ * own (base/name.h).  So a percent sign is put in front of such a segment, and
+ * each percent sign of the topic becomes "%25".  All slashes stay where they
+ * are:
  *
  *     https://example.com/books/1    https:/%/example.com/books/1
  *     /books/100%/                   %/books/100%25/%

@@ -10,7 +10,7 @@ static const char NO_EXPRESSIONS[] = "regular expressions are not supported";
 
 typedef enum part_e { PROTOCOL, HOST, PORT, PATH, SEARCH, HASH } part_e;
 
-/* What a name and a star match in each part. */
+/* What a name and a star match in each part: bits of comet_step_set_e. */
 static const struct {
     unsigned name, star;
 } sets[] = {

@@ -59,7 +59,7 @@ typedef struct comet_wheel_t {
 
 /**
  * Make an empty wheel.
- * @param now  of any clock, but the same clock in every call
+ * @param now  the time by any clock, but by the same one in every call
  */
 void comet_wheel_init(comet_wheel_t *wheel, apr_time_t now);
 

@@ -62,8 +62,8 @@ apr_status_t comet_channels_init(comet_channels_t *channels);
 
 void comet_channels_free(comet_channels_t *channels);
 
-/** Find or make the entry of a selection, and count one more member.  @return
- * NULL: no memory is left. */
+/** Find or make the entry of a selection, and count one more member.
+ * @return NULL: no memory is left */
 comet_channel_t *comet_channels_enter(comet_channels_t *channels,
                                       const void *source,
                                       comet_selection_t *selection);

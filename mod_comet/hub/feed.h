@@ -40,8 +40,8 @@ typedef struct comet_feed_t {
     comet_tally_t tally; /* the store's tally just before the last look, or
                           * after the last transaction of `committed` */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
-    comet_timestamp_t erased_until; /* [hub->lock] no message after this one
-                                     * was ever erased */
+    comet_timestamp_t erased_until; /* [hub->lock] no message after this
+                                     * timestamp was ever erased */
     comet_ring_t ring; /* [hub->lock] */
 } comet_feed_t;
 

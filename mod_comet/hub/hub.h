@@ -102,7 +102,7 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
  * @a period it gets a message whose timestamp is the time.  A tick that the
  * subscriber cannot take in time is lost.
  * @param subscriber  as for comet_hub_join(), but ->seen is a time by
- *                    comet_monotonic(): it gets no tick before that
+ *                    comet_monotonic(): it gets no tick before that time
  */
 apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber,
@@ -134,7 +134,7 @@ void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
 /**
  * Ask the subscriber that has been idle for the longest to give its place up,
  * because another client must wait.  It is served with COMET_YIELD.
- * @return whether there was such a subscriber (->yields).  Any thread.
+ * @return whether there was such a subscriber (with ->yields set).  Any thread.
  */
 int comet_hub_make_room(comet_hub_t *hub);
 
@@ -142,8 +142,8 @@ int comet_hub_make_room(comet_hub_t *hub);
  * Have a subscriber served soon.
  * @param subscriber  joined, about to join or about to leave; the caller keeps
  *                    it from being freed meanwhile
- * @param reasons  comet_reason_e; with COMET_WRITABLE it is not stalled any
- *                 more.  Any thread, also the hub's within a serve().
+ * @param reasons  bits of comet_reason_e; COMET_WRITABLE also clears
+ *                 ->stalled.  Any thread, also the hub's within a serve().
  */
 void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
                     unsigned reasons);
@@ -159,7 +159,7 @@ void comet_hub_review(comet_hub_t *hub);
  * thread.
  * @param whole  answer only if no message after the cursor was ever erased, so
  *               that the caller need not ask the store for its floor
- * @param reading  empty
+ * @param reading  must be empty; the messages are added to it
  * @return whether the ring could answer
  */
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
@@ -172,7 +172,7 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
  * thread but the hub's; it waits.
  * @param limit  how long to wait for the look
  * @param state  set to the state of the store that memory was in step with
- * @param reading  empty
+ * @param reading  must be empty; the messages are added to it
  * @return whether the ring could answer; 0 also if the store is not remote, or
  *         if a message after the cursor was ever erased
  */

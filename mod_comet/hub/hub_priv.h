@@ -79,8 +79,8 @@ struct comet_hub_t {
     /* [hub thread] the subscriber has seen its channel up to here after this
      * batch; 0: up to the batch's last message */
     comet_timestamp_t seen_all;
-    /* [hub thread] how often in a row the subscriber that is being served was
-     * served again by its timer */
+    /* [hub thread] the ->retry of the subscriber that is being served, as it
+     * was before this serving */
     apr_byte_t retries;
     int lags; /* [hub thread] the subscriber waits for its ->until, which the
                * feed has not reached yet */
@@ -118,8 +118,8 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber);
 /** Whether a subscriber's permission was revoked. */
 int comet_hub_is_revoked(const comet_subscriber_t *subscriber);
 
-/** Whether a part of the subscriber's last answer is still unsent.  Until then
- * it gets no news. */
+/** Whether a part of the subscriber's last answer is still unsent.  Until it is
+ * sent, the subscriber gets no news. */
 int comet_hub_is_blocked(const comet_subscriber_t *subscriber);
 
 /*
@@ -156,8 +156,8 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /** Like comet_hub_retry_locked(), but for the subscriber that is being served,
- * and after a few milliseconds only.  Each further retry in a row takes twice
- * as long. */
+ * and after a few milliseconds only.  Each further retry in a row waits twice
+ * as long, up to 500 ms. */
 void comet_hub_retry_soon_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber);
 

@@ -21,8 +21,8 @@ typedef struct comet_sockets_t {
  * Watch a subscriber's blocked_fd for one event: its socket accepts data again.
  * If blocked_fd is -1, nothing is watched.  An event may have been fetched
  * before the subscriber left.  Then comet_sockets_find() finds no subscriber
- * or, at worst, another one that has the descriptor now; that one tries to
- * write, in vain.
+ * or, at worst, another one that has the descriptor now and tries to write in
+ * vain.
  * @return 0 if the socket cannot be watched
  */
 int comet_sockets_watch_blocked(comet_sockets_t *sockets,

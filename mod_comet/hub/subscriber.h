@@ -60,7 +60,7 @@ typedef enum {
 
 /** What the hub passes to a subscriber that it serves. */
 typedef struct comet_delivery_t {
-    unsigned reasons; /* comet_reason_e */
+    unsigned reasons; /* bits of comet_reason_e */
     const comet_batch_t *batch; /* messages, borrowed during the call */
     int is_unread; /* the batch is empty because nobody has looked for messages
                     * (the socket was blocked, or the subscriber rests), or
@@ -106,14 +106,16 @@ typedef enum {
 struct comet_subscriber_t {
     struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
                                   * (hub/fetched.h); NULL: nothing */
-    comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
+    comet_timer_t timer; /* [hub->lock] can be due before timeout_at */
     APR_RING_ENTRY(comet_subscriber_t) link; /* [hub->lock] */
     comet_channel_t *channel; /* [hub->lock] while joined */
     comet_subscriber_state_e state; /* [hub->lock] */
-    unsigned reasons; /* [hub->lock] comet_reason_e, for the next serve */
+    unsigned reasons; /* [hub->lock] bits of comet_reason_e, for the next
+                       * serve */
     int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
-    apr_byte_t retry; /* [hub->lock] how many times in a row its timer was set
-                       * for a retry; 0: the timer is not for a retry */
+    apr_byte_t retry; /* [hub->lock] not 0: serve it when its timer fires.  The
+                       * number grows with each retry in a row, and so does the
+                       * delay */
     apr_byte_t asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to
                                 * leave */
     apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */

@@ -20,7 +20,8 @@ typedef struct mod_comet_child_store_t {
     comet_readers_t *readers;
 } mod_comet_child_store_t;
 
-/** What output/log.c and wait/ keep in a child.  They define these structs. */
+/** What output/log.c and wait/ keep in a child.  The structs are defined
+ * there. */
 typedef struct mod_comet_log_writer_t mod_comet_log_writer_t;
 typedef struct mod_comet_waiting_t mod_comet_waiting_t;
 typedef struct mod_comet_verdicts_t mod_comet_verdicts_t;

@@ -21,7 +21,7 @@ typedef struct mod_comet_limit_rule_t {
 /**
  * Read one word of a directive: address=N or user=N, with rates address=N/s
  * or address=N/min.
- * @param word  of the directive's arguments
+ * @param word  one of the directive's arguments
  * @param is_rate  whether the directive takes rates
  * @return NULL; or the arguments that are allowed, for the error text
  */

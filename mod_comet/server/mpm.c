@@ -64,9 +64,10 @@ static apr_size_t count_open(void)
     return count ? count : 64;
 }
 
-/* How many descriptors the hub and the stores will open.  A store has the
- * shared memory of its log, and a file and a log for each connection: the
- * writer's, the hub's, those that readers keep and those in use. */
+/* How many descriptors the hub and the stores will open.  A store needs one for
+ * the shared memory of its log, and two for each connection, for its file and
+ * its log.  The connections are the writer's, the hub's, those that readers
+ * keep and those in use. */
 static apr_size_t stores_need(apr_size_t stores)
 {
     apr_size_t threads = (apr_size_t)capacity.threads;

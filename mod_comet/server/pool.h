@@ -28,7 +28,7 @@ apr_allocator_t *mod_comet_pool_keep(apr_pool_t *owner);
 
 /**
  * Make a pool that is destroyed before its thread waits for anything.
- * @param kept  of mod_comet_pool_keep(); NULL: as mod_comet_pool_create()
+ * @param kept  from mod_comet_pool_keep(); NULL: like mod_comet_pool_create()
  * @return NULL: there is no memory.  Called by the thread that owns @a parent.
  */
 apr_pool_t *mod_comet_pool_create_brief(apr_pool_t *parent,

@@ -14,7 +14,7 @@
 
 /**
  * Read the words of one directive, and the file that they name.
- * @param keys  IN OUT: of comet_key_t; NULL: no key was set before
+ * @param keys  IN OUT: an array of comet_key_t; NULL: no key was set before
  * @param words  ALGORITHM FILE [kid=…] [issuer=…] [audience=…] [for=…]
  * @return NULL, or what is wrong.  Called in the parent while it reads its
  *         configuration.

@@ -26,8 +26,8 @@ typedef struct comet_bus_t comet_bus_t;
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 
 /**
- * Take the store's write lock.  Children get it in a fair order, and a lock
- * whose holder was killed is recovered.  Any thread that holds no other lock.
+ * Take the store's write lock.  The lock is fair to the children, and it is
+ * recovered if its holder was killed.  Any thread that holds no other lock.
  */
 void comet_bus_lock(comet_bus_t *bus);
 
@@ -61,7 +61,7 @@ void comet_bus_rest(comet_bus_t *bus, apr_interval_time_t rest);
 
 /**
  * Release the write lock.  If another child waits, yield for a moment, so that
- * it gets the lock next.
+ * the other child gets the lock next.
  */
 void comet_bus_unlock(comet_bus_t *bus);
 

@@ -35,10 +35,9 @@ int comet_memory_init_mutex(pthread_mutex_t *mutex);
 
 /**
  * Lock a mutex if it is free.  Any thread.
- * @return 0: it is locked; EOWNERDEAD: it is locked, its last holder died
- *         while it held it, and the data it guards may be half changed;
- *         EBUSY: another thread holds it; EDEADLK: the calling thread holds it
- *         already
+ * @return 0: it is locked; EOWNERDEAD: it is locked, but its last holder died
+ *         while holding it, and the guarded data may be half changed; EBUSY:
+ *         another thread holds it; EDEADLK: the calling thread holds it already
  */
 int comet_memory_trylock(pthread_mutex_t *mutex);
 

@@ -80,17 +80,17 @@ apr_uint64_t comet_quota_scope(comet_text_t text);
 /**
  * The part of an address that identifies a client: a whole IPv4 address (also
  * one written as an IPv6 address), or the first 64 bits of an IPv6 address.
- * @param buffer  where the result may be stored
+ * @param buffer  room for the result
  * @return the bytes; the text itself if it is not an address
  */
 comet_text_t comet_quota_address(const char *address, unsigned char buffer[8]);
 
 /**
  * Let a request wait if no limit is reached.
- * @param claims  at most COMET_QUOTA_MOST
+ * @param claims  the limits that apply; at most COMET_QUOTA_MOST
  * @param now  by comet_monotonic()
  * @param place  to be given to comet_quota_leave(), whatever is returned
- * @param reached  set to the index of the claim that refused; may be NULL
+ * @param reached  set to the index of the limit that is reached; may be NULL
  * @return APR_SUCCESS; APR_EAGAIN: a limit is reached; APR_ENOSPC: the request
  *         may wait, but does not count against every limit
  */

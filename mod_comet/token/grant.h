@@ -20,7 +20,7 @@ const char *comet_grant_check(comet_text_t pattern);
 
 /**
  * Whether any pattern covers a channel.
- * @param patterns  of const char *, each checked; NULL: there are none
+ * @param patterns  an array of const char *, each checked; NULL: there are none
  * @param channel  "room/" stands for all channels below room, and "" for all
  *                 channels; only a pattern that ends in a star covers either
  * Any thread.

@@ -31,8 +31,8 @@ typedef enum { KIND_SECRET, KIND_RSA, KIND_EC } kind_e;
 
 typedef struct algorithm_t {
     const char *name;
-    apr_size_t bytes; /* the least length of a secret; the length of a
-                       * coordinate */
+    apr_size_t bytes; /* of a secret: the least length; of an elliptic curve:
+                       * the length of a coordinate */
     const char *curve; /* OpenSSL's name of the curve; curve_name is that of RFC
                         * 7518 */
     const char *curve_name;

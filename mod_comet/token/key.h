@@ -23,7 +23,7 @@ typedef struct comet_key_t {
     const char *issuer; /* the issuer that each token must name; NULL: any */
     const char *audience; /* the audience that each token must name; NULL:
                            * tokens must not name any */
-    unsigned uses; /* comet_key_use_e */
+    unsigned uses; /* bits of comet_key_use_e */
     void *material; /* libcjose's key; NULL: the file could not be read */
     int is_hidden; /* the user of this process may not read the file */
 } comet_key_t;

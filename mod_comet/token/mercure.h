@@ -26,7 +26,8 @@ typedef struct comet_mercure_t {
 
 /**
  * Whether any of the patterns matches a topic.
- * @param patterns  of comet_pattern_t; NULL: there are none.  Any thread.
+ * @param patterns  an array of comet_pattern_t; NULL: there are none.  Any
+ *                  thread.
  */
 int comet_mercure_covers(const apr_array_header_t *patterns,
                          comet_text_t topic);

@@ -38,7 +38,8 @@ typedef struct comet_token_t {
 typedef struct comet_token_judge_t {
     const comet_key_t *keys;
     apr_size_t count;
-    unsigned use; /* what the token's client wants to do (comet_key_use_e) */
+    unsigned use; /* a bit of comet_key_use_e: what the token's client wants to
+                   * do */
     apr_time_t now; /* by the system's clock */
     apr_interval_time_t skew; /* how far the signer's clock may differ */
     int by_mercure; /* read the claims of the Mercure protocol instead of the

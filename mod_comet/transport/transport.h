@@ -16,8 +16,8 @@
 /** How a client wants its messages; constant while it waits. */
 typedef struct comet_format_t {
     const char *callback; /* iframe: the parent page's function to call */
-    apr_uint32_t hidden_bytes; /* the length of the endpoint's prefix, which is
-                                * cut off channel names for clients */
+    apr_uint32_t hidden_bytes; /* the length of the endpoint's prefix; channel
+                                * names are sent without it */
     apr_byte_t escape; /* CometEscape: the classic page inserts bodies as
                         * HTML */
     apr_byte_t json; /* events: data is the whole message, not just its body */

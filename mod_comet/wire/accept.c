@@ -43,7 +43,7 @@ static int take_char(scan_t *scan, char c)
     return 1;
 }
 
-/* @return 0: there is none */
+/* Take a token.  @return 0: there is none */
 static int take_token(scan_t *scan, comet_text_t *token)
 {
     token->data = scan->at;
@@ -54,8 +54,8 @@ static int take_token(scan_t *scan, comet_text_t *token)
     return token->length > 0;
 }
 
-/* Take the text between the quotes as it is.  Escapes stay as they are, because
- * no value that matters here needs one. */
+/* Take the text between the quotes.  Escapes are not decoded, because no value
+ * that matters here needs one. */
 static int take_quoted(scan_t *scan, comet_text_t *value)
 {
     if (!take_char(scan, '"')) {
@@ -175,7 +175,7 @@ static int take_parameters(scan_t *scan, comet_accept_t *found)
            && (scan->at == scan->end || *scan->at == ',');
 }
 
-/* @return what one range says about a type */
+/* Take one range.  @return what it says about a type */
 static comet_accept_t take_range(scan_t *scan, const char *type)
 {
     comet_accept_t found = { .quality = 1000 };

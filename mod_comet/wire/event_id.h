@@ -17,7 +17,7 @@
  * of UTF-8 without C0 and DEL. */
 int comet_event_id_is_valid(comet_text_t id);
 
-/** "urn:uuid:" and a UUID. */
+/** The length of "urn:uuid:" and a UUID. */
 #define COMET_EVENT_ID_BYTES 45
 
 /** Write the id of a timestamp, and a NUL.

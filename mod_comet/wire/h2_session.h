@@ -3,8 +3,8 @@
  * @file wire/h2_session.h
  * An HTTP/2 connection of mod_http2 on which mod_comet keeps streams that
  * mod_http2 believes closed: *ghosts*.  The session sits between mod_http2 and
- * TLS.  It sees all bytes of both directions, and decides which of them the
- * other side gets.  No I/O and no lock: the caller guards it.
+ * TLS.  It sees all bytes of both directions, and decides which of them reach
+ * the other side.  No I/O and no lock: the caller guards it.
  *
  *   CLAIMED --- mod_http2 ends the stream, the client is not told --> OURS
  *      |                                                               |
@@ -78,7 +78,7 @@ typedef struct comet_h2_session_t {
     void *baton;
 } comet_h2_session_t;
 
-/** @param told  called for ghosts, within any call that changes them */
+/** @param told  called for a ghost, within the call that changes it */
 void comet_h2_session_init(comet_h2_session_t *session, comet_h2_told_cb *told,
                            void *baton);
 

@@ -23,7 +23,7 @@
  *    mod_http2 gets at most a quarter.  If it has little left, it is lent more
  *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back the excess
  *    over that which mod_http2 has at the beginning.
- * 6. While no stream is ours, mod_http2 may use up the whole window, but gets
+ * 6. While no stream is ours, mod_http2 can use up the whole window, but gets
  *    it in parts: first what it has at the beginning, or a quarter if that is
  *    more, and then another part each time it has little left
  *    (comet_h2_window_lend()). mod_http2 never has all of a wide window at
@@ -77,7 +77,7 @@ void comet_h2_window_free(comet_h2_window_t *window);
  * Find a stream.
  * @return the stream, valid until one is opened or ends.  NULL: it was never
  *         opened, has ended, or is not tracked because too many were open or no
- *         memory was left.  Such a stream stays mod_http2's
+ *         memory was left.  Such a stream is left to mod_http2
  */
 const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
                                               apr_uint32_t stream);
@@ -162,7 +162,8 @@ void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
                           apr_uint32_t length);
 
 /** Note DATA of mod_http2 that is dropped.  mod_http2 has spent window on it,
- * but the client does not receive it, so mod_comet may spend as much. */
+ * but the client does not receive it, so mod_comet can spend the same
+ * amount. */
 void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
 
 /**
@@ -183,8 +184,8 @@ void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream);
  * mod_comet takes the stream over.  If a client never widens the connection's
  * window, mod_http2 has all of it, and only a filler frees a part for
  * mod_comet.
- * @return bytes; 0: none; -1: this stream cannot free enough window, so it
- *         stays mod_http2's
+ * @return bytes; 0: none; -1: this stream cannot free enough window, so it is
+ *         left to mod_http2
  */
 apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
                                    apr_uint32_t stream);

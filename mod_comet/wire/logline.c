@@ -27,7 +27,8 @@ static int is_word(comet_text_t text, const char *word)
     return text.length == length && strncasecmp(text.data, word, length) == 0;
 }
 
-/* @return whether it is known */
+/* Look a text up in a list, and add what it needs.  @return whether the list has
+ * it */
 static int look_up(comet_text_t text, const word_t *words, unsigned *needs)
 {
     for (; words->word; words++) {
@@ -297,7 +298,7 @@ static void take_quoted(scan_t *scan)
     scan->at += *scan->at == '\\' && scan->at[1] ? 2 : 1;
 }
 
-/* @return whether it is known */
+/* Take one token.  @return whether it is known */
 static int take_token(scan_t *scan)
 {
     const char *at = scan->at;

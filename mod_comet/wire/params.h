@@ -52,7 +52,7 @@ int comet_params_get(const comet_params_t *params, const char *name,
 /**
  * Hide the values of a parameter in a query string.
  * @param text  the encoded query; a space ends it, and what follows is copied
- * @return a copy in which each value is "-".  In @a pool
+ * @return a copy in which each value of that parameter is "-", in @a pool
  */
 char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool);
 

@@ -201,7 +201,7 @@ static apr_size_t give_head(comet_websocket_reader_t *reader, uint8_t *data,
 }
 
 /* Give wslay the payload of a control frame only when it is complete: wslay
- * (1.1.1) misjudges the reason of a Close frame that it gets in parts. */
+ * (1.1.1) misjudges the reason of a Close frame that is given in parts. */
 static apr_size_t give_control(comet_websocket_reader_t *reader, uint8_t *data,
                                apr_size_t length)
 {
