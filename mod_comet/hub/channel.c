@@ -103,7 +103,8 @@ static void unlink_parts(comet_channels_t *channels, comet_channel_t *whole)
     }
 }
 
-/* @return 0: no memory */
+/* Link an entry with the entry of one of its parts.  @return 0: no memory is
+ * left */
 static int link_part(comet_channels_t *channels, comet_channel_t *whole,
                      const comet_text_t *name, const comet_text_t *prefix)
 {

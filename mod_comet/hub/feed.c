@@ -55,8 +55,9 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
 }
 
 /* Close the store.  The next file that is opened might be another one, so the
- * ring is emptied.  After a lost connection to a server the log is most likely
- * the same, so the ring is kept; find_change() notices if it is not. */
+ * ring is emptied.  For a remote store the ring is kept: after a lost
+ * connection the log is most likely the same, and find_change() notices if it
+ * is not. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
     feed->has_tally = 0;
@@ -99,7 +100,7 @@ static apr_status_t find_change(comet_feed_t *feed,
 }
 
 /* Where to continue reading: at the end of the ring or, if the log has changed
- * before that, further back. */
+ * before that point, further back. */
 static apr_status_t find_start(comet_feed_t *feed, change_e change,
                                comet_timestamp_t *start)
 {
@@ -244,7 +245,7 @@ static int is_in_step(comet_feed_t *feed)
  * Take over what this child's writer has committed since the last look.  That
  * look might have seen a part of these commits, since the tally was read before
  * the look began.
- * @return whether anything was committed
+ * @return whether anything was taken over
  */
 static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
                      comet_feed_cb *callback, void *baton)

@@ -85,7 +85,8 @@ apr_time_t comet_feed_due(const comet_feed_t *feed);
  *              callback runs, never during a read
  * @param notified  whether a notification caused this look; if so, the other
  *                  children know of the change as well
- * @return APR_SUCCESS, or the store's error; the ring is unchanged then
+ * @return APR_SUCCESS, or the store's error.  An error other than COMET_ELOCKED
+ *         makes the ring of a local store unusable
  */
 apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
                                 int notified, apr_time_t now,

@@ -12,8 +12,8 @@
 #include "hub/fetcher.h"
 #include "hub/scout.h"
 
-/* If a hub cannot be made completely, how long to wait for the end of the
- * threads that were already started. */
+/* How long to wait for the end of the threads that were started already, if the
+ * hub cannot be made completely. */
 #define START_STOP_USEC APR_INT64_C(1000000)
 
 /* --- joining and leaving ------------------------------------------------- */
@@ -82,8 +82,9 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     pthread_mutex_lock(&hub->lock);
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
-        /* Messages have come since the caller looked, or the ring is unusable,
-         * or the subscriber has perhaps reached its ->until. */
+        /* Serve it now if messages have come since the caller looked, if the
+         * ring is unusable, or if the subscriber might have reached its
+         * ->until. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0 || subscriber->until)) {
@@ -267,7 +268,7 @@ void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
         subscriber->stalled = 0;
     }
     comet_hub_make_ready_locked(hub, subscriber, reasons);
-    /* the hub itself looks at its queue before it sleeps */
+    /* the hub's own thread looks at its queue before it sleeps */
     urgent =
         subscriber->state == COMET_SUBSCRIBER_READY && !comet_hub_is_here(hub);
     pthread_mutex_unlock(&hub->lock);
@@ -308,7 +309,7 @@ int comet_hub_is_stopping(const comet_hub_t *hub)
     return atomic_load(&hub->stopping);
 }
 
-/* Join the threads that have ended.  @return whether all have */
+/* Join the threads that have ended.  @return whether all have ended */
 static int has_ended(comet_hub_t *hub)
 {
     int ended = 1;

@@ -13,7 +13,7 @@
  *    the lock.  So no message is missed between these two steps.
  * 4.  The hub's thread and its callers do nothing that blocks while they hold
  *    the lock: no read or write, no call of the store or of httpd, no
- *    allocation from a pool. (epoll_ctl() is called under it; it does not
+ *    allocation from a pool. (epoll_ctl() is called under the lock; it does not
  *    block.)
  * 5.  Only one thread at a time touches a connection and its request: the hub's
  *    thread while the subscriber is SERVED, otherwise the thread that joined.
@@ -62,8 +62,8 @@ typedef struct comet_hub_config_t {
 } comet_hub_config_t;
 
 /**
- * Start a hub and its thread.  Called in child_init.  It allocates from @a pool
- * only during this call.
+ * Start a hub and its thread.  Called in child_init.  The hub allocates from @a
+ * pool only during this call.
  */
 apr_status_t comet_hub_create(comet_hub_t **hub,
                               const comet_hub_config_t *config,
@@ -78,7 +78,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
  *                    for good: it leaves when its serve() says so, and the
  *                    hub's thread ends only after all such subscribers have
  *                    left
- * @param store  index of the store, in the order of the configuration
+ * @param store  the store's index, in the order of the configuration
  * @param selection  the hub takes a reference of its own
  * @return APR_SUCCESS; if it was not registered, APR_ENOMEM or, with a socket,
  *         the error of epoll_ctl(2)
@@ -109,16 +109,16 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   apr_interval_time_t period);
 
 /**
- * Take a subscriber back.  This waits while it is being served; afterwards it
- * belongs to the caller alone.  A subscriber that never joined is ignored.  Any
- * thread but the hub's.
+ * Take a subscriber back.  The call waits while the subscriber is being served;
+ * afterwards the subscriber belongs to the caller alone.  A subscriber that
+ * never joined is ignored.  Any thread but the hub's.
  */
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
  * Like comet_hub_leave(), but if the subscriber is queued to be served, the hub
  * serves it first.  Any thread but the hub's.
- * @param limit  how long to wait for that
+ * @param limit  how long to wait until it has been served
  */
 void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_interval_time_t limit);
@@ -132,8 +132,9 @@ void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
 void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * Ask the subscriber that has been idle for the longest to give its place up,
- * because another client must wait.  It is served with COMET_YIELD.
+ * Ask the subscriber that has been idle for the longest to give up its place,
+ * because another client needs one.  That subscriber is served with
+ * COMET_YIELD.
  * @return whether there was such a subscriber (with ->yields set).  Any thread.
  */
 int comet_hub_make_room(comet_hub_t *hub);
@@ -169,7 +170,7 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
 /**
  * Answer from memory for a remote store, after a look at the store that begins
  * after this call.  Callers that wait at the same time share that look.  Any
- * thread but the hub's; it waits.
+ * thread but the hub's; the call waits.
  * @param limit  how long to wait for the look
  * @param state  set to the state of the store that memory was in step with
  * @param reading  must be empty; the messages are added to it
@@ -198,7 +199,7 @@ int comet_hub_is_stopping(const comet_hub_t *hub);
 
 /**
  * Make all subscribers finish, then wait at most @a limit for the thread's end.
- * Takes no lock, since prefork may call it in a signal handler.
+ * Takes no lock, since it can be called in a signal handler (prefork).
  * @return whether the thread has ended
  */
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);

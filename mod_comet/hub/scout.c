@@ -122,7 +122,7 @@ static void note_look(comet_scout_t *scout, apr_status_t status,
 }
 
 /* Note which questions the look that begins now will answer.
- * @return how many */
+ * @return how many questions these are */
 static apr_uint64_t take_questions(comet_scout_t *scout)
 {
     apr_uint64_t count;
@@ -239,7 +239,7 @@ int comet_scout_await_look(comet_scout_t *scout, apr_interval_time_t limit)
     pthread_mutex_lock(&scout->hub->lock);
     question = ++scout->asked;
     if (question == scout->begun + 1) {
-        wake(scout); /* only the first question since a look began does this */
+        wake(scout); /* once is enough for all questions since a look began */
     }
     while (scout->answered < question && !scout->failing
            && !atomic_load(&scout->stopping) && comet_monotonic() < deadline) {

@@ -27,7 +27,7 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
                                 apr_size_t number, apr_pool_t *pool);
 
 /**
- * Wait for a look that begins after this call.  From then on the ring has
+ * Wait for a look that begins after this call.  After that look the ring has
  * everything that was stored before the call.  Any thread but the hub's,
  * without a lock.
  * @param limit  how long to wait

@@ -100,7 +100,7 @@ static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
-    /* the source is a feed: a subscriber to the clock never gets here */
+    /* the source is a feed: the clock's subscribers never need this */
     const comet_feed_t *feed = subscriber->channel->source;
     comet_timestamp_t until = 0;
     const comet_budget_t budget = { .part = READ_USEC, .until = &until };
@@ -169,8 +169,8 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
     }
 }
 
-/* Move a subscriber from the queue of the ready to the end of the queue of
- * those that are far behind. */
+/* Move a subscriber from the ready queue to the end of the queue of those that
+ * are far behind. */
 static void put_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     APR_RING_REMOVE(subscriber, link);

@@ -19,7 +19,7 @@ typedef struct comet_sockets_t {
 
 /**
  * Watch a subscriber's blocked_fd for one event: its socket accepts data again.
- * If blocked_fd is -1, nothing is watched.  An event may have been fetched
+ * If blocked_fd is -1, nothing is watched.  An event might have been fetched
  * before the subscriber left.  Then comet_sockets_find() finds no subscriber
  * or, at worst, another one that has the descriptor now and tries to write in
  * vain.

@@ -48,14 +48,15 @@ typedef enum {
                          * seen.  Its client is told when it comes back */
     COMET_READABLE = 32, /* its own socket has input, or its client has gone */
     COMET_GONE = 64, /* if it listens: its client has closed its side */
-    COMET_YIELD = 128, /* it is idle, and another one needs its place: leave */
+    COMET_YIELD = 128, /* it is idle, and another client needs its place:
+                        * leave */
     COMET_CALLED = 256, /* comet_hub_call() was called */
     COMET_POKED = 512, /* comet_hub_poke() was called */
     COMET_REVOKED =
         1024, /* its permission was revoked: finish it. Its client comes back
                * and is judged again */
-    COMET_REACHED = 2048 /* it has got every message up to ->until, where its
-                          * cursor is now */
+    COMET_REACHED = 2048 /* it has been given every message up to ->until, where
+                          * its cursor is now */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -79,17 +80,17 @@ typedef enum {
 
 /**
  * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned and
- * no lock held.  It must not block.  It may change subscriber->timeout_at,
- * ->blocked_fd, ->piece, ->seen, ->floor, ->until and ->moves_to.  If it sets
- * ->seen back to before a message of the batch, it is served with that message
- * again.
+ * no lock held.  The function must not block.  It may change
+ * subscriber->timeout_at, ->blocked_fd, ->piece, ->seen, ->floor, ->until and
+ * ->moves_to.  If it sets ->seen back to before a message of the batch, the
+ * subscriber is served with that message again.
  */
 typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
 
 /**
- * Close and free a subscriber that owns a socket.  Called after it answered
- * COMET_LEAVE, on the hub's thread with no lock held.
+ * Close and free a subscriber that owns a socket.  Called after the subscriber
+ * has answered COMET_LEAVE, on the hub's thread with no lock held.
  */
 typedef void comet_left_cb(comet_subscriber_t *subscriber);
 
@@ -101,8 +102,8 @@ typedef enum {
     COMET_SUBSCRIBER_IDLE
 } comet_subscriber_state_e;
 
-/** Tens of thousands of these may exist, so flags are bytes.  The fields that
- * are used whenever a subscriber is served lie together. */
+/** A waiting client.  Tens of thousands of these can exist, so flags are bytes.
+ * The fields that are used whenever a subscriber is served lie together. */
 struct comet_subscriber_t {
     struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
                                   * (hub/fetched.h); NULL: nothing */
@@ -118,7 +119,7 @@ struct comet_subscriber_t {
                        * delay */
     apr_byte_t asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to
                                 * leave */
-    apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */
+    apr_byte_t called; /* [hub->lock] comet_hub_call() came before it joined */
     apr_byte_t behind; /* [hub->lock] its messages could not be read yet */
 
     /* Set before join; then owned by the thread that serves. */

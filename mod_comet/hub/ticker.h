@@ -14,7 +14,7 @@ typedef struct comet_ticker_t comet_ticker_t;
 /** A ticker of one period.  Once made, it is kept as long as the hub. */
 struct comet_ticker_t {
     comet_ticker_t *next;
-    comet_channel_t *channel; /* the ticker counts as a member */
+    comet_channel_t *channel; /* the ticker counts as a member of it */
     apr_interval_time_t period;
     apr_time_t due; /* by the system clock */
     comet_message_t *tick; /* the last tick */
@@ -31,8 +31,8 @@ comet_ticker_t *comet_ticker_find(comet_ticker_t **tickers,
                                   const void *source,
                                   apr_interval_time_t period);
 
-/** Start a ticker, which may have been idle, when a subscriber is about to
- * join. */
+/** Start a ticker, which might have been idle.  Called when a subscriber is
+ * about to join. */
 void comet_ticker_begin(comet_ticker_t *ticker, apr_time_t now);
 
 /** Collect a channel's last tick, if it was made after @a seen. */

@@ -21,7 +21,7 @@ static int is(comet_text_t text, const char *word)
            && strncasecmp(text.data, word, text.length) == 0;
 }
 
-/* RFC 9110, section 5.6.2. */
+/* Whether a token can contain a character (RFC 9110, section 5.6.2). */
 static int is_token_char(char c)
 {
     return c > ' ' && c < 127 && !strchr("\"(),/:;<=>?@[\\]{}", c);

@@ -54,7 +54,7 @@ typedef struct comet_command_t {
 const char *comet_command_parse(comet_command_t *command, comet_text_t text,
                                 apr_size_t most_bytes, apr_pool_t *pool);
 
-/** Whether a text is a subscribe or unsubscribe command, which may still be
+/** Whether a text is a subscribe or unsubscribe command, which might still be
  * invalid.  A command that spells its verb with escapes is not recognised.  Any
  * thread. */
 int comet_command_is_live(comet_text_t text);

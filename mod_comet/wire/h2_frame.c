@@ -28,7 +28,7 @@ static void add_frame(comet_buffer_t *out, comet_h2_frame_t frame,
     comet_buffer_add(out, payload, frame.length);
 }
 
-/* Cut off as much as one frame can hold. */
+/* Cut off as much of a text as one frame can hold. */
 static comet_text_t cut(comet_text_t *rest, apr_uint32_t most)
 {
     comet_text_t piece = *rest;

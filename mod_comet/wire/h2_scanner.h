@@ -55,11 +55,11 @@ typedef struct comet_h2_scanner_t {
     comet_h2_frame_t frame; /* the latest frame with a complete header */
     /** The latest piece.  A caller may change it before passing it on. */
     unsigned char bytes[COMET_H2_PREFACE_BYTES];
-    apr_size_t length; /* of that piece, in bytes */
+    apr_size_t length; /* the length of that piece, in bytes */
     /** The increment of a whole WINDOW_UPDATE, the error code of a RST_STREAM,
      * or the value of an entry of SETTINGS. */
     apr_uint32_t value;
-    apr_uint16_t setting; /* the entry's identifier */
+    apr_uint16_t setting; /* the identifier of the entry of SETTINGS */
     /** Whether the latest frame was reported whole, with its payload in
      * `value`. */
     int has_value;

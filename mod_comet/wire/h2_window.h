@@ -21,8 +21,8 @@
  * 5.  Neither part starves the other if the client grants more before three
  *    quarters of its window are used (common clients do so after a half).
  *    mod_http2 gets at most a quarter.  If it has little left, it is lent more
- *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back the excess
- *    over that which mod_http2 has at the beginning.
+ *    (comet_h2_window_lend()).  comet_h2_window_filler() takes back what
+ *    mod_http2 has beyond a quarter at the beginning.
  * 6. While no stream is ours, mod_http2 can use up the whole window, but gets
  *    it in parts: first what it has at the beginning, or a quarter if that is
  *    more, and then another part each time it has little left

@@ -74,8 +74,8 @@ int comet_head_answer_equal(const comet_head_answer_t *a,
 
 /**
  * Append the head of another response.
- * @param date  of COMET_HEAD_DATE_BYTES bytes
- * @param length  of the body, in bytes
+ * @param date  the date, COMET_HEAD_DATE_BYTES long
+ * @param length  the length of the body, in bytes
  * @param left  how many more requests the connection allows
  */
 void comet_head_answer_write(const comet_head_answer_t *head,

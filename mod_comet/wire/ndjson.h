@@ -30,8 +30,8 @@ typedef struct comet_ndjson_t {
  * library.  Called once, before threads are started. */
 void comet_ndjson_init(void);
 
-/** Forget which allocations of the JSON library have failed in this thread.
- * Call this before a call of the library. */
+/** Forget earlier failed allocations of the JSON library in this thread.  Call
+ * this before a call of the library. */
 void comet_ndjson_watch_memory(void);
 
 /** Whether an allocation of the JSON library has failed in this thread since
@@ -49,8 +49,8 @@ const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds);
 
 /**
  * Parse and check all lines.  Blank lines are skipped.  A line is invalid if it
- * is not such an object, has an unknown or repeated member, or has a text that
- * the store does not accept.
+ * is not an object as described above, has an unknown or repeated member, or
+ * has a text that the store does not accept.
  * @param lines  OUT; on failure only ->too_long and ->no_memory are set
  * @param most_bytes  the largest size of a body
  * @param pool  where the texts live; @a text is not needed afterwards

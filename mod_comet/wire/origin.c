@@ -59,7 +59,7 @@ const char *comet_origin_add(apr_array_header_t *origins, const char *value)
             return EXPECTED;
         }
         if (*port && is_usual_port(origin, port + 1)) {
-            *port = '\0'; /* browsers do not send it */
+            *port = '\0'; /* browsers do not send a usual port */
         }
     }
     else if (origins->nelts) {

@@ -16,7 +16,7 @@
 /**
  * Check an origin that a directive names, scheme://host[:port] or "*", and
  * append it in the form that browsers send.
- * @param origins  the origins named before, as char pointers
+ * @param origins  an array of char pointers: the origins that were named before
  * @return NULL, or a text that says what is allowed
  */
 const char *comet_origin_add(apr_array_header_t *origins, const char *value);

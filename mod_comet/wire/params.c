@@ -303,7 +303,7 @@ const char *comet_params_check_type(comet_text_t type)
 
 /* Parse digits and a unit.
  * @param has_days  whether d (days) is allowed as a unit
- * @return whether the time is from a second to @a most_sec */
+ * @return whether the time is between one second and @a most_sec */
 static int read_seconds(comet_text_t value, apr_int64_t most_sec, int has_days,
                         apr_int64_t *seconds)
 {

@@ -43,7 +43,7 @@ void comet_params_parse(comet_params_t *params, comet_text_t encoded,
                         apr_pool_t *pool);
 
 /**
- * Get the last parameter with a name.
+ * Get the last parameter of a name.
  * @return whether there is one; if not, @a value is {NULL, 0}
  */
 int comet_params_get(const comet_params_t *params, const char *name,

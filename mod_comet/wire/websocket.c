@@ -132,12 +132,13 @@ struct comet_websocket_reader_t {
     int in_control; /* the current frame is a control frame of a permitted
                      * length */
     unsigned char head[HEAD_BYTES + 4]; /* a frame's header, with its mask */
-    apr_size_t head_length; /* how many bytes of it have come */
+    apr_size_t head_length; /* how many bytes of that header have arrived */
     char control[CONTROL_BYTES]; /* the payload of a control frame */
-    apr_size_t control_length; /* how much of it has come */
+    apr_size_t control_length; /* how much of that payload has arrived */
 };
 
-/* Take bytes from what the client has sent.  @return how many */
+/* Take bytes from what the client has sent.  @return how many bytes were
+ * taken */
 static apr_size_t take_bytes(comet_websocket_reader_t *reader, void *data,
                              apr_size_t length)
 {

@@ -74,20 +74,21 @@ typedef struct comet_websocket_sink_t {
  * Take bytes that a client has sent.
  * @param reader  NULL between two messages; this call makes and frees it.
  *                After an error the caller frees it with comet_websocket_free()
- * @return APR_SUCCESS: the client may send more.  APR_EOF: the client has
- *         closed, or it has broken the protocol.  The last of the replies is a
- *         Close frame; close the connection once they are sent.  APR_ENOMEM: no
- *         memory is left
+ * @return APR_SUCCESS: the client may send more.  APR_EOF: the client has sent
+ *         a Close frame, or it has broken the protocol.  The last of the
+ *         replies is a Close frame; close the connection once they are sent.
+ *         APR_ENOMEM: no memory is left
  */
 apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
                                   const comet_websocket_sink_t *sink,
                                   comet_text_t bytes);
 
-/** How many bytes of an incomplete message may be kept without permission. */
+/** How many bytes of an incomplete message may be kept without reserving room
+ * for the whole message. */
 #define COMET_WEBSOCKET_SHORT 2048
 
 /**
- * How long an incomplete message may become.
+ * How long the incomplete message can become.
  * @param most_bytes  as in comet_websocket_sink_t
  * @return in bytes; 0: no message is incomplete, or at most
  *         COMET_WEBSOCKET_SHORT bytes of it have arrived
