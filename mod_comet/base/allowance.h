@@ -18,7 +18,7 @@ typedef struct comet_allowance_t {
 
 /**
  * Begin to use an allowance.
- * @param time  microseconds
+ * @param time  the CPU time allowed, in microseconds
  * @return the allowance; only the thread that calls this may use it
  */
 comet_allowance_t comet_allowance_begin(apr_interval_time_t time);
@@ -27,7 +27,7 @@ comet_allowance_t comet_allowance_begin(apr_interval_time_t time);
  * Whether an allowance is used up.  Reading a thread's CPU time takes a system
  * call, which is too costly for short work.  So only the steady clock is read
  * for the first quarter of the allowance.
- * @param now  comet_monotonic()
+ * @param now  the time by comet_monotonic()
  */
 int comet_allowance_is_spent(comet_allowance_t *allowance, apr_time_t now);
 

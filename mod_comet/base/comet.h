@@ -40,7 +40,7 @@ typedef apr_int64_t comet_timestamp_t;
  * Status codes in addition to APR's.  An engine never passes on the codes of
  * its library, and only the glue knows HTTP status codes.
  */
-/** not a mod_comet database, or newer than this module */
+/** the file is not a mod_comet database, or a newer version made it */
 #define COMET_ENOTDB (APR_OS_START_USERERR + 1)
 /** the database was deleted or replaced */
 #define COMET_EMOVED (APR_OS_START_USERERR + 2)

@@ -25,8 +25,9 @@
 typedef struct comet_pulse_t {
     apr_time_t look_at; /* when the next check is due, by comet_monotonic(); 0:
                          * never */
-    apr_uint64_t acknowledged; /* bytes, at the last check; APR_UINT64_MAX: no
-                                * bytes were unacknowledged then */
+    apr_uint64_t acknowledged; /* how many bytes were acknowledged at the last
+                                * check; APR_UINT64_MAX: none were
+                                * unacknowledged then */
 } comet_pulse_t;
 
 /**

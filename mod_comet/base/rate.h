@@ -14,7 +14,8 @@
 /** A rate. */
 typedef struct comet_rate_t {
     apr_interval_time_t each; /* the steady rate: once in this time */
-    apr_int64_t burst; /* how many times at once after a silence */
+    apr_int64_t burst; /* how many times it may happen at once after a
+                        * silence */
 } comet_rate_t;
 
 /**

@@ -138,7 +138,7 @@ int comet_selection_reads(const comet_selection_t *selection,
 
 /**
  * Find the prefix that all channels of a pattern begin with.
- * @param pattern  its index
+ * @param pattern  the pattern's index
  * @param room  room for COMET_CHANNEL_MAX_BYTES
  * @return the prefix, in @a room; it is "" or ends with a slash
  */

@@ -35,7 +35,7 @@ typedef struct compile_t {
     const char *at, *end;
     part_e part;
     int after_matcher; /* a question mark here would be a modifier */
-    const char *wrong; /* NULL: nothing */
+    const char *wrong; /* what is wrong; NULL: nothing */
 } compile_t;
 
 static char lower(char c)
@@ -77,14 +77,14 @@ static void add_byte(compile_t *compile, char byte)
         (char)(compile->part <= HOST ? lower(byte) : byte));
 }
 
-/* Append steps for one or more characters of the set. */
+/* Append steps for one or more characters of a set. */
 static void add_some(compile_t *compile, unsigned set)
 {
     add(compile, COMET_STEP_ONE, set, 0);
     add(compile, COMET_STEP_MANY, set, 0);
 }
 
-/* @return the modifier, after skipping it; 0: there is none */
+/* Take a modifier.  @return 0: there is none */
 static char take_modifier(compile_t *compile)
 {
     return (char)(compile->at < compile->end && strchr("?+*", *compile->at)
@@ -301,7 +301,7 @@ static const char *find_host(comet_text_t text)
     return text.length ? memmem(text.data, text.length, "://", 3) : NULL;
 }
 
-/* @return NULL, or what is wrong */
+/* Compile a pattern.  @return NULL, or what is wrong with it */
 static const char *compile_text(comet_automaton_t *automaton, comet_text_t text)
 {
     const char *host = find_host(text);

@@ -64,9 +64,9 @@ mod_comet_server_config_t *mod_comet_config_server(const server_rec *s);
 int mod_comet_config_serves(const mod_comet_server_config_t *config);
 
 /*
- * The value for a server, mod_comet_config_FIELD(s), or for a request,
- * mod_comet_config_FIELD(r); the default if no value is set.  Any thread that
- * owns the request.
+ * The value of a field for a server, mod_comet_config_FIELD(s), or for a
+ * request, mod_comet_config_FIELD(r); the default if no value is set.  Any
+ * thread that owns the request.
  */
 #define SERVER_VALUE(field, fallback) \
     apr_int64_t mod_comet_config_##field(const server_rec *s);
@@ -83,9 +83,9 @@ void *mod_comet_config_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /**
- * The arguments of the last directive with a name, outside sections.  Use this
- * for directives of other modules, which have no getter.  Called in the parent
- * while httpd reads its configuration.
+ * The arguments of the last directive of this name that is outside sections.
+ * Use this for directives of other modules, which have no getter.  Called in
+ * the parent while httpd reads its configuration.
  * @return NULL: there is no such directive
  */
 const char *mod_comet_config_last_directive(const char *name);

@@ -19,8 +19,8 @@ typedef struct mod_comet_limit_rule_t {
 } mod_comet_limit_rule_t;
 
 /**
- * Read one word of a directive: address=N or user=N, with rates address=N/s
- * or address=N/min.
+ * Read one word of a directive: address=N or user=N; for rates, address=N/s or
+ * address=N/min.
  * @param word  one of the directive's arguments
  * @param is_rate  whether the directive takes rates
  * @return NULL; or the arguments that are allowed, for the error text

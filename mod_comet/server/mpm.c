@@ -164,7 +164,8 @@ int mod_comet_mpm_is_stopping(void)
            && state == AP_MPMQ_STOPPING;
 }
 
-/* @return NULL: this MPM cannot park, or the child is not registered (yet) */
+/* This child's process in the scoreboard.  @return NULL: this MPM cannot park,
+ * or the child is not registered (yet) */
 static const process_score *own_score(void)
 {
     apr_proc_t self = { .pid = getpid() };
@@ -175,7 +176,7 @@ static const process_score *own_score(void)
 
 /*
  * Choose the entry of the scoreboard in which to count.  Each entry belongs to
- * a worker of this child; this chooses the last one.  If ThreadLimit is above
+ * a worker of this child; the last one is chosen.  If ThreadLimit is above
  * ThreadsPerChild, no worker uses that entry.  Otherwise a count is lost if the
  * worker counts at the same moment.  mod_status shows no bytes for an entry
  * without accesses, so bytes alone are counted in the last entry that has

@@ -53,7 +53,7 @@ int mod_comet_mpm_is_stopping(void);
 /**
  * Count in the scoreboard, for mod_status, requests that httpd does not count
  * because they do not end on one of its threads.  Any thread of a child.
- * @param bytes  sent in their answers
+ * @param bytes  how many bytes were sent in their answers
  */
 void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes);
 

@@ -19,9 +19,9 @@ typedef apr_status_t mod_comet_retained_cb(void **thing, void *baton);
 /**
  * Get the object that an earlier configuration pass or generation made under a
  * name; if there is none, make it.  Each version of the module makes its own
- * object, since the layout may differ.  The object is never freed, because the
- * code of another version may be loaded by then.  Called in the parent, while
- * httpd reads its configuration.
+ * object, since the layout might differ.  The object is never freed, because
+ * the code of another version might be loaded by then.  Called in the parent,
+ * while httpd reads its configuration.
  * @param thing  OUT
  * @param create  makes the object; after a failure the next call tries again
  * @return APR_SUCCESS, or what @a create returned

@@ -16,7 +16,7 @@
 typedef struct mod_comet_share_t {
     comet_metric_e
         gauge; /* counts the places that are taken, in all children */
-    atomic_int taken; /* [atomic] in this child */
+    atomic_int taken; /* [atomic] how many places are taken in this child */
 } mod_comet_share_t;
 
 /**

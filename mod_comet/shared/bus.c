@@ -69,7 +69,7 @@ typedef struct shared_t {
                        * period */
     apr_int64_t looked_at; /* [write] monotonic: the last look for writers
                             * outside httpd; 0: none yet */
-    int has_guests; /* [write] whether the last look has found any */
+    int has_guests; /* [write] whether the last look has found such writers */
     _Atomic apr_uint32_t commits; /* [atomic] for comet_bus_commits() */
 } shared_t;
 

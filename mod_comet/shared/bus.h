@@ -85,8 +85,8 @@ int comet_bus_fd(const comet_bus_t *bus);
 
 /**
  * Try to become the child that watches the file for writers outside httpd.  The
- * calling thread keeps this role until comet_bus_release_watch() or until it
- * ends.
+ * calling thread keeps this role until comet_bus_release_watch(), or until the
+ * thread ends.
  * @return whether the caller has the role now
  */
 int comet_bus_claim_watch(comet_bus_t *bus);
@@ -97,7 +97,7 @@ void comet_bus_release_watch(comet_bus_t *bus);
 /**
  * Try to become the child that publishes what programs outside httpd have left
  * in the store's inbox.  As with the watching role, the calling thread keeps
- * the role until it releases it or ends.
+ * the role until it gives the role up or ends.
  * @return whether the caller has the role now
  */
 int comet_bus_claim_inbox(comet_bus_t *bus);

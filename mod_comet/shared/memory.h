@@ -27,8 +27,8 @@ apr_status_t comet_memory_map(void **memory, apr_size_t size);
 void comet_memory_unmap(void *memory, apr_size_t size);
 
 /**
- * Make a mutex in shared memory.  It checks for errors: a thread that locks it
- * twice gets EDEADLK and does not block.
+ * Make a mutex in shared memory.  The mutex checks for errors: a thread that
+ * locks it twice gets EDEADLK and does not block.
  * @return 0 or errno
  */
 int comet_memory_init_mutex(pthread_mutex_t *mutex);

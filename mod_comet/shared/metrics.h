@@ -40,9 +40,9 @@ typedef struct comet_metrics_total_t {
 } comet_metrics_total_t;
 
 /**
- * Map the shared memory.  Called in the parent, before children are forked.  It
- * is never unmapped: when the process ends, the module and its clean-up
- * functions have been unloaded already.
+ * Map the shared memory.  Called in the parent, before children are forked.
+ * The memory is never unmapped: when the process ends, the module and its
+ * clean-up functions have been unloaded already.
  * @param slots  the largest number of children that can live at once, including
  *               those of old generations.  A child without a slot counts
  *               nothing

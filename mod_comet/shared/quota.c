@@ -64,7 +64,7 @@ struct comet_quota_t {
     apr_uint32_t free; /* [lock] the first free ticket below `used`, or
                         * NO_TICKET */
     int child_count;
-    atomic_int any_left; /* [atomic] a ticket may have `left` set */
+    atomic_int any_left; /* [atomic] a ticket might have `left` set */
     entry_t *entries;
     ticket_t *tickets;
     child_t children[];
@@ -310,7 +310,7 @@ static entry_t *find_locked(comet_quota_t *quota, apr_uint64_t key,
     return found;
 }
 
-/* @return NO_TICKET: there is no room */
+/* Issue a ticket for an entry.  @return NO_TICKET: there is no room */
 static apr_uint32_t give_ticket_locked(comet_quota_t *quota, entry_t *entry)
 {
     int giver = atomic_load(&own);
@@ -450,7 +450,8 @@ static apr_interval_time_t time_left(entry_t *entry,
     apr_time_t latest = now + rate.each * (rate.burst + COMET_LIMIT_MAX);
 
     if (entry->due > latest) {
-        entry->due = latest; /* computed with a slower rate, before a reload */
+        entry->due = latest; /* it was computed with a slower rate, before a
+                              * reload */
     }
     return comet_rate_wait(&rate, entry->due, now);
 }

@@ -13,8 +13,8 @@
 
 /**
  * SHA-256 over the texts and their lengths.
- * @param texts  data NULL differs from an empty text
- * @return whether it was made; 0: no memory is left.  Any thread.
+ * @param texts  a text with data NULL counts as different from an empty one
+ * @return whether the digest was made; 0: no memory is left.  Any thread.
  */
 int comet_digest(const comet_text_t *texts, apr_size_t count,
                  unsigned char digest[COMET_DIGEST_BYTES]);

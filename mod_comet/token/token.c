@@ -123,7 +123,7 @@ static int is_type_known(const json_t *type)
     return !type || (name && i < sizeof(known) / sizeof(*known));
 }
 
-/* RFC 9068, section 4: the type that an access token must have. */
+/* Whether a token has the type of an access token (RFC 9068, section 4). */
 static int is_access_token(const json_t *header)
 {
     const char *type = json_string_value(json_object_get(header, "typ"));

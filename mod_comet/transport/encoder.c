@@ -45,8 +45,8 @@ static void forget(slot_t *slot)
     comet_buffer_clear(&slot->bytes);
 }
 
-/* Keep the messages of a short batch, so that it is found again.  Long batches
- * are rare. */
+/* Keep the messages of a short batch, so that its encoding is found again.
+ * Long batches are rare. */
 static void remember(slot_t *slot, const comet_batch_t *batch)
 {
     if (batch->count <= COMET_ENCODER_MESSAGES) {
@@ -59,7 +59,7 @@ static void remember(slot_t *slot, const comet_batch_t *batch)
 
 /*
  * Write the size line so that it ends where the body begins.
- * @return the offset of its beginning
+ * @return the offset of the line's beginning
  */
 static apr_size_t write_size(char *head, apr_size_t length)
 {

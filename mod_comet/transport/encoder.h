@@ -11,7 +11,8 @@
 #include "base/batch.h"
 #include "transport/transport.h"
 
-/** Encoded messages, owned by the encoder and valid until its next use. */
+/** Encoded messages, owned by the encoder and valid until the encoder's next
+ * use. */
 typedef struct comet_encoding_t {
     comet_text_t chunk; /* the bytes, framed as a chunk */
     comet_text_t body; /* the bytes without the frame: a part of the chunk */
@@ -36,7 +37,7 @@ typedef struct comet_encoder_t {
 } comet_encoder_t;
 
 /**
- * Encode messages, or find their encoding.  One thread.
+ * Encode messages, or find their encoding.  Always the same thread.
  * @param batch  borrowed; it has at least one message.  The encoder may keep
  *               references to its messages
  * @return NULL if no memory is left

@@ -47,8 +47,8 @@ static void add_body(comet_buffer_t *out, const comet_message_t *message)
 }
 
 /* The id comes last.  Some clients (npm's fetch-event-source) store the cursor
- * when they read its line; if the id came first, they would lose a message that
- * is cut off after its id. */
+ * when they read the id's line; if the id came first, they would lose a message
+ * that is cut off after its id. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
     apr_size_t i;

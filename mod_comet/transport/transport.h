@@ -35,7 +35,7 @@ typedef struct comet_answer_t {
      * timestamp; 0: it has removed none. */
     comet_timestamp_t floor;
     /** The client's cursor did not belong to this store.  What the client has
-     * missed is unknown; it starts at `cursor` instead. */
+     * missed is unknown; the client starts at `cursor` instead. */
     int is_unknown;
     /** In a page of history: messages before this timestamp were not searched
      * yet; 0 if all were, or if the page is full. */
@@ -44,8 +44,8 @@ typedef struct comet_answer_t {
 
 typedef struct comet_transport_t {
     const char *name; /* the name in requests and in CometTransports; NULL if
-                       * it cannot be chosen */
-    comet_metric_e gauge; /* counts its waiting clients */
+                       * the transport cannot be chosen */
+    comet_metric_e gauge; /* counts the transport's waiting clients */
     const char *content_type; /* NULL: the transport has none, see `upgrades` */
     /** The protocol to which the connection is upgraded (HTTP's Upgrade).  The
      * client of such a transport may send messages, too.  CometTransports must
