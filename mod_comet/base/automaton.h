@@ -39,7 +39,7 @@ typedef struct comet_step_t {
     /** The step that follows.  After a FORK or a MANY it is always a later
      * step. */
     apr_uint16_t next;
-    apr_uint16_t other; /* of a FORK: the other step that follows (any) */
+    apr_uint16_t other; /* of a FORK: follows, too; can be an earlier step */
     unsigned char kind; /* comet_step_e */
     char byte;
 } comet_step_t;

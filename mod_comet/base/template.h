@@ -11,8 +11,8 @@
 
 /**
  * Compile a template.  Expressions match as in the hub of the Mercure project:
- * {v} matches no slash, {+v} and {#v} also match slashes, and a text may lack
- * any expression.
+ * {v} does not match slashes, but {+v} and {#v} do.  Any expression may be
+ * missing from the text.
  * @param automaton  OUT; its content is undefined if 0 is returned
  * @param variables  OUT: how many variables the template has; each makes
  *                   matching slower

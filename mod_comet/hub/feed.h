@@ -81,8 +81,8 @@ apr_time_t comet_feed_due(const comet_feed_t *feed);
  * messages.  A look costs little if nobody has committed since the last one.
  * The call also checks now and then that the open file is still the one at its
  * path.  Called by the hub's thread.
- * @param lock  the hub's lock.  It is held while the ring changes and while @a
- *              callback runs, never during a read
+ * @param lock  the hub's lock.  It is held while the ring changes and while
+ *              @a callback runs, never during a read
  * @param notified  whether a notification caused this look; if so, the other
  *                  children know of the change as well
  * @return APR_SUCCESS, or the store's error.  An error other than COMET_ELOCKED

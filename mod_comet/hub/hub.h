@@ -62,8 +62,8 @@ typedef struct comet_hub_config_t {
 } comet_hub_config_t;
 
 /**
- * Start a hub and its thread.  Called in child_init.  The hub allocates from @a
- * pool only during this call.
+ * Start a hub and its thread.  Called in child_init.  The hub allocates from
+ * @a pool only during this call.
  */
 apr_status_t comet_hub_create(comet_hub_t **hub,
                               const comet_hub_config_t *config,

@@ -43,7 +43,7 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 int mod_comet_mpm_is_async(void);
 
 /** Whether HTTP/2 clients can wait without a thread: the MPM parks connections,
- * and the mod_http2 of this httpd is one that parking was built for (2.0).
+ * and parking supports the mod_http2 of this httpd (2.0).
  * Also valid before mod_comet_mpm_query(). */
 int mod_comet_mpm_parks_http2(void);
 

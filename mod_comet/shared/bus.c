@@ -128,7 +128,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 
 /*
  * How long to leave the store's lock free for outside writers.
- * @param period  the longest time such writers can have waited, in microseconds
+ * @param period  how long such writers can have waited, in microseconds
  */
 static apr_int64_t rest_after(apr_int64_t period)
 {

@@ -27,8 +27,8 @@ static int is_word(comet_text_t text, const char *word)
     return text.length == length && strncasecmp(text.data, word, length) == 0;
 }
 
-/* Look a text up in a list, and add what it needs.  @return whether the list has
- * it */
+/* Look a text up in a list, and add what it needs.
+ * @return whether the list has it */
 static int look_up(comet_text_t text, const word_t *words, unsigned *needs)
 {
     for (; words->word; words++) {
