@@ -26,7 +26,7 @@ typedef struct comet_batch_t {
     apr_size_t bytes; /* the total length of the bodies; if most_bytes is set,
                        * of all texts, plus COMET_BATCH_OVERHEAD for each
                        * message */
-    apr_size_t most_bytes; /* the batch is full once `bytes` reaches this; 0:
+    apr_size_t most_bytes; /* the batch is full when `bytes` reaches this; 0:
                             * COMET_BATCH_BYTES */
 } comet_batch_t;
 

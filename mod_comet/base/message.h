@@ -93,8 +93,8 @@ int comet_message_next_name(comet_text_t *rest, comet_text_t *name);
 /**
  * Hash a channel's name.  Channels are compared by this hash first, and by name
  * only if the hashes are equal.  The hash is SipHash-2-4 with a random key of
- * this process, so that a client cannot choose names that share a hash.  It
- * differs from process to process: never store it.  Any thread.
+ * this process, so that a client cannot choose names that share a hash.  The
+ * hash differs from process to process: never store it.  Any thread.
  */
 apr_uint32_t comet_message_hash(comet_text_t channel);
 

@@ -6,7 +6,7 @@
  * A client that has vanished says nothing, and a client that is stuck
  * acknowledges nothing new.  TCP itself would go on trying for a quarter of an
  * hour, and TCP_USER_TIMEOUT cannot tell a slow reader from one that has
- * stopped.  So once in a heartbeat the number of acknowledged bytes is compared
+ * stopped.  So once per heartbeat the number of acknowledged bytes is compared
  * with the number at the previous check: it must have grown if bytes were
  * unacknowledged at that check.  Since a stream sends something in every
  * heartbeat, a client that is gone is noticed within two heartbeats.
@@ -39,7 +39,7 @@ void comet_pulse_begin(comet_pulse_t *pulse, int fd,
                        apr_interval_time_t heartbeat);
 
 /**
- * Check the client if a check is due.  Call this after sending, and once in a
+ * Check the client if a check is due.  Call this after sending, and once per
  * heartbeat while the client has not taken everything.
  * @param heartbeat  as for comet_pulse_begin()
  * @return whether the client has acknowledged none of the bytes that were

@@ -179,8 +179,8 @@ static int compare_patterns(const void *a, const void *b)
 }
 
 /* Copy patterns, sorted and without duplicates, and write their texts into the
- * key.  Its length precedes each text, so that different lists have different
- * keys.
+ * key.  Each text is preceded by its length, so that different lists have
+ * different keys.
  * @param mark  NEXT_PATTERN or NEXT_GRANT
  * @return how many patterns are left */
 static apr_size_t copy_patterns(comet_pattern_t *list, char **end, char mark,

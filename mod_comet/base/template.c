@@ -54,8 +54,8 @@ static int is_name_character(char c)
  * @return its end; NULL: there is none */
 static const char *read_name(const char *at, const char *end)
 {
-    int dot = 1; /* the name is empty or ends with a dot so far, so neither a
-                  * dot nor the name's end may follow */
+    int dot = 1; /* the name is empty or ends with a dot so far; neither a dot
+                  * nor the name's end may follow */
 
     for (;;) {
         if (at < end && is_name_character(*at)) {

@@ -21,7 +21,7 @@
  * 6.  A subscriber is in exactly one state (hub/subscriber.h).
  * 7.  There are no queues of messages.  A subscriber has a cursor, and its
  *    owner keeps at most one answer.  A slow subscriber is served from the log
- *    once its socket accepts data again.
+ *    when its socket accepts data again.
  * 8.  No other lock is taken while the hub's is held.  The hub's thread takes
  *    other locks only in a subscriber's serve(), where it does not hold the
  *    hub's.
@@ -125,8 +125,8 @@ void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
 
 /**
  * Serve a subscriber with COMET_CALLED soon, after the others that are ready.
- * If it has not joined yet, it is served with COMET_CALLED when it joins.  Any
- * thread, the hub's included.
+ * A subscriber that has not joined yet is served with COMET_CALLED when it
+ * joins.  Any thread, the hub's included.
  * @param subscriber  the caller keeps it from being freed during the call
  */
 void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);

@@ -151,8 +151,8 @@ void comet_hub_set_timer_locked(comet_hub_t *hub,
 void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                            comet_outcome_e outcome);
 
-/** Serve a subscriber again soon, because it cannot be given now what it waits
- * for. */
+/** Serve a subscriber again soon, because what it waits for is not available
+ * now. */
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /** Like comet_hub_retry_locked(), but for the subscriber that is being served,
@@ -161,7 +161,7 @@ void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 void comet_hub_retry_soon_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber);
 
-/** Serve a blocked subscriber once its socket accepts data again or, if epoll
+/** Serve a blocked subscriber when its socket accepts data again or, if epoll
  * refuses the socket, soon. */
 void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 

@@ -150,9 +150,9 @@ struct comet_subscriber_t {
      * memory is left, the subscriber is served with COMET_RECHECK. */
     comet_selection_t *moves_to;
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
-    /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be
-     * revoked. Its owner keeps the pointer valid, or sets it to NULL while no
-     * other thread reads it. */
+    /** [atomic] Non-zero: its permission was revoked; NULL: it cannot be
+     * revoked. The subscriber's owner keeps the pointer valid, or sets it to
+     * NULL while no other thread reads it. */
     const atomic_int *revoked;
 };
 

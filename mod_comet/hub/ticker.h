@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hub/ticker.h
- * The clock's ticks.  Subscribers with the same period share a ticker.  Its
+ * The clock's ticks.  Subscribers with the same period share a ticker.  The
  * ticks are messages that are in no store.  Guarded by the hub's lock.
  */
 #ifndef COMET_TICKER_H

@@ -78,8 +78,8 @@ static apr_size_t stores_need(apr_size_t stores)
 }
 
 /* How many descriptors clients may have.  Some stay free for requests that do
- * not wait: 200, or 4 for each thread if that is more, but not more than half
- * of what is left. */
+ * not wait: 200, or 4 for each thread if that is more, but at most half of what
+ * is left. */
 static apr_size_t find_descriptors(apr_size_t stores)
 {
     struct rlimit files = { .rlim_cur = 1024 };
@@ -225,8 +225,8 @@ static void do_nothing(void *baton)
 }
 
 /*
- * When many parked clients wake the event MPM at once, it can stop accepting
- * connections although its threads are idle again.  In httpd 2.4.71,
+ * When many parked clients wake the event MPM at once, the MPM can stop
+ * accepting connections although its threads are idle again.  In httpd 2.4.71,
  * listener_thread disables the sockets in the same round in which threads
  * become free, and enables them only in a later round, but nothing starts that
  * round.  The callback of a timer starts one.

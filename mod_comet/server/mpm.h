@@ -25,7 +25,7 @@ typedef struct mod_comet_capacity_t {
 } mod_comet_capacity_t;
 
 /**
- * Ask the MPM what it can hold.  Called in post_config, once the logs are open,
+ * Ask the MPM what it can hold.  Called in post_config, when the logs are open,
  * and again in child_init, before the stores are opened.
  * @param stores  how many stores there are
  */

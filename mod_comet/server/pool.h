@@ -19,9 +19,9 @@
 apr_pool_t *mod_comet_pool_create(apr_pool_t *parent, const char *tag);
 
 /**
- * Make the allocator of this child's brief pools.  It keeps a little of the
- * memory that they give back, because getting memory from the system and
- * returning it costs more than most of the work done in such a pool.
+ * Make the allocator of this child's brief pools.  The allocator keeps a little
+ * of the memory that the pools give back, because getting memory from the
+ * system and returning it costs more than most of the work done in such a pool.
  * @return NULL: there is no memory.  The allocator lives as long as @a owner.
  */
 apr_allocator_t *mod_comet_pool_keep(apr_pool_t *owner);

@@ -61,8 +61,8 @@ int comet_memory_trylock(pthread_mutex_t *mutex)
 }
 
 #ifdef __SANITIZE_THREAD__
-/* ThreadSanitizer does not know pthread_mutex_clocklock().  It also makes the
- * program slow, so this version waits ten times as long. */
+/* ThreadSanitizer does not know pthread_mutex_clocklock().  ThreadSanitizer
+ * also makes the program slow, so this version waits ten times as long. */
 static int wait_for(pthread_mutex_t *mutex, apr_interval_time_t limit)
 {
     static const struct timespec step = { 0, 100000 };

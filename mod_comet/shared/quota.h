@@ -99,8 +99,9 @@ apr_status_t comet_quota_enter(comet_quota_t *quota,
                                apr_size_t count, apr_time_t now,
                                comet_quota_place_t *place, apr_size_t *reached);
 
-/** End the wait of a request, and empty its place.  Any thread.  It may also be
- * called in a signal handler that has interrupted one of these functions. */
+/** End the wait of a request, and empty its place.  Any thread.  The call is
+ * also allowed in a signal handler that has interrupted one of these
+ * functions. */
 void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
 
 /**

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file token/key.h
- * A key that the site's application signs its tokens with (CometTokenKey), as
- * it is read from a file when httpd starts.
+ * A key with which the tokens of the site's application are verified
+ * (CometTokenKey).  It is read from a file when httpd starts.
  */
 #ifndef COMET_KEY_H
 #define COMET_KEY_H

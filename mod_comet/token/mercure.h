@@ -14,8 +14,8 @@
 /** The most patterns that one claim of a token may have. */
 #define COMET_MERCURE_MAX_PATTERNS 1000
 
-/** What a token grants. It lives in the pool of the request that the token came
- * with. */
+/** What a token grants. The struct lives in the pool of the request that
+ * brought the token. */
 typedef struct comet_mercure_t {
     int is_v1; /* the token has `authorization_details` */
     /** comet_pattern_t each: the topics to which the client may publish, and

@@ -76,8 +76,8 @@ static int split(comet_text_t text, comet_text_t parts[PARTS])
 
 /* --- the header ----------------------------------------------------------- */
 
-/* Parse a JSON object.  It is refused if a name occurs twice in it, because
- * programs differ in how they read such an object. */
+/* Parse a JSON object.  The object is refused if a name occurs twice in it,
+ * because programs differ in how they read such an object. */
 static json_t *parse_object(const void *data, apr_size_t length)
 {
     json_t *json = json_loadb(data, length, JSON_REJECT_DUPLICATES, NULL);
@@ -205,8 +205,8 @@ static int is_text(const json_t *claim, const char *text)
     return value && strcmp(value, text) == 0;
 }
 
-/* Whether a claim names an audience.  It may be one text or a list of texts
- * (RFC 7519, section 4.1.3). */
+/* Whether a claim names an audience.  The claim may be one text or a list of
+ * texts (RFC 7519, section 4.1.3). */
 static int is_listed(const json_t *claim, const char *audience)
 {
     apr_size_t i;

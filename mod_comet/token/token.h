@@ -20,7 +20,8 @@
 /** The longest token. httpd's default for a header field is 8190 bytes. */
 #define COMET_TOKEN_MAX_BYTES 8000
 
-/** What a token says.  It lives in the pool of the token's request. */
+/** What a token says.  The struct lives in the pool of the request that brought
+ * the token. */
 typedef struct comet_token_t {
     const char *user; /* claim `sub`; NULL: the token names nobody */
     apr_time_t ends_at; /* claim `exp` plus the skew; 0: it never ends */

@@ -255,8 +255,8 @@ static void take_piece(comet_h2_session_t *session, comet_h2_piece_e piece,
     }
 }
 
-/* Take a part of the payload of GOAWAY.  Pass the frame on once an error code
- * other than NO_ERROR is known. */
+/* Take a part of the payload of GOAWAY.  Pass the frame on as soon as an error
+ * code other than NO_ERROR is known. */
 static void take_farewell(comet_h2_session_t *session, comet_text_t bytes,
                           comet_buffer_t *to)
 {

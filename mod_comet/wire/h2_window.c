@@ -155,8 +155,8 @@ static comet_h2_decision_t update_connection(comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window)
 {
     apr_int64_t most = share(window), little = most / 4;
-    /* what can be lent; if the window is split, a reserve stays for streams of
-     * ours */
+    /* what can be lent; if the window is split, a reserve stays for our
+     * streams */
     apr_int64_t part = window->ours - (window->is_split ? little : 0);
 
     if (window->theirs >= little || part <= 0) {
@@ -292,7 +292,7 @@ void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream)
     }
 }
 
-/* --- streams of ours ----------------------------------------------------- */
+/* --- our streams --------------------------------------------------------- */
 
 apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
                                    apr_uint32_t stream)

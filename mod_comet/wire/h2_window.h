@@ -3,10 +3,10 @@
  * @file wire/h2_window.h
  * The flow-control windows of an HTTP/2 connection (RFC 9113, section 5.2) that
  * has two writers: mod_http2, and mod_comet on streams that mod_http2 believes
- * closed.  Such a stream is called *ours*. No I/O.
+ * closed.  Such a stream is *ours*.  No I/O.
  *
- * A client grants one window to the whole connection.  It is split in two:
- * mod_http2 knows of one part (`theirs`), and mod_comet spends the other
+ * A client grants one window to the whole connection.  That window is split in
+ * two: mod_http2 knows of one part (`theirs`), and mod_comet spends the other
  * (`ours`).  Of each WINDOW_UPDATE of stream 0, mod_http2 therefore sees its
  * own part only.
  *
@@ -15,7 +15,8 @@
  *    more than that is ever sent, and no part of it is lost.
  * 2.  `ours` is never negative.
  * 3.  A stream's credit is the part of the client's grants to the stream that
- *    is not used yet.  It becomes negative if the client shrinks its windows.
+ *    is not used yet.  The credit becomes negative if the client shrinks its
+ *    windows.
  * 4. mod_http2's own count of the connection's window is `theirs`, less the
  *    bytes in its buffers, which this file has not seen yet.
  * 5.  Neither part starves the other if the client grants more before three
@@ -60,7 +61,7 @@ typedef struct comet_h2_stream_t {
 /** The windows of one connection. */
 typedef struct comet_h2_window_t {
     apr_int64_t theirs, ours; /* the parts of the connection's window */
-    int is_split; /* whether a part is kept for streams of ours */
+    int is_split; /* whether a part is kept for our streams */
     apr_int64_t widest; /* the largest value that theirs + ours ever had */
     apr_int64_t initial; /* the window of each new stream (SETTINGS) */
     apr_uint32_t frame_most; /* the longest payload the client accepts */
@@ -83,8 +84,8 @@ const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
                                               apr_uint32_t stream);
 
 /**
- * Keep a part of the connection's window for streams of ours, or leave all of
- * it to mod_http2, as at the beginning.
+ * Keep a part of the connection's window for our streams, or leave all of it to
+ * mod_http2, as at the beginning.
  */
 void comet_h2_window_split(comet_h2_window_t *window, int is_split);
 
@@ -97,9 +98,9 @@ typedef enum {
     COMET_H2_REPLACE, /* drop it; give mod_http2 a WINDOW_UPDATE of stream 0
                        * with `number` as its increment; 0 makes mod_http2 end
                        * the connection */
-    COMET_H2_RESET, /* drop it and send the client RST_STREAM with `number`
-                     * as its error: the client broke a rule on a stream of
-                     * ours, which has ended */
+    COMET_H2_RESET, /* drop it and send the client RST_STREAM with `number` as
+                     * its error: the client broke a rule on one of our streams,
+                     * which has ended */
     COMET_H2_FAIL /* drop it and give mod_http2
                    * comet_h2_frame_add_overflow(): the connection has to end */
 } comet_h2_action_e;
@@ -130,9 +131,9 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
 /**
  * Handle an entry of SETTINGS. mod_http2 gets the whole SETTINGS frame in any
  * case.
- * @return COMET_H2_FORWARD; COMET_H2_FAIL: the window of a stream of ours
- *         exceeds 2^31 - 1 (section 6.9.2).  Then
- *         comet_h2_frame_add_overflow() has to follow that frame
+ * @return COMET_H2_FORWARD; COMET_H2_FAIL: the window of one of our streams
+ *         exceeds 2^31 - 1 (section 6.9.2).  Then comet_h2_frame_add_overflow()
+ *         has to follow that frame
  */
 comet_h2_action_e comet_h2_window_set(comet_h2_window_t *window,
                                       apr_uint16_t setting, apr_uint32_t value);
@@ -177,7 +178,7 @@ int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream);
 /** Set `abandoned` of a stream that mod_http2 has not ended yet. */
 void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream);
 
-/* --- streams of ours ----------------------------------------------------- */
+/* --- our streams --------------------------------------------------------- */
 
 /**
  * How much DATA mod_http2 must send on a stream, for mod_comet to drop, before

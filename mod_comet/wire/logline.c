@@ -27,7 +27,7 @@ static int is_word(comet_text_t text, const char *word)
     return text.length == length && strncasecmp(text.data, word, length) == 0;
 }
 
-/* Look a text up in a list, and add what it needs.
+/* Look a text up in a list, and add the bits that it needs.
  * @return whether the list has it */
 static int look_up(comet_text_t text, const word_t *words, unsigned *needs)
 {

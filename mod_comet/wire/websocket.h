@@ -76,7 +76,7 @@ typedef struct comet_websocket_sink_t {
  *                After an error the caller frees it with comet_websocket_free()
  * @return APR_SUCCESS: the client may send more.  APR_EOF: the client has sent
  *         a Close frame, or it has broken the protocol.  The last of the
- *         replies is a Close frame; close the connection once they are sent.
+ *         replies is a Close frame; close the connection after they are sent.
  *         APR_ENOMEM: no memory is left
  */
 apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
