@@ -49,7 +49,7 @@ typedef struct comet_message_t {
 typedef struct comet_message_fields_t {
     comet_timestamp_t timestamp;
     comet_text_t channel;
-    comet_text_t type; /* empty: "message" */
+    comet_text_t type; /* if it is empty, the type is "message" */
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
     comet_update_t update;

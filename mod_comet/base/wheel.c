@@ -89,7 +89,7 @@ static void advance(comet_wheel_t *wheel, apr_time_t now)
         return;
     }
     if (tick - at > COMET_WHEEL_SLOTS) {
-        at = tick - COMET_WHEEL_SLOTS; /* visits every slot once */
+        at = tick - COMET_WHEEL_SLOTS; /* enough to visit every slot once */
     }
     while (at < tick) {
         at++;

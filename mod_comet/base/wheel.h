@@ -26,7 +26,7 @@
 #ifndef COMET_WHEEL_H
 #define COMET_WHEEL_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_ring.h>
 

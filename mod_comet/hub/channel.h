@@ -12,7 +12,7 @@
 #ifndef COMET_CHANNEL_H
 #define COMET_CHANNEL_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_ring.h>
 

@@ -23,15 +23,16 @@
 typedef struct comet_feed_t {
     const comet_store_config_t *store_config;
     comet_bus_t *bus;
-    int is_remote; /* as the store's engine says */
-    const atomic_int *stopping; /* [atomic] as for comet_store_open() */
+    int is_remote; /* whether the store's engine is remote */
+    const atomic_int *stopping; /* [atomic] the flag for comet_store_open() */
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
     comet_watch_t *watch; /* NULL: this child does not watch */
     apr_uint32_t told; /* how many commits of this server the watch has
                         * announced to other servers */
     apr_status_t status; /* status of the last look */
-    apr_time_t failing_since; /* 0 if the last look succeeded */
+    apr_time_t failing_since; /* when the store began to fail; 0: the last look
+                               * succeeded */
     apr_status_t reported; /* the status last passed to comet_hub_error_cb */
     int restarted; /* the last look could not continue from the one before,
                     * so some new messages were perhaps not announced */

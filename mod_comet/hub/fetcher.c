@@ -24,7 +24,7 @@ struct comet_fetcher_t {
     pthread_t thread;
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
-    comet_store_t *store; /* [thread] NULL: it is closed */
+    comet_store_t *store; /* [thread] the connection; NULL: it is closed */
 };
 
 /*

@@ -29,7 +29,7 @@
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_pools.h>
 

@@ -38,7 +38,8 @@ enum { LOOK_NOTIFIED = 1, LOOK_ASKED = 2 };
 
 struct comet_hub_t {
     pthread_mutex_t lock;
-    pthread_cond_t unpinned; /* with lock: `pinned` changed */
+    pthread_cond_t unpinned; /* used with `lock`; signalled when `pinned` has
+                              * changed */
     comet_subscriber_t *pinned; /* [lock] the subscriber that is SERVED now */
     apr_size_t unpin_waiters; /* [lock] */
     comet_channels_t channels; /* [lock] */
@@ -54,9 +55,9 @@ struct comet_hub_t {
     comet_ticker_t *tickers; /* [lock] */
     comet_sockets_t sockets; /* [lock] */
     apr_size_t members; /* [lock] how many subscribers are registered */
-    apr_size_t owned; /* [lock] how many of them own a socket */
-    apr_size_t yielding; /* [lock] how many were asked to give their places
-                          * up */
+    apr_size_t owned; /* [lock] how many subscribers own a socket */
+    apr_size_t yielding; /* [lock] how many subscribers were asked to give up
+                          * their places */
     apr_time_t sleeps_until; /* [lock] when the thread wakes up by itself */
 
     comet_feed_t *feeds; /* [hub thread] except their rings, see hub/feed.h */

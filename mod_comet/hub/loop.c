@@ -20,7 +20,7 @@ static void refresh_feeds(comet_hub_t *hub, apr_time_t now)
     }
     for (i = 0; i < hub->feed_count; i++) {
         if (hub->feeds[i].is_remote) {
-            continue; /* its scout looks at the store */
+            continue; /* a remote store's scout looks at it */
         }
         if (now >= hub->feeds[i].safety_at) {
             comet_hub_try_to_watch(hub, i, hub->epoll, EVENT(EVENT_WATCH, i),

@@ -34,7 +34,7 @@ typedef struct comet_ring_t {
                                 * lasts; 0: none since the ring was reset */
     comet_timestamp_t from;
     comet_store_state_t state; /* the store's state when the ring was last in
-                                * step */
+                                * step with it */
 } comet_ring_t;
 
 /** Empty the ring.  It then covers only what comes after @a from. */

@@ -28,7 +28,8 @@ struct comet_scout_t {
     pthread_t thread;
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
-    pthread_cond_t looked; /* with hub->lock: answered or failing changed */
+    pthread_cond_t looked; /* used with hub->lock; signalled when `answered` or
+                            * `failing` has changed */
     /* [hub->lock] how many questions were asked: in all, before the last look
      * began, and before the last successful look began */
     apr_uint64_t asked, begun, answered;
@@ -36,7 +37,8 @@ struct comet_scout_t {
     /* the following: [thread] */
     int notified; /* a notification has come since the last look */
     apr_time_t rests_until;
-    apr_interval_time_t back_off; /* 0: the last look succeeded */
+    apr_interval_time_t back_off; /* the current pause after failures; 0: the
+                                   * last look succeeded */
 };
 
 static comet_feed_t *feed_of(const comet_scout_t *scout)
@@ -199,7 +201,7 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
 
     made->hub = hub;
     made->number = number;
-    made->failing = 1; /* it has not looked yet */
+    made->failing = 1; /* the scout has not looked yet */
     if (comet_condition_init(&made->looked) != 0) {
         return APR_ENOMEM;
     }

@@ -255,8 +255,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
 {
     if (subscriber->reasons & COMET_WRITABLE) {
-        subscriber->stalled = 0; /* comet_hub_poke() was called while it was
-                                  * served */
+        subscriber->stalled = 0; /* comet_hub_poke() was called while the
+                                  * subscriber was served */
     }
     if (subscriber->moves_to) {
         move_locked(hub, subscriber);
@@ -270,8 +270,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
         serve_again_locked(hub, subscriber, COMET_READABLE);
         look_again(hub, subscriber);
     }
-    else if (subscriber->reasons) { /* comet_hub_call() was called while it was
-                                     * served */
+    else if (subscriber->reasons) { /* comet_hub_call() was called while the
+                                     * subscriber was served */
         serve_again_locked(hub, subscriber, 0);
     }
     else if (outcome == COMET_WAIT && hub->lags) {

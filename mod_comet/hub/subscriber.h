@@ -75,7 +75,7 @@ typedef enum {
     COMET_AGAIN, /* the subscriber becomes idle, and is served with
                   * COMET_READABLE as soon as the hub has looked at the store */
     COMET_LEAVE /* the subscriber has finished; only one that owns a socket may
-                 * say so */
+                 * answer this */
 } comet_outcome_e;
 
 /**
@@ -124,19 +124,20 @@ struct comet_subscriber_t {
 
     /* Set before join; then owned by the thread that serves. */
     apr_byte_t resting; /* it has its answer and gets no more messages; after
-                         * join this belongs to the hub */
-    apr_byte_t yields; /* while idle it gives its place up when asked to */
-    apr_byte_t listens; /* own_fd is watched for input while it is joined */
+                         * join the hub owns this field */
+    apr_byte_t yields; /* while idle, it gives up its place when asked to */
+    apr_byte_t listens; /* own_fd is watched for input while the subscriber is
+                         * joined */
     /** Something other than a socket still holds its last answer.  As with
      * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
     apr_byte_t stalled;
     int own_fd; /* its socket; used if `left` or `listens` is set */
     int blocked_fd; /* the socket that accepts no more data; -1: none */
     apr_uint32_t limit; /* the most messages it takes at once; at least 1 */
-    apr_uint32_t piece; /* the most bytes at once, except that one message may
-                       * be longer; 0: a whole batch */
+    apr_uint32_t piece; /* the most bytes it takes at once, except that one
+                         * message can be longer; 0: a whole batch */
     comet_serve_cb *serve;
-    comet_left_cb *left; /* NULL unless it owns a socket */
+    comet_left_cb *left; /* NULL unless the subscriber owns a socket */
     comet_timestamp_t floor; /* retention had removed messages up to this
                               * timestamp when it joined */
     /** It has seen every message of its channel up to this timestamp. */

@@ -37,7 +37,7 @@ typedef struct mod_comet_child_t {
     atomic_int publishers; /* [atomic] how many publishers wait for a store */
     mod_comet_log_writer_t *log; /* NULL: its pool could not be made */
     mod_comet_waiting_t *waiting;
-    mod_comet_verdicts_t *verdicts; /* NULL: none are kept */
+    mod_comet_verdicts_t *verdicts; /* NULL: verdicts are not kept */
 } mod_comet_child_t;
 
 /** What this child has.  NULL in the parent and in a fork of a child, and in a

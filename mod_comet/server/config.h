@@ -29,13 +29,13 @@ typedef struct mod_comet_mapping_t {
 #define MOD_COMET_off 0
 
 /*
- * tables/directives.def makes the fields of the two structs, their creation,
- * merge and getters, so that none can be forgotten.  A number is an
- * apr_int64_t, a duration is in microseconds; MOD_COMET_UNSET means that a
- * value is not set.
+ * tables/directives.def generates the fields of the two structs, and the code
+ * that creates, merges and reads them, so that none can be forgotten.  A number
+ * is an apr_int64_t, and a duration is in microseconds.  MOD_COMET_UNSET means
+ * that a value is not set.
  */
 typedef struct mod_comet_server_config_t {
-    apr_array_header_t *mappings; /* mod_comet_mapping_t */
+    apr_array_header_t *mappings; /* of mod_comet_mapping_t */
     comet_place_t place; /* as CometStore names it; place.engine is NULL if no
                           * store is set */
     /** The index of the server's store among those of mod_comet_stores_find(),
@@ -43,7 +43,7 @@ typedef struct mod_comet_server_config_t {
      * mappings are left out. */
     int store;
     const char *omitted; /* why the server's mappings are left out, for a
-                          * warning; NULL: nobody needs to know. Parent only */
+                          * warning; NULL: no warning is needed.  Parent only */
     int has_rules; /* whether request/shortcut.c found rules that forbid its
                     * shortcut; set in post_config */
 #define SERVER_VALUE(field, fallback) apr_int64_t field;

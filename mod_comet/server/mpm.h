@@ -18,10 +18,10 @@ typedef struct mod_comet_capacity_t {
     int parks; /* whether clients can wait without a thread */
     int has_waitio; /* the MPM can wait for a socket in a state of its own:
                      * httpd 2.4.63 and later */
-    apr_size_t per_child; /* clients that may be parked in a child */
-    apr_size_t descriptors; /* clients that a child has descriptors for, adopted
-                             * ones included */
-    int blocked; /* clients of all children that may hold a thread each */
+    apr_size_t per_child; /* how many clients may be parked in a child */
+    apr_size_t descriptors; /* how many clients a child has descriptors for,
+                             * including adopted ones */
+    int blocked; /* how many clients of all children may hold a thread each */
 } mod_comet_capacity_t;
 
 /**

@@ -11,8 +11,8 @@
 
 #include "shared/metrics.h"
 
-/** The share of such requests: a quarter of each child's threads, and a quarter
- * of all threads, but at least one. */
+/** The share of one kind of requests: a quarter of each child's threads, and a
+ * quarter of all threads, but at least one. */
 typedef struct mod_comet_share_t {
     comet_metric_e
         gauge; /* counts the places that are taken, in all children */

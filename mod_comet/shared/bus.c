@@ -55,16 +55,19 @@ typedef struct shared_t {
     pthread_mutex_t write;
     pthread_mutex_t watch;
     pthread_mutex_t inbox;
-    _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
-    _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
-    _Atomic apr_int64_t publishing_due; /* [atomic] apr_time_t, for
-                                         * comet_bus_claim_publishing() */
+    _Atomic apr_int64_t contended_until; /* [atomic] monotonic: until when a
+                                          * child is assumed to wait */
+    _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t: when the next round
+                                     * of upkeep is due */
+    _Atomic apr_int64_t publishing_due; /* [atomic] apr_time_t: when the next
+                                         * round of comet_bus_claim_publishing()
+                                         * is due */
     _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
                                       * were compared */
     _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead of
                                 * the steady clock */
-    apr_int64_t period_start; /* [write] monotonic */
-    apr_int64_t locked_at; /* [write] monotonic */
+    apr_int64_t period_start; /* [write] monotonic: when the period began */
+    apr_int64_t locked_at; /* [write] monotonic: when the lock was taken */
     apr_int64_t held; /* [write] for how long the lock was held in this
                        * period */
     apr_int64_t looked_at; /* [write] monotonic: the last look for writers

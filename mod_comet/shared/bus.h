@@ -8,7 +8,7 @@
 #ifndef COMET_BUS_H
 #define COMET_BUS_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_pools.h>
 

@@ -42,8 +42,8 @@ typedef struct entry_t {
 
 typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
-    apr_uint32_t at; /* [lock] the ticket's entry; if the ticket is free, the
-                      * next free one */
+    apr_uint32_t at; /* [lock] the index of the ticket's entry; if the ticket is
+                      * free, of the next free ticket */
     atomic_int left; /* [atomic] the ticket was given back without the lock,
                       * which could not be taken */
 } ticket_t;

@@ -18,7 +18,7 @@
 #ifndef COMET_QUOTA_H
 #define COMET_QUOTA_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include "base/message.h"
 

@@ -29,10 +29,10 @@ typedef struct comet_key_t {
 } comet_key_t;
 
 /**
- * Read a key from a file: for HS… the secret itself, without its line
- * end; for RS… and ES… a public key or a certificate in PEM.  Keys that are
- * weak (RFC 7518, sections 3.2, 3.3 and 3.4) are refused, and so is a secret
- * that everybody may read, or a key that everybody may replace.
+ * Read a key from a file: for HS… the secret itself, without its line end; for
+ * RS… and ES… a public key or a certificate in PEM.  Keys that are weak (RFC
+ * 7518, sections 3.2, 3.3 and 3.4) are refused, and so are secrets that
+ * everybody can read and keys that everybody can replace.
  * @param key  ->algorithm and ->material are set; the pool's clean-up frees the
  *             latter.  If ->is_hidden is set on an error, a process with more
  *             permissions might be able to read the file

@@ -41,8 +41,9 @@ typedef struct comet_token_judge_t {
     apr_size_t count;
     unsigned use; /* a bit of comet_key_use_e: what the token's client wants to
                    * do */
-    apr_time_t now; /* by the system's clock */
-    apr_interval_time_t skew; /* how far the signer's clock may differ */
+    apr_time_t now; /* the time by the system clock */
+    apr_interval_time_t skew; /* how far the signer's clock may differ from this
+                               * one */
     int by_mercure; /* read the claims of the Mercure protocol instead of the
                      * claim `comet` */
 } comet_token_judge_t;

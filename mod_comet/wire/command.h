@@ -30,7 +30,7 @@ typedef struct comet_command_t {
     comet_text_t body;
     comet_text_t type; /* data is NULL if it was not given */
     comet_text_t channel; /* likewise */
-    comet_text_t key; /* as an Idempotency-Key; data is NULL if it was not
+    comet_text_t key; /* like an Idempotency-Key; data is NULL if it was not
                        * given */
     int keep_sec; /* 0 if it was not given */
     /* of subscribe and unsubscribe: */

@@ -25,19 +25,19 @@ static int utf8_sequence(const unsigned char *at, const unsigned char *end)
     else if (lead >= 0xE0 && lead <= 0xEF) {
         length = 3;
         if (lead == 0xE0) {
-            low = 0xA0; /* below: overlong */
+            low = 0xA0; /* below this: overlong */
         }
         else if (lead == 0xED) {
-            high = 0x9F; /* above: surrogates */
+            high = 0x9F; /* above this: surrogates */
         }
     }
     else if (lead >= 0xF0 && lead <= 0xF4) {
         length = 4;
         if (lead == 0xF0) {
-            low = 0x90; /* below: overlong */
+            low = 0x90; /* below this: overlong */
         }
         else if (lead == 0xF4) {
-            high = 0x8F; /* above: beyond U+10FFFF */
+            high = 0x8F; /* above this: beyond U+10FFFF */
         }
     }
     else {

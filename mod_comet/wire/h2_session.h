@@ -20,7 +20,7 @@
 #ifndef COMET_H2_SESSION_H
 #define COMET_H2_SESSION_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_ring.h>
 
@@ -37,13 +37,13 @@ typedef enum {
 /** A ghost.  Its owner makes it and frees it. */
 typedef struct comet_h2_ghost_t comet_h2_ghost_t;
 struct comet_h2_ghost_t {
-    APR_RING_ENTRY(comet_h2_ghost_t) link; /* in its session */
+    APR_RING_ENTRY(comet_h2_ghost_t) link; /* in the session's `ghosts` */
     apr_uint32_t stream;
     comet_h2_ghost_state_e state;
-    comet_buffer_t bytes; /* for the client */
+    comet_buffer_t bytes; /* the bytes for the client */
     apr_size_t taken; /* how many of these bytes are in frames already */
     int ends; /* whether the stream ends after these bytes */
-    void *owner; /* for the session's callback `told` */
+    void *owner; /* for use by the session's callback `told` */
 };
 APR_RING_HEAD(comet_h2_ghost_ring_t, comet_h2_ghost_t);
 

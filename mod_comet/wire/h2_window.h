@@ -53,9 +53,9 @@ typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes that the stream is closed */
     unsigned char has_body; /* the client's HEADERS had no END_STREAM */
-    unsigned char abandoned; /* DATA that mod_http2 sends on it is dropped, and
-                              * the client gets RST_STREAM */
-    apr_int64_t credit; /* how many bytes of DATA the client accepts */
+    unsigned char abandoned; /* DATA that mod_http2 sends on the stream is
+                              * dropped, and the client gets RST_STREAM */
+    apr_int64_t credit; /* how many more bytes of DATA the client accepts */
 } comet_h2_stream_t;
 
 /** The windows of one connection. */
@@ -66,7 +66,7 @@ typedef struct comet_h2_window_t {
     apr_int64_t initial; /* the window of each new stream (SETTINGS) */
     apr_uint32_t frame_most; /* the longest payload the client accepts */
 
-    apr_uint32_t latest; /* the stream that was opened last */
+    apr_uint32_t latest; /* the id of the stream that was opened last */
     comet_h2_stream_t *streams; /* malloc'd; sorted by id */
     apr_size_t count, size;
 } comet_h2_window_t;

@@ -263,7 +263,7 @@ static const char *skip_regex(const char *at)
 /* A scan of an expression. */
 typedef struct scan_t {
     const char *at;
-    char quote; /* '\0' outside strings */
+    char quote; /* the quotation mark of the string; '\0' outside strings */
     unsigned *needs;
 } scan_t;
 

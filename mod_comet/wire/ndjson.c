@@ -60,7 +60,7 @@ const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds)
                                  seconds);
     }
     snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT,
-             json_integer_value(value)); /* 0 if it is no integer */
+             json_integer_value(value)); /* 0 if the value is not an integer */
     return comet_params_keep(comet_text(digits), seconds);
 }
 

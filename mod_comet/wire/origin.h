@@ -6,7 +6,7 @@
 #ifndef COMET_ORIGIN_H
 #define COMET_ORIGIN_H
 
-#include <stddef.h> /* before APR, which uses its offsetof */
+#include <stddef.h> /* must precede APR, which uses its offsetof */
 
 #include <apr_tables.h>
 
