@@ -17,15 +17,10 @@ typedef struct operator_t {
 #define RESERVED (PLAIN | COMET_SET_RESERVED)
 
 static const operator_t operators[] = {
-    { '+', 0, ',', RESERVED },
-    { '#', '#', ',', RESERVED },
-    { '.', '.', '.', PLAIN },
-    { '/', '/', '/', PLAIN },
-    { ';', ';', ';', NAMED },
-    { '?', '?', '&', NAMED },
-    { '&', '&', '&', NAMED },
-    { 0, 0, ',', PLAIN }, /* the last operator has no
-                                                      * sign */
+    { '+', 0, ',', RESERVED }, { '#', '#', ',', RESERVED },
+    { '.', '.', '.', PLAIN },  { '/', '/', '/', PLAIN },
+    { ';', ';', ';', NAMED },  { '?', '?', '&', NAMED },
+    { '&', '&', '&', NAMED },  { 0, 0, ',', PLAIN }, /* the last has no sign */
 };
 
 static const operator_t *find_operator(char sign)
