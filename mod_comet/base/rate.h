@@ -28,7 +28,7 @@ apr_interval_time_t comet_rate_wait(const comet_rate_t *rate, apr_time_t due,
                                     apr_time_t now);
 
 /**
- * Count what a client does.
+ * Count what a client has just done.
  * @param due  IN OUT: the client's state, which the caller guards
  * @param times  how many times the client has done it.  Any thread.
  */

@@ -30,8 +30,8 @@ static void place(comet_wheel_t *wheel, comet_timer_t *timer)
     APR_RING_INSERT_TAIL(slot_of(wheel, tick), timer, comet_timer_t, link);
 }
 
-/* Move the timers that are due by a tick from a slot to `ready`.  The slot can
- * also hold timers of later turns. */
+/* Take the timers that are due by a tick out of a slot, into `ready`.  The slot
+ * can also hold timers of later turns. */
 static void collect(comet_wheel_t *wheel, struct comet_timer_ring_t *slot,
                     apr_int64_t tick)
 {

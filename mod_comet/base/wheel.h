@@ -66,7 +66,7 @@ void comet_wheel_init(comet_wheel_t *wheel, apr_time_t now);
 /**
  * Set a timer.  If it is set already, its due time changes.
  * @param due  when it fires.  A time in the past means the next tick, so a loop
- *             of comet_wheel_expire() that sets timers ends
+ *             over comet_wheel_expire() ends even if it sets timers
  */
 void comet_wheel_set(comet_wheel_t *wheel, comet_timer_t *timer,
                      apr_time_t due);

@@ -21,7 +21,8 @@ typedef struct comet_fetcher_t comet_fetcher_t;
 /**
  * Start a fetcher.  Called in child_init; the fetcher allocates from @a pool
  * only during this call.
- * @param config  of the store; @a config and @a hub must outlive the fetcher
+ * @param config  the store's configuration; it and @a hub must outlive the
+ *                fetcher
  */
 apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   const comet_store_config_t *config,

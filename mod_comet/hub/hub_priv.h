@@ -172,8 +172,8 @@ void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 /** Wake the subscribers that wait for a channel. */
 void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel);
 
-/** Serve queued subscribers, at most one batch of them, and one of those that
- * are far behind.  Called by the hub's thread, without the lock. */
+/** Serve a limited number of the queued subscribers, and one of those that are
+ * far behind.  Called by the hub's thread, without the lock. */
 void comet_hub_serve_some(comet_hub_t *hub);
 
 /**

@@ -41,8 +41,7 @@ typedef struct comet_ring_t {
 void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from);
 
 /**
- * Append a message, which is the newest.  The oldest messages are dropped to
- * make room.
+ * Append the newest message.  The oldest messages are dropped to make room.
  * @param message  the ring takes a reference of its own
  */
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message);

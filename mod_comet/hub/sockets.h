@@ -41,7 +41,7 @@ apr_status_t comet_sockets_watch_own(comet_sockets_t *sockets,
 void comet_sockets_unwatch(comet_sockets_t *sockets,
                            comet_subscriber_t *subscriber);
 
-/** The subscriber that a socket belongs to; NULL if there is none any more. */
+/** The subscriber that a socket belongs to; NULL: there is no longer one. */
 comet_subscriber_t *comet_sockets_find(const comet_sockets_t *sockets,
                                        apr_size_t fd);
 

@@ -7,8 +7,8 @@
 #include "hub/fetched.h"
 
 #define RETRY_USEC APR_INT64_C(500000)
-/* A subscriber that waits for a scout is served again after 4 ms at first, and
- * each further time after twice as long. */
+/* A subscriber that waits for a scout is served again after 4 ms at first.  The
+ * delay doubles each further time. */
 #define RETRIES_MOST 8
 
 /* Threads that wake the hub before it runs share one write.  A thread that

@@ -11,7 +11,7 @@
 
 typedef struct comet_ticker_t comet_ticker_t;
 
-/** A ticker of one period.  Once made, it is kept as long as the hub. */
+/** A ticker of one period.  A ticker is kept for as long as the hub exists. */
 struct comet_ticker_t {
     comet_ticker_t *next;
     comet_channel_t *channel; /* the ticker counts as a member of it */

@@ -40,9 +40,8 @@ typedef struct mod_comet_child_t {
     mod_comet_verdicts_t *verdicts; /* NULL: verdicts are not kept */
 } mod_comet_child_t;
 
-/** What this child has.  NULL in the parent and in a fork of a child, and in a
- * child without a store, or one that has ended or could not start.  Any
- * thread. */
+/** What this child has.  NULL in the parent, in a fork of a child, and in a
+ * child that has no store, has ended or could not start.  Any thread. */
 mod_comet_child_t *mod_comet_child(void);
 
 /** Set what this child has; NULL when it ends.  Called by the thread of

@@ -11,7 +11,7 @@
 
 #include "shared/metrics.h"
 
-/** The share of one kind of requests: a quarter of each child's threads, and a
+/** The share of one kind of request: a quarter of each child's threads, and a
  * quarter of all threads, but at least one. */
 typedef struct mod_comet_share_t {
     comet_metric_e

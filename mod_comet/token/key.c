@@ -17,8 +17,8 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-/* The longest file that is read.  A certificate with its chain is about 10 KB
- * long. */
+/* The size of the largest file that is read.  A certificate with its chain is
+ * about 10 KB long. */
 #define FILE_MAX_BYTES 65536
 
 /* A secret with fewer different bytes than this was probably typed by a person

@@ -68,8 +68,8 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     }
 }
 
-/* EventSource gives up for good after any HTTP error, but comes back after a
- * stream that ends.  The reason is sent as a comment, for debugging. */
+/* EventSource gives up for good after any HTTP error, but reconnects after a
+ * stream has ended.  The reason is sent as a comment, for debugging. */
 static void close_stream(comet_buffer_t *out, const char *reason,
                          int retry_msec)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The answer to a poll: {"messages": […], "timestamp": N, "gap": false}.  A
- * page of history also has "before": N if older messages than N have not been
+ * page of history also has "before": N if messages older than N have not been
  * searched yet.
  */
 #include "transport/transport.h"

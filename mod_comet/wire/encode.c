@@ -222,7 +222,7 @@ static const char *json_instead(const unsigned char *at, int length)
     return NULL;
 }
 
-/* Skip ASCII characters that are copied as they are.  Most texts consist mostly
+/* Skip ASCII characters that are copied as they are.  Most texts consist mainly
  * of them. */
 static const unsigned char *json_skip(const unsigned char *at,
                                       const unsigned char *end)

@@ -131,8 +131,7 @@ int comet_h2_session_out(comet_h2_session_t *session, comet_h2_piece_e piece);
 int comet_h2_session_has_frames(const comet_h2_session_t *session);
 
 /**
- * Make the frames that the ghosts' bytes need, as far as the client's windows
- * allow.
+ * Put the ghosts' bytes into frames, as far as the client's windows allow.
  * @param to  OUT: about @a most bytes are appended; nothing while mod_http2 is
  *            within a frame or a header block.  If to->failed is set, the
  *            connection has to be closed

@@ -25,9 +25,9 @@ static apr_size_t count_digits(const char *text, const char *end)
     return (apr_size_t)(digit - text);
 }
 
-/* Whether there is a single empty line, at the end.  A head with NUL or with a
- * bare LF is refused, since some recipients take a bare LF for the end of a
- * line. */
+/* Whether bytes have exactly one empty line, at their end.  A head with NUL or
+ * with a bare LF is refused, since some recipients take a bare LF for the end
+ * of a line. */
 static int is_one_head(comet_text_t bytes)
 {
     const char *end = find(bytes, "\r\n\r\n");
