@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find what a reader has missed, and answer it: at once, or when there is
- * news. */
+/* Find the messages that a reader has missed.  Answer the reader at once, or
+ * when there is news. */
 #include "dialect/catch_up.h"
 
 #include <apr_escape.h>
@@ -26,8 +26,8 @@
 /*
  * Find where the client begins to read.  A client without a cursor first gets
  * the newest CometReplay messages.  So does a client whose cursor is ahead of
- * the store, because the database that gave it the cursor was lost.  Only a
- * fresh view of the store shows this.  This child's memory does not: another
+ * the store: the database that gave it the cursor was lost.  Only a fresh view
+ * of the store can show that.  This child's memory cannot, because another
  * child might just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
@@ -45,7 +45,7 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
-    /* a page of history or a search needs no cursor to begin at */
+    /* a page of history and a search need no cursor */
     if (ask->before || ask->words.data) {
         ask->cursor = 0;
         return APR_SUCCESS;
@@ -88,8 +88,8 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     return status;
 }
 
-/* A client that is not yet authorised for a new channel must not wait: it comes
- * back, and is judged for the channel. */
+/* Do not let a client wait that is not yet authorised for a new channel.  It
+ * asks again, and is judged for the channel then. */
 static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
 {
     if (reading->recheck) {
@@ -104,8 +104,8 @@ static int is_simple(const mod_comet_ask_t *ask)
            && !ask->before && !ask->words.data;
 }
 
-/* How long a client waits for a look at a remote store that it shares with
- * others, before it asks the store itself. */
+/* How long a client waits for a shared look at a remote store.  After that time
+ * the client asks the store itself. */
 #define LOOK_LIMIT apr_time_from_msec(100)
 
 static void note_recalled(mod_comet_ask_t *ask, comet_timestamp_t last,
@@ -117,8 +117,8 @@ static void note_recalled(mod_comet_ask_t *ask, comet_timestamp_t last,
 }
 
 /*
- * Answer from memory after a look at a remote store.  All clients that ask now
- * share the look, since each question costs the database a tenth of a
+ * Answer from memory after a look at a remote store.  Clients that ask at the
+ * same time share one look, since each query costs the database a tenth of a
  * millisecond.
  * @return 0: memory cannot answer
  */
@@ -192,8 +192,8 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     return status;
 }
 
-/* Search in several short views: a long one would keep the log from
- * shrinking. */
+/* Search in several short views of the store.  A long view would keep the
+ * write-ahead log from shrinking. */
 static apr_status_t search(request_rec *r, comet_store_t *store,
                            mod_comet_ask_t *ask, comet_batch_t *missed)
 {
@@ -209,7 +209,8 @@ static apr_status_t search(request_rec *r, comet_store_t *store,
     return status;
 }
 
-/* Read in one consistent view, which ends before anything is sent. */
+/* Look up what the client has missed, in one consistent view of the store.  The
+ * view ends before anything is sent. */
 static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
                             comet_batch_t *missed)
 {
@@ -262,7 +263,7 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
 
 /* Send an answer by parking its request, if the answer is long or its client
  * will poll again at once.
- * @return DECLINED: the caller sends it */
+ * @return DECLINED: the caller sends the answer */
 static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                        comet_buffer_t *body)
 {
@@ -326,9 +327,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     return rv;
 }
 
-/* Read the messages that a stream has missed; usually the hub sends them.  This
- * is a second view of the store, so messages that were pruned since the first
- * view also count as a gap. */
+/* Read the messages that a refused stream has missed.  (The hub sends them to
+ * any other stream.)  This is a second view of the store, so messages that were
+ * pruned since the first view also count as a gap. */
 static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
                                      comet_batch_t *missed)
 {
@@ -364,8 +365,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     int is_open = r->sent_bodyct != 0;
     apr_status_t status = read_for_landing(r, ask, &missed);
 
-    /* if the opening was sent already, the client has not been told of a gap
-     * that appeared later */
+    /* if the opening was already sent, the client does not know of a gap that
+     * appeared since: send no messages */
     if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);
@@ -381,8 +382,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 {
     mod_comet_refusal_t refusal = { 0 };
-    /* while the client waits, an unread body would be taken for its next
-     * request; a WebSocket's handshake has none */
+    /* httpd would take an unread body for the next request of the waiting
+     * client; a WebSocket's handshake has no body */
     int rv = ask->transport->upgrades ? OK : ap_discard_request_body(r);
 
     if (rv == OK) {
@@ -402,10 +403,10 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 }
 
 /*
- * In a child that is ending, no client may begin to wait: a header makes it
- * come back on a new connection, to another child.  If keep-alive were turned
- * off on the connection itself, httpd would not mark the end of a stream's
- * body.
+ * Let no client begin to wait in a child that is ending.  A header makes the
+ * client come back on a new connection, to another child.  If keep-alive were
+ * turned off on the connection itself, httpd would not mark the end of a
+ * stream's body.
  */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 {

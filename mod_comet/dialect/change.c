@@ -13,7 +13,7 @@ typedef mod_comet_gathering_t gathering_t;
 
 /* --- what the client asks for ---------------------------------------------- */
 
-/* The channels and wildcards that a client names, with the endpoint's
+/* The channels and wildcards that a client names, each with the endpoint's
  * prefix. */
 typedef struct asked_t {
     apr_array_header_t *names; /* comet_text_t each */
@@ -131,7 +131,7 @@ static int judge_reading(gathering_t *gathering, const comet_command_t *command,
                  : rv;
 }
 
-/* Find out to which of the channels the client may publish.
+/* Find out which of the channels the client may publish to.
  * @return DECLINED: go on */
 static int judge_writing(gathering_t *gathering, const comet_command_t *command)
 {
@@ -167,7 +167,7 @@ static int find_place(gathering_t *gathering, const comet_command_t *command)
     more->cursor = command->since;
     more->is_unknown = 0;
     more->floor = more->pruned = 0;
-    more->reading.time = 0; /* this change gets its own budget */
+    more->reading.time = 0; /* each change has its own budget of CPU time */
     status = mod_comet_catch_up_find(gathering->r, more);
     if (status == COMET_ECOSTLY || status == COMET_EGONE) {
         return mod_comet_gather_refuse(

@@ -9,7 +9,7 @@
 #include "wire/command.h"
 #include "request/dialect.h"
 
-/** The ->change of a dialect. */
+/** Implements ->change of mod_comet_dialect_t. */
 const char *mod_comet_change_judge(request_rec *r, mod_comet_ask_t *more,
                                    const comet_command_t *command,
                                    const comet_selection_t *held,
@@ -18,7 +18,7 @@ const char *mod_comet_change_judge(request_rec *r, mod_comet_ask_t *more,
 /**
  * Find the channels and wildcards that the URL of a WebSocket names.
  * @param ask  ->asked is set; the request's pool releases it
- * @return 0: there is no memory.  Called by the request's thread.
+ * @return 0: out of memory.  Called by the request's thread.
  */
 int mod_comet_change_begin(request_rec *r, const mod_comet_request_t *request,
                            mod_comet_ask_t *ask);

@@ -53,7 +53,7 @@ static int compare(const void *a, const void *b)
                                          : one->length > other->length;
 }
 
-/* List the channels of a selection by their names, in one view of the store.
+/* List the channels of a selection, sorted by name, in one view of the store.
  * A channel is left out if all its messages have a `keep`. */
 static apr_status_t list(request_rec *r, mod_comet_ask_t *ask,
                          comet_buffer_t *body)

@@ -10,8 +10,8 @@
 
 /**
  * Answer with the channels that a wildcard stands for, and the timestamp of the
- * newest message of each.  They are authorised as for reading by that wildcard,
- * so one refusal refuses the whole list.
+ * newest message of each.  Each channel is authorised as for reading by that
+ * wildcard.  If one is refused, the whole list is refused.
  * @param ask  as the handler of a dialect gets it; the URL names no channel
  * @return what the handler returns
  */

@@ -27,7 +27,7 @@ static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
     return wrong;
 }
 
-/* Store what ?msg= says. */
+/* Store the message that ?msg= holds. */
 static int publish(request_rec *r, const mod_comet_request_t *request,
                    comet_text_t channel)
 {
@@ -71,7 +71,7 @@ static const char *find_channel(const request_rec *r,
     return NULL;
 }
 
-/* A request with a message publishes, whatever its method is. */
+/* A request with a message publishes, whatever its method (except OPTIONS). */
 static int publishes(const request_rec *r, const mod_comet_request_t *request)
 {
     comet_text_t text;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/dialects.h
- * All dialects, as tables/dialects.def lists them.
+ * Declare the dialects that tables/dialects.def lists.
  */
 #ifndef MOD_COMET_DIALECTS_H
 #define MOD_COMET_DIALECTS_H

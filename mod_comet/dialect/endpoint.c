@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The endpoint for today's pages: its URLs serve polls, streams and history,
- * and a POST publishes. */
+/* The endpoint for modern pages.  Its URLs serve polls, streams and history,
+ * and a POST to them publishes. */
 #include "dialect/dialects.h"
 
 #include <apr_strings.h>
@@ -158,9 +158,10 @@ static const char *parse_extent(const request_rec *r,
     return wrong;
 }
 
-/* Find out whether the channels of a WebSocket can be changed.  They can while
- * its request exists.  A request that the MPM can park costs little.  Any other
- * holds a thread, so its client must ask for changes by live=1. */
+/* Find out whether a WebSocket's client can change its channels.  It can as
+ * long as the WebSocket's request exists.  A request that the MPM can park
+ * costs little.  Any other request holds a thread, so its client must ask for
+ * changes with live=1. */
 static const char *parse_live(const request_rec *r,
                               const mod_comet_request_t *request,
                               mod_comet_ask_t *ask)
@@ -212,7 +213,7 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
                : NULL;
 }
 
-/* The channel is the path below the endpoint, which may be empty. */
+/* Find the channel: the path below the endpoint, which can be empty. */
 static const char *find_channel(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)

@@ -136,7 +136,8 @@ static int keep_name(void *baton, comet_text_t name)
     return 1;
 }
 
-/* List the channels that exist under a prefix, with the endpoint's prefix. */
+/* List the channels that exist under a prefix.  The prefix and the listed names
+ * include the endpoint's own prefix. */
 static apr_status_t list_channels(gathering_t *gathering, comet_text_t prefix,
                                   apr_array_header_t *list)
 {
@@ -158,8 +159,8 @@ static apr_status_t list_channels(gathering_t *gathering, comet_text_t prefix,
     return status;
 }
 
-/* A wildcard stands for the channels that exist.  Each of them is authorised
- * separately. */
+/* Add the existing channels that a wildcard stands for.  Each of them is
+ * authorised separately. */
 static int expand(gathering_t *gathering, comet_text_t prefix,
                   comet_text_t wildcard)
 {

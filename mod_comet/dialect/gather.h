@@ -3,8 +3,8 @@
  * @file dialect/gather.h
  * Gather the channels that a client names.  Each is authorised as its own URL
  * would be.  The thread that owns the request makes all calls.  A function that
- * gathers or checks returns DECLINED, or the status of a refusal; then the
- * gathering has the reason.
+ * gathers or checks returns DECLINED, or the status of a refusal, whose reason
+ * is then in the gathering.
  */
 #ifndef MOD_COMET_GATHER_H
 #define MOD_COMET_GATHER_H
@@ -21,7 +21,7 @@ typedef struct mod_comet_gathering_t {
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
                                 * prefix */
     apr_array_header_t *prefixes; /* the same */
-    apr_hash_t *named; /* the values of the parameters so far */
+    apr_hash_t *named; /* the values of the parameters `channel` so far */
     int status; /* the HTTP status of the refusal; 0: there is none */
     const char *reason; /* the reason of the refusal; in the pool */
     apr_interval_time_t waited; /* how long a remote store took to list
@@ -32,7 +32,7 @@ typedef struct mod_comet_gathering_t {
 } mod_comet_gathering_t;
 
 /**
- * Begin a gathering, with the URL's channel if it names one.
+ * Begin a gathering.  If the URL names a channel, the gathering begins with it.
  * @param ask  the reader's; ->authenticated, ->lifetime and ->until become
  *             those of the strictest channel
  */
@@ -57,8 +57,9 @@ comet_text_t mod_comet_gather_stored_name(
     const mod_comet_gathering_t *gathering, comet_text_t name);
 
 /**
- * Check that a name stays below its endpoint.  Below an endpoint with the
- * prefix room/, the name @online would be a sibling of the channel room.
+ * Check that a name stays below its endpoint.  Under the prefix room/, for
+ * example, the name @online would mean a sibling of the channel room, which is
+ * outside the endpoint.
  * @param name  without the endpoint's prefix
  * @return NULL, or what is wrong
  */
@@ -74,7 +75,8 @@ const char *mod_comet_gather_check_root(const mod_comet_mapping_t *mapping,
 const char *mod_comet_gather_check_name(const mod_comet_gathering_t *gathering,
                                         comet_text_t name, int wildcard);
 
-/** Add a channel or a wildcard, which is expanded to the channels that exist.
+/** Add a channel or a wildcard.  A wildcard is expanded to the channels that
+ * exist.
  * @param name  without the endpoint's prefix */
 int mod_comet_gather_add(mod_comet_gathering_t *gathering, comet_text_t name);
 
@@ -85,7 +87,7 @@ int mod_comet_gather_add_writable(mod_comet_gathering_t *gathering,
 
 /** Check the number of channels (CometLimitChannels), since each costs a
  * sub-request and an entry in the hub.
- * @param more  how many there are in addition to those gathered */
+ * @param more  the number of channels in addition to those gathered */
 int mod_comet_gather_check_count(mod_comet_gathering_t *gathering,
                                  apr_size_t more);
 

@@ -19,16 +19,17 @@ static int is_allowed(const request_rec *sub,
 {
     const mod_comet_request_t *request = mod_comet_request(sub);
 
-    /* another mapping or an alias serves that URL, not this endpoint */
+    /* with another mapping, or with none, another endpoint or an alias serves
+     * that URL */
     return sub->status == HTTP_OK && request && request->mapping == mapping
            && mod_comet_access_permits(sub)
            && (use != USE_MODERATE || mod_comet_config_moderate(sub));
 }
 
-/* Find out why this request may not use a channel that its client may use by
- * the channel's own URL: the user, the limits or the transports of the two URLs
- * differ.
- * @return NULL: it may */
+/* Find out why this request may not use a channel that its client may use
+ * through the channel's own URL: the user, the limits or the transports of the
+ * two URLs differ.
+ * @return NULL: the request may use the channel */
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
 {
@@ -50,7 +51,7 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                : NULL;
 }
 
-/* Make a sub-request to a channel's own URL, which the caller releases. */
+/* Make a sub-request to a channel's own URL.  The caller releases it. */
 static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, const char *method)
 {
@@ -83,7 +84,7 @@ static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
     return 1;
 }
 
-/* Note a channel that the client names, since it is present there. */
+/* Note a channel that the client names: the client is present in it. */
 static void note_room(const request_rec *url, request_rec *r,
                       const mod_comet_mapping_t *mapping, comet_text_t channel,
                       mod_comet_ask_t *ask)
@@ -100,7 +101,7 @@ static void note_room(const request_rec *url, request_rec *r,
 }
 
 /* Judge a channel by a sub-request to the channel's own URL.
- * @param ask  gets the limits of the permission; or NULL */
+ * @param ask  OUT: the limits of the permission; or NULL */
 static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
                    comet_text_t channel, mod_comet_ask_t *ask, use_e use,
                    int is_named, const char **objection)
@@ -121,7 +122,7 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
     }
     else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
         status = HTTP_UNAUTHORIZED;
-        if (!r->sent_bodyct) { /* the answer's headers are not sent yet */
+        if (!r->sent_bodyct) { /* the answer's headers were not sent yet */
             apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
         }
     }
@@ -145,7 +146,8 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
         return ask_url(r, mapping, channel, ask, ask ? USE_READ : USE_PUBLISH,
                        is_named, objection);
     }
-    if (ask && is_named) { /* the channel's own URL is in the same sections */
+    if (ask && is_named) { /* the same configuration sections apply to the
+                            * channel's own URL */
         note_room(r, r, mapping, channel, ask);
     }
     return OK;

@@ -49,7 +49,7 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
                    comet_strerror(status, buffer, sizeof(buffer)));
 }
 
-/* Find the newest timestamp of the store. */
+/* Find the newest timestamp in the store. */
 static apr_status_t find_last(request_rec *r, mod_comet_ask_t *ask,
                               comet_store_state_t *state)
 {

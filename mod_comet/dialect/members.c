@@ -11,7 +11,7 @@
 #define SUFFIX_BYTES (sizeof(COMET_ONLINE_SUFFIX) - 1)
 #define LIMIT_DEFAULT COMET_LIMIT_MAX
 
-/** An answer that is being made. */
+/** An answer that is being built. */
 typedef struct members_t {
     comet_buffer_t list; /* the members, in JSON */
     apr_int64_t count; /* how many members the list has */

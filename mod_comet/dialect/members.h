@@ -19,9 +19,9 @@ int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
                              mod_comet_ask_t *ask);
 
 /**
- * Find the channel whose sibling /@online is named.
+ * Find the channel to which a sibling channel /@online belongs.
  * @param channel  OUT: a part of the sibling's name
- * @return 0: the name is not that of such a sibling.  Any thread.
+ * @return 0: @a sibling is not the name of such a channel.  Any thread.
  */
 int mod_comet_members_channel(comet_text_t sibling, comet_text_t *channel);
 

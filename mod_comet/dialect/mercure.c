@@ -12,7 +12,7 @@
 /* --- who asks ------------------------------------------------------------------ */
 
 /* Find the token of a request.
- * @return DECLINED: it is valid, or there is none */
+ * @return DECLINED: the token is valid, or there is none */
 static int enter(mod_comet_mercure_t *mercure)
 {
     request_rec *r = mercure->r;
@@ -48,7 +48,7 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
     return mod_comet_dialect_endpoint.map(mapping, argument, pool);
 }
 
-/* The URL names no channel: its parameters do. */
+/* Channels are named by the URL's parameters, not by its path. */
 static const char *find_channel(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/mercure.h
- * Shared by the files of the Mercure protocol, 0.x and 1.0.  All functions run
- * in the request's thread.
+ * What the files for the Mercure protocol (0.x and 1.0) share.  All functions
+ * run in the request's thread.
  */
 #ifndef MOD_COMET_MERCURE_H
 #define MOD_COMET_MERCURE_H
@@ -19,14 +19,14 @@ typedef struct mod_comet_mercure_t {
     int is_v1; /* the client speaks 1.0 */
 } mod_comet_mercure_t;
 
-/** Refuse a request, by a line of plain text.
+/** Refuse a request with a line of plain text.
  * @return what the handler returns */
 int mod_comet_mercure_refuse(request_rec *r, int status, const char *text);
 
 /**
  * Set the challenge of RFC 6750.  If the audience of a key of this location is
- * the hub's URL, the challenge also says where the metadata of 1.0 is (RFC
- * 9728).
+ * the hub's URL, the challenge also says where the hub's metadata is (Mercure
+ * 1.0, RFC 9728).
  * @param error  as for mod_comet_token_challenge()
  */
 void mod_comet_mercure_challenge(request_rec *r, const char *error,
@@ -43,7 +43,7 @@ int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text);
 const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
                                    comet_text_t topic, comet_text_t *name);
 
-/** Whether the request's method is QUERY (of 1.0). */
+/** Whether the request's method is QUERY (Mercure 1.0). */
 int mod_comet_mercure_is_query(const request_rec *r);
 
 /**
@@ -66,7 +66,7 @@ int mod_comet_mercure_select(mod_comet_mercure_t *mercure);
  */
 int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure);
 
-/** Store the update that the request's form has.
+/** Store the update in the request's form.
  * @return what the handler returns */
 int mod_comet_mercure_publish(mod_comet_mercure_t *mercure);
 

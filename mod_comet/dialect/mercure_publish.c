@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publish by the Mercure protocol: a form has topics and data. */
+/* Publish by the Mercure protocol.  The body is a form with topics and data. */
 #include "dialect/mercure.h"
 
 #include <apr_strings.h>
@@ -10,8 +10,8 @@
 #include "dialect/post.h"
 #include "dialect/publish.h"
 
-/* How many bytes a form may have in addition to its data, before it is encoded.
- * (Encoded, a byte may take three.) */
+/* How many bytes a form may have in addition to its `data`, counted before it
+ * is encoded.  (A byte can take three when encoded.) */
 #define REST_BYTES (64 * 1024)
 
 /** An update to publish. */
@@ -19,7 +19,7 @@ typedef struct update_t {
     mod_comet_mercure_t *mercure;
     comet_params_t form;
     comet_message_fields_t fields;
-    apr_array_header_t *names; /* comet_text_t: the channels that its topics
+    apr_array_header_t *names; /* comet_text_t: the channels that the topics
                                 * name */
     apr_array_header_t *topics; /* comet_text_t */
 } update_t;
@@ -30,7 +30,7 @@ static int refuse(const update_t *update, int status, const char *text)
     return mod_comet_mercure_refuse(update->mercure->r, status, text);
 }
 
-/* Refuse to publish, because the token does not grant it. */
+/* Refuse to publish, because the token does not grant publishing. */
 static int refuse_grant(const update_t *update, const char *text)
 {
     request_rec *r = update->mercure->r;
@@ -130,7 +130,7 @@ static int is_granted(const update_t *update)
     return 1;
 }
 
-/* Whether a topic is in the hub's own name space. */
+/* Whether one of the topics is in the hub's own namespace. */
 static int is_reserved(const update_t *update)
 {
     static const char space[] = "/.well-known/mercure";
@@ -147,7 +147,7 @@ static int is_reserved(const update_t *update)
     return 0;
 }
 
-/* The first topic is the message's channel, and the others are alternates. */
+/* Make the first topic the message's channel, and the others its alternates. */
 static void set_channels(update_t *update)
 {
     apr_pool_t *pool = update->mercure->r->pool;

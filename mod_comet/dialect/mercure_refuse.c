@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Refuse requests as a hub of the Mercure protocol does: by a line of plain
+/* Refuse requests as a hub of the Mercure protocol does: with a line of plain
  * text. */
 #include <apr_strings.h>
 
@@ -23,7 +23,7 @@ int mod_comet_mercure_refuse(request_rec *r, int status, const char *text)
 /* Find the URL of a protected resource's metadata (RFC 9728, section 3.1): the
  * well-known path is inserted between the host and the path of the resource's
  * URL.
- * @return NULL: the resource is not such a URL */
+ * @return NULL: the resource is not an HTTP URL */
 static const char *find_metadata(const char *resource, apr_pool_t *pool)
 {
     const char *host = resource ? strstr(resource, "://") : NULL;

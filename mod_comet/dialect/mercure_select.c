@@ -13,8 +13,8 @@
 
 /* How many topics one request may name. */
 #define TOPICS_MAX 1000
-/* How much the templates and URL patterns of one request may cost: each message
- * is compared with them. */
+/* How much the templates and URL patterns of one request may cost in total.
+ * Each message is compared with all of them. */
 #define COST_MAX 100
 
 /* --- topics ---------------------------------------------------------------------- */
@@ -29,7 +29,7 @@ typedef struct asked_t {
     int has_topic; /* of 0.x */
 } asked_t;
 
-/* The parameters of 1.0.  Its drafts spell them in two ways. */
+/* The parameters of Mercure 1.0, whose drafts spell them in two ways. */
 static const struct {
     const char *name;
     comet_pattern_kind_e kind;
@@ -124,8 +124,8 @@ static const comet_pattern_t *elements(const apr_array_header_t *list)
     return list ? (const comet_pattern_t *)list->elts : NULL;
 }
 
-/* Begin a selection by topics: it has no topics yet, but the grants that say
- * which ones the client may see. */
+/* Begin a selection by topics.  It has no topics yet, only the grants that say
+ * which topics the client may see. */
 static comet_topics_t begin_topics(const mod_comet_mercure_t *mercure)
 {
     const apr_array_header_t *grants =
@@ -190,7 +190,7 @@ static comet_text_t find_last_id(const mod_comet_mercure_t *mercure)
 
 /** Whether a client may see a message. */
 typedef struct sight_t {
-    comet_selection_t *all; /* what the client could ask for */
+    comet_selection_t *all; /* everything that the client may see */
     comet_timestamp_t timestamp; /* of the message */
     int is_seen;
 } sight_t;
@@ -206,10 +206,10 @@ static int look_at(void *baton, comet_message_t *message)
     return 0;
 }
 
-/* Find the update of an id.  An update that the client may not see counts as
- * unknown; otherwise the answer would tell that it exists, and when it was
- * published.
- * @param found  OUT: its timestamp; 0: it is unknown */
+/* Find the update that has an id.  An update that the client may not see counts
+ * as unknown.  Otherwise the answer would reveal that it exists, and when it
+ * was published.
+ * @param found  OUT: the update's timestamp; 0: the id is unknown */
 static apr_status_t find_event(comet_store_t *store, comet_text_t id,
                                const mod_comet_mercure_t *mercure,
                                comet_timestamp_t *found)
@@ -233,9 +233,10 @@ static apr_status_t find_event(comet_store_t *store, comet_text_t id,
     return status;
 }
 
-/* Find the timestamp of an id, in one view of the store.
+/* Find the timestamp of the update that has an id, in one view of the store.
  * @param cursor  OUT: -1: the id is unknown
- * @param is_whole  OUT: whether everything after it is still there */
+ * @param is_whole  OUT: whether the store still has all messages after that
+ *                  update */
 static apr_status_t look_up(comet_store_t *store, comet_text_t id,
                             const mod_comet_mercure_t *mercure,
                             comet_timestamp_t *cursor, int *is_whole)
@@ -268,7 +269,7 @@ static void tell(const mod_comet_mercure_t *mercure, comet_text_t id)
     const char *value = apr_pstrmemdup(r->pool, id.data, id.length);
 
     apr_table_setn(r->headers_out, "Last-Event-ID", value);
-    if (mercure->is_v1) { /* the name in some drafts of 1.0 */
+    if (mercure->is_v1) { /* the header's name in some drafts of 1.0 */
         apr_table_setn(r->headers_out, "Mercure-Last-Event-ID", value);
     }
 }
@@ -305,7 +306,7 @@ int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure)
             "the messages cannot be read: %s",
             comet_strerror(status, buffer, sizeof(buffer)));
     }
-    /* an outside program may have stored an id that no header can have */
+    /* another program may have stored an id that is not allowed in a header */
     tell(mercure, is_whole && comet_event_id_is_valid(id) ? id : earliest);
     return DECLINED;
 }

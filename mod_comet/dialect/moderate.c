@@ -10,7 +10,7 @@
 #include "dialect/members.h"
 #include "dialect/publish.h"
 
-/* Read what a request wants to remove.
+/* Read what a request asks to remove.
  * @return NULL, or what is wrong with it (400) */
 static const char *read_removal(const request_rec *r,
                                 const mod_comet_request_t *request,

@@ -21,9 +21,9 @@ int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
                        const mod_comet_ask_t *ask);
 
 /**
- * Commit a moderator's change, and answer 204, or why it was not made.  The
- * request's thread calls this, and waits for at most CometPublishTimeout.
- * @param group  has the change, and no messages
+ * Commit a moderator's change.  Answer 204, or say why the change was not made.
+ * The request's thread calls this, and waits for at most CometPublishTimeout.
+ * @param group  holds the change, and no messages
  * @param missing  the text of the 404, if there is nothing to change
  * @return what the handler returns
  */

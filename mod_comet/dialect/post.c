@@ -21,7 +21,7 @@
 typedef struct post_t {
     request_rec *r;
     const mod_comet_request_t *request;
-    comet_text_t channel; /* the channel of the request's URL, by its name in
+    comet_text_t channel; /* the channel of the request's URL, under its name in
                            * the store */
     comet_text_t author;
     comet_store_group_t group;
@@ -105,7 +105,7 @@ static const char *find_options(const post_t *post, const comet_params_t *form,
     return wrong;
 }
 
-/* Find the message in the body.  A form has it in its field msg. */
+/* Find the message in the body.  In a form, the message is the field msg. */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
 {
@@ -131,8 +131,8 @@ static int publish_one(post_t *post, int form)
     request_rec *r = post->r;
     comet_message_fields_t fields = { .channel = post->channel,
                                       .author = post->author };
-    /* a form is longer than its message: a byte may become %XX, and there are
-     * field names */
+    /* a form is longer than its message: a byte can become %XX, and the fields
+     * have names */
     apr_size_t limit =
         (apr_size_t)mod_comet_config_max_message_bytes(r->server);
     comet_text_t body;
@@ -167,8 +167,8 @@ static int refuse_line(request_rec *r, int status,
 }
 
 /*
- * Decide, by the channel's own URL, whether a line may be published to its
- * channel.
+ * Decide whether a line may be published to the channel that it names.  The
+ * channel's own URL decides this.
  * @param judged    the channels that were allowed so far
  * @param answered  OUT: what the handler returns, unless OK is returned
  * @return OK; or DONE: the request was answered
@@ -217,7 +217,7 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
 }
 
 /* Make the messages of a batch.
- * @param type, keep_sec  for lines that do not have their own
+ * @param type, keep_sec  the defaults for lines without their own
  * @return as judge() */
 static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
                   int keep_sec, int *answered)

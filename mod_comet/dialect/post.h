@@ -8,7 +8,7 @@
 
 #include "request/request.h"
 
-/** What may be posted, as in Accept-Post. */
+/** The media types of a POST, as Accept-Post lists them. */
 #define MOD_COMET_POST_FORM "application/x-www-form-urlencoded"
 #define MOD_COMET_POST_LINES "application/x-ndjson"
 #define MOD_COMET_POST_ACCEPTS \
@@ -16,8 +16,8 @@
     ", " MOD_COMET_POST_LINES
 
 /**
- * Store the request's body: a message, a form, or a batch of lines.  Under the
- * same Idempotency-Key it is stored only once.
+ * Store the request's body: a message, a form, or a batch of lines.  A body
+ * that is sent again with the same Idempotency-Key is not stored again.
  * @return what the handler returns
  */
 int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,

@@ -46,7 +46,8 @@ const char *mod_comet_publish_objection(const request_rec *r)
                : "publishing is off here (CometPublish)";
 }
 
-/* The answer says which codings are accepted (RFC 9110, 15.5.16). */
+/* Refuse an encoded body.  The answer says which codings are accepted (RFC
+ * 9110, 15.5.16). */
 static int refuse_encoding(request_rec *r)
 {
     apr_table_setn(r->headers_out, "Accept-Encoding", "identity");
@@ -100,8 +101,8 @@ int mod_comet_publish_make_message(request_rec *r,
     return *message != NULL;
 }
 
-/* Find out why a request may not publish to its channels: only the server, and
- * programs that use the database, publish to sibling channels. */
+/* Find out why a request may not publish to its channels.  Only the server, and
+ * programs that write to the database, publish to sibling channels. */
 static const char *find_reserved(const comet_store_group_t *group)
 {
     apr_size_t i;

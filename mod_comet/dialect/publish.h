@@ -10,9 +10,9 @@
 #include "store/store.h"
 #include "request/request.h"
 
-/** Find out why a request may not publish, because of its location's
- * configuration or of the site that it comes from.
- * @return NULL: it may */
+/** Find out why a request may not publish.  The reason is the configuration of
+ * its location, or the site that the request comes from.
+ * @return NULL: the request may publish */
 const char *mod_comet_publish_objection(const request_rec *r);
 
 /**
@@ -24,14 +24,15 @@ const char *mod_comet_publish_objection(const request_rec *r);
 const char *mod_comet_publish_find_author(const request_rec *r,
                                           comet_text_t *author);
 
-/** Refuse to publish, with a reason, and count it.
+/** Refuse to publish, give the reason, and count the refusal.
  * @return what the handler returns */
 int mod_comet_publish_refuse(request_rec *r, int status, const char *reason);
 
 /** Answer 413: the message is longer than CometMaxMessageSize. */
 int mod_comet_publish_refuse_length(request_rec *r);
 
-/** Answer why the store has not stored the messages, or that it may have. */
+/** Answer why the store did not store the messages, or that it may have stored
+ * them. */
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
 
 /** Answer why the body cannot be read.
@@ -48,7 +49,8 @@ int mod_comet_publish_make_message(request_rec *r,
 
 /**
  * Store all messages of a group, or none.
- * @param again  OUT: whether they were stored before, under the same key
+ * @param again  OUT: whether the messages were stored before, under the same
+ *               key
  * @param answered  OUT: what the handler returns, if DONE is returned
  * @return OK: they are stored; DONE: the request was answered
  */
@@ -57,8 +59,8 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
 
 /**
  * Make one message, and store it by mod_comet_publish_store().
- * @param fields  all are checked, except the body
- * @param group   has the key, if there is one
+ * @param fields  the caller has checked all of them except the body
+ * @param group   holds the idempotency key, if there is one
  */
 int mod_comet_publish_store_one(request_rec *r,
                                 const comet_message_fields_t *fields,

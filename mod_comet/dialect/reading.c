@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the log with a request's thread, within its budget. */
+/* Read messages in a request's thread, within the request's budget. */
 #include "dialect/reading.h"
 
 #include <poll.h>
@@ -9,8 +9,8 @@
 #include "output/answer.h"
 #include "output/filters.h"
 
-/* How much CPU time a request may take to read.  Some hundredths of a second
- * are usual; a large CometReplay, or a wildcard for many channels, takes
+/* How much CPU time a request may spend on reading.  A few hundredths of a
+ * second are usual; a large CometReplay, or a wildcard for many channels, takes
  * more. */
 #define READING_TIME apr_time_from_sec(1)
 #define SEARCHING_TIME apr_time_from_msec(300)
@@ -19,8 +19,8 @@
 
 static mod_comet_share_t searching = { .gauge = COMET_METRIC_searching };
 
-/* Whether the client has closed the connection.  This does not read its input,
- * which may be the client's next request. */
+/* Whether the client has closed the connection.  Nothing is read from the
+ * connection: the next bytes may be the client's next request. */
 static int is_gone(void *baton)
 {
     conn_rec *c = ((request_rec *)baton)->connection;
@@ -100,8 +100,8 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
 /* How long a reader waits for the writer of a new child to open the store. */
 #define OPEN_PATIENCE apr_time_from_sec(1)
 
-/* How often a failure to read is logged at most, so that it does not fill the
- * log of a busy site. */
+/* The shortest time between two log entries about failures to read.  It keeps
+ * them from filling the log of a busy site. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
@@ -146,8 +146,8 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
     char buffer[200];
 
     if (is_worth_logging(status)) {
-        /* no connection was free, so the store was not asked and has no error
-         * text */
+        /* COMET_EBUSY: no connection was free, so the store was not asked and
+         * has no error text */
         const char *detail =
             status == COMET_EBUSY ? "it hangs" : comet_store_error(store);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/reading.h
- * Read the log with a request's thread.  Each request has a connection to the
- * store, and a budget; only a part of all threads may search at a time.
+ * Read messages in a request's thread.  Each request has a connection to the
+ * store, and a budget.  Only some of the threads may search at the same time.
  */
 #ifndef MOD_COMET_READING_H
 #define MOD_COMET_READING_H
@@ -11,7 +11,7 @@
 #include "request/ask.h"
 
 /** Limit how long a request may read from a store.  Reading is cut short when
- * all reading of the request has taken too long, or when its client has
+ * the request's readings have taken too long in total, or when its client has
  * left. */
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
@@ -34,7 +34,7 @@ void mod_comet_reading_leave(void);
 /**
  * Count that a request's reading was cut short.
  * @param status  COMET_ECOSTLY or COMET_EGONE
- * @return the reason, which the client gets with 503
+ * @return the reason, which is sent to the client with the status 503
  */
 const char *mod_comet_reading_cut(const request_rec *r,
                                   const mod_comet_ask_t *ask,
@@ -50,7 +50,7 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
 
 /**
  * Take a connection to the store of a request (comet_readers_take()).  Reading
- * is limited by the rest of the request's budget.  In a child that has just
+ * is limited by what is left of the request's budget.  In a child that has just
  * started, this waits for up to a second for the writer to open the store.
  * @param store  OUT: mod_comet_reading_return() gives it back
  * @return as comet_readers_take()
@@ -68,8 +68,8 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
                               apr_status_t status);
 
 /** Close idle connections to a database that is no longer the one at the
- * store's path.  The writer may not be able to open the new database before the
- * last of them is closed. */
+ * store's path.  The writer might be unable to open the new database before the
+ * last of these connections is closed. */
 void mod_comet_reading_drop(const request_rec *r);
 
 #endif /* MOD_COMET_READING_H */

@@ -126,7 +126,8 @@ static int find_pattern(gathering_t *gathering, comet_text_t *pattern)
     return rv == DECLINED && wildcard ? judge_below(gathering, name) : rv;
 }
 
-/* @return DECLINED: go on; or what the handler returns: it was refused */
+/* @return DECLINED: go on; or what the handler returns: the request was
+ *         refused */
 static int choose(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask, comet_text_t *pattern)
 {
@@ -178,7 +179,8 @@ static int add_rule(void *baton, const comet_rule_t *rule)
     return 1;
 }
 
-/* @param after  only patterns after this one, with the endpoint's prefix */
+/* @param after  list only the patterns that follow this one, which includes the
+ *               endpoint's prefix */
 static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
                             comet_text_t pattern, comet_text_t after,
                             apr_size_t limit, list_t *list)

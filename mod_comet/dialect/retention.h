@@ -2,7 +2,7 @@
 /**
  * @file dialect/retention.h
  * Let moderators (CometModerate) list and change the retention of single
- * channels: the rules in channel_retention.
+ * channels: the rules in the table channel_retention.
  */
 #ifndef MOD_COMET_RETENTION_H
 #define MOD_COMET_RETENTION_H
@@ -20,8 +20,8 @@ int mod_comet_retention_answer(request_rec *r,
                                mod_comet_ask_t *ask);
 
 /**
- * Set or remove a rule: POST …?retention=PATTERN with count and age, with all,
- * or with default.
+ * Set or remove a rule: POST …?retention=PATTERN with count, age or both; with
+ * all; or with default.
  * @return what the handler returns
  */
 int mod_comet_retention_set(request_rec *r, const mod_comet_request_t *request,

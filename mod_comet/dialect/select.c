@@ -19,8 +19,8 @@
 
 typedef mod_comet_gathering_t gathering_t;
 
-/* Whether an earlier parameter has the same value: it is authorised and
- * expanded only once. */
+/* Whether an earlier parameter has the same value.  A repeated value is
+ * authorised and expanded only once. */
 static int is_repeated(gathering_t *gathering, comet_text_t name)
 {
     apr_ssize_t length = (apr_ssize_t)name.length;
@@ -78,9 +78,9 @@ static apr_status_t unref_selection(void *selection)
     return APR_SUCCESS;
 }
 
-/* Replace a selection by an equal one of the hub, if there is any.
- * @param selection  the caller's reference, which the call takes over; NULL:
- *                   there was no memory */
+/* Replace a selection with an equal one that the hub has, if there is one.
+ * @param selection  the caller's reference, which this function takes over;
+ *                   NULL: there was no memory */
 static comet_selection_t *share(const request_rec *r,
                                 comet_selection_t *selection)
 {
@@ -107,7 +107,7 @@ static int keep(request_rec *r, comet_selection_t *selection)
 int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
                           comet_selection_t *selection)
 {
-    /* a selection of one channel is short, so it need not be shared */
+    /* a selection of one channel is small, so it need not be shared */
     ask->selection = selection && comet_selection_is_atom(selection)
                          ? selection
                          : share(r, selection);

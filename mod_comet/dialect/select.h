@@ -16,8 +16,8 @@
  * are authorised by sub-requests to their own URLs.  If one of them is refused,
  * the request is refused.
  * @param ask  IN: ->channel is what the path names; ->transport is chosen.
- *             OUT: ->selection, ->format.json and, by the channels' own URLs,
- *             ->authenticated and ->lifetime
+ *             OUT: ->selection, ->format.json and, as the channels' own URLs
+ *             require, ->authenticated and ->lifetime
  * @return DECLINED: go on; or what the handler returns: the request was
  *         answered
  */
@@ -30,8 +30,8 @@ int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
  * Let a request read a selection.
- * @param selection  the caller's reference is taken over; NULL: there was no
- *                   memory
+ * @param selection  this function takes over the caller's reference; NULL:
+ *                   there was no memory
  * @param ask  ->selection is set; the request's pool releases it
  * @return DECLINED: go on; or what the handler returns: the request was
  *         answered
@@ -40,8 +40,8 @@ int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
                           comet_selection_t *selection);
 
 /**
- * Find which of the channels that a WebSocket's URL names its client may
- * publish to: those for which a POST to their own URL would be allowed.
+ * Find the channels that a WebSocket's client may publish to.  They are those
+ * of the URL's channels to whose own URLs the client may POST.
  * @param ask  ->writes, ->mute and ->author are set
  * @return DECLINED: go on; or what the handler returns: the request was
  *         answered
