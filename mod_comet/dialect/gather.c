@@ -58,7 +58,8 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
     if (ask->channel.data) {
         *(comet_text_t *)apr_array_push(gathering.names) = ask->channel;
     }
-    /* before the pools below it, which may be the models' own */
+    /* a pre-cleanup: a model's pool may be below this one, and must still exist
+     * when the model is destroyed */
     apr_pool_pre_cleanup_register(pool, r, mod_comet_authenticate_forget);
     return gathering;
 }

@@ -48,7 +48,7 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
     return mod_comet_dialect_endpoint.map(mapping, argument, pool);
 }
 
-/* Channels are named by the URL's parameters, not by its path. */
+/* The parameters of the URL name the channels; its path names none. */
 static const char *find_channel(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)

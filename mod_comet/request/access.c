@@ -44,8 +44,8 @@ static int is_same_origin(const request_rec *r, const char *origin)
     return strcmp(*port ? port : usual, *own_port ? own_port : usual) == 0;
 }
 
-/* If the request has the header Sec-Fetch-Site, only this header decides (W3C
- * Fetch Metadata). */
+/* Whether a page of another site sent the request.  If the request has the
+ * header Sec-Fetch-Site, only this header decides (W3C Fetch Metadata). */
 static int is_cross_site(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");

@@ -26,9 +26,9 @@ const char *mod_comet_access_refuse_socket(const request_rec *r);
 
 /**
  * Whether the settings of a sub-request's own location allow what the main
- * request wants to do with the sub-request's channel.  To publish, CometPublish
- * must be on there.  CometAllowOrigin must allow the page that sent the
- * request.
+ * request wants to do with the sub-request's channel.  CometPublish must be on
+ * in that location if the request publishes.  CometAllowOrigin must allow the
+ * page that sent the request.
  */
 int mod_comet_access_permits(const request_rec *sub);
 

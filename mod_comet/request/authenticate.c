@@ -41,7 +41,7 @@ static int are_all_known(void)
 }
 
 /* Whether each module has the same settings in both configurations.  The
- * settings are one object if the same sections apply to both requests. */
+ * settings are the same object if the same sections apply to both requests. */
 static int are_same_sections(const ap_conf_vector_t *a,
                              const ap_conf_vector_t *b)
 {
@@ -61,8 +61,8 @@ static int is_same(const char *a, const char *b)
 }
 
 /* Whether a sub-request and its model are asked for the same credentials and
- * have the same ones.  The values are compared, because AuthName may be an
- * expression that looks at the URL. */
+ * have the same ones.  The values of AuthName are compared, because the
+ * directive may have an expression that depends on the URL. */
 static int is_asked_alike(request_rec *r, request_rec *model)
 {
     return is_same(ap_auth_type(r), ap_auth_type(model))
@@ -113,9 +113,10 @@ static apr_size_t common_length(const char *a, const char *b)
     return length;
 }
 
-/* The sub-request whose path has the longest beginning in common with the new
- * one: probably the same sections apply to both.  Among equals, the newest is
- * chosen.  Without sub-requests, the request itself is the model. */
+/* Choose the model for a new sub-request: the model whose path shares the
+ * longest beginning with the new path, since the same sections probably apply
+ * to both.  Among equals, the newest is chosen.  If there is none, the request
+ * itself is the model. */
 static request_rec *choose_model(request_rec *r, const char *url)
 {
     request_rec *chosen = r, *sub = mod_comet_request(r)->newest_model;

@@ -3,9 +3,9 @@
  * @file request/authenticate.h
  * Check a password only once in a request.  A channel that a parameter names is
  * judged by a sub-request to its URL.  If that URL needs the same
- * authentication as the request itself or an earlier sub-request (the model),
- * the sub-request takes over the model's user: checking a bcrypt password for
- * each of 900 channels would take a minute.  Each channel is still authorised
+ * authentication as a model (the request itself or an earlier sub-request), the
+ * sub-request takes over the model's user.  Checking a bcrypt password for each
+ * of 900 channels would take a minute.  Each channel is still authorised
  * (Require) by itself.
  *
  * A sub-request whose password was checked becomes a model for later ones.
@@ -14,22 +14,23 @@
  * both the same configuration objects if, and only if, the same sections apply
  * to both.
  *
- * Functions without a note are called by the request's thread.
+ * The request's thread calls all functions.
  */
 #ifndef MOD_COMET_AUTHENTICATE_H
 #define MOD_COMET_AUTHENTICATE_H
 
 #include "server/mod_comet.h"
 
-/** auth_checker hook, first: note the authenticated user and the configuration.
- * httpd runs it only after a successful authentication.  @return DECLINED */
+/** auth_checker hook, before all others: note the authenticated user and the
+ * configuration. httpd runs this hook only after a successful authentication.
+ * @return DECLINED */
 int mod_comet_authenticate_note(request_rec *r);
 
 /**
- * check_user_id hook, first: let a sub-request take over its model's user.
- * This is done only if the same sections apply to both, if their credentials,
- * AuthType and AuthName are equal, and if only httpd's own modules decide who
- * the user is (a script might look at the URL).
+ * check_user_id hook, before all others: let a sub-request take over its
+ * model's user.  It does so only if the same sections apply to both, if their
+ * credentials, AuthType and AuthName are equal, and if only httpd's own modules
+ * decide who the user is (a script might look at the URL).
  * @return OK: r->user is set; DECLINED: the sub-request is authenticated like
  *         any other request
  */
@@ -39,7 +40,7 @@ int mod_comet_authenticate_again(request_rec *r);
  * Make a sub-request for a channel of one of our requests.
  * @param method  GET or POST
  * @param path  the channel's URL path
- * @param url  the same, percent-encoded
+ * @param url  the same path, percent-encoded
  * @return the sub-request; pass it to mod_comet_authenticate_release()
  */
 request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,

@@ -11,7 +11,7 @@
 
 /**
  * Read the whole body.
- * @param limit  the most bytes it may have
+ * @param limit  the most bytes that the body may have
  * @param text  OUT: the body, in the request's pool
  * @return OK, or an HTTP status.  HTTP_UNSUPPORTED_MEDIA_TYPE: the body is
  *         encoded (Content-Encoding) and no input filter has decoded it;

@@ -64,8 +64,8 @@ int mod_comet_cors_permits(const request_rec *sub)
 {
     const char *told = find_allowed(sub->main), *own = find_allowed(sub);
 
-    /* "*" allows reading without credentials only; an origin's name allows
-     * both */
+    /* "*" allows reading without credentials only; the name of an origin also
+     * allows reading with credentials */
     return !told
            || (own
                && (strcmp(own, COMET_ORIGIN_ANY) != 0

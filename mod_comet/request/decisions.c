@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many decisions a child can keep.  The first one allocates the table, 300
- * KB. */
+/* How many decisions a child can keep.  The first decision allocates the table
+ * of 300 KB. */
 #define PLACES 1024
 
 typedef struct place_t {
@@ -20,8 +20,8 @@ static struct {
     place_t *places; /* [lock] NULL: nothing was kept yet */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* The only place where a key can be.  The first two bytes of the digest choose
- * the place. */
+/* Find the only place where a key can be.  The first two bytes of the digest
+ * choose the place. */
 static place_t *place_of(const unsigned char *key)
 {
     return &table.places[(key[0] << 8 | key[1]) % PLACES];

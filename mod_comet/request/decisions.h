@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/decisions.h
- * Decisions of the site's application, kept for as long as it allows
- * (Comet-Lifetime).  Each child has a table of its own.
+ * Decisions of the site's application, kept for as long as the application
+ * allows (Comet-Lifetime).  Each child has a table of its own.
  */
 #ifndef MOD_COMET_DECISIONS_H
 #define MOD_COMET_DECISIONS_H
@@ -19,14 +19,14 @@ typedef struct mod_comet_decision_t {
 
 /**
  * Find a decision that still holds.
- * @param key  a comet_digest() of everything that the decision may depend on
+ * @param key  a comet_digest() of everything that the decision can depend on
  * @param decision  OUT
  * @return whether there is one.  Any thread.
  */
 int mod_comet_decisions_find(const unsigned char key[COMET_DIGEST_BYTES],
                              mod_comet_decision_t *decision);
 
-/** Keep a decision.  It may replace another one.  Any thread. */
+/** Keep a decision.  It can displace another one.  Any thread. */
 void mod_comet_decisions_keep(const unsigned char key[COMET_DIGEST_BYTES],
                               const mod_comet_decision_t *decision);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/dialect.h
- * A dialect: a way to speak to the channels over HTTP, on the URLs that its
- * directive maps.  To add one: write dialect/NAME.c with its
- * mod_comet_dialect_t, and a line in tables/dialects.def.
+ * A dialect is a protocol for using channels over HTTP, at the URLs that its
+ * directive maps.  To add one, write dialect/NAME.c with its
+ * mod_comet_dialect_t, and add a line to tables/dialects.def.
  */
 #ifndef MOD_COMET_DIALECT_H
 #define MOD_COMET_DIALECT_H
@@ -11,7 +11,7 @@
 #include "wire/command.h"
 #include "request/ask.h"
 
-/** What the directive takes besides the URL. */
+/** Whether a dialect's directive takes an argument after the URL. */
 typedef enum {
     MOD_COMET_NO_ARGUMENT,
     MOD_COMET_OPTIONAL_ARGUMENT,
@@ -23,18 +23,18 @@ typedef struct mod_comet_dialect_t {
     mod_comet_argument_e takes;
     const char *methods; /* the methods that the dialect answers, as in Allow */
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
-    int upgrades; /* a client may ask for a WebSocket at its URLs */
+    int upgrades; /* a client may ask for a WebSocket at the dialect's URLs */
     int subtree; /* the URLs below a mapped one are mapped, too */
     /** The cookie and the parameter that may hold a token if CometTokenCookie
      * and CometTokenParameter are not set; NULL: none. */
     const char *token_cookie;
     const char *token_parameter;
-    /** Tokens have the claims of the Mercure protocol.  The dialect judges
-     * their grants, and not `Require comet-token`, because the URL names no
-     * channel. */
+    /** Tokens have the claims of the Mercure protocol.  The dialect itself
+     * judges what they grant.  `Require comet-token` cannot, because the URL
+     * names no channel. */
     int by_mercure;
-    /** If a cap is reached and the MPM can park the client, the client gets its
-     * no-news answer after a second instead of an error. */
+    /** If a cap is reached and the MPM can park the client, the answer after a
+     * second says that there is no news.  Otherwise it is an error. */
     int holds_when_full;
 
     /**
@@ -47,7 +47,7 @@ typedef struct mod_comet_dialect_t {
     /**
      * Find the channel that a request's URL names.
      * @param channel  OUT: data NULL: none
-     * @return NULL, or what is wrong with it
+     * @return NULL, or what is wrong with the channel's name
      */
     const char *(*find_channel)(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
@@ -55,7 +55,7 @@ typedef struct mod_comet_dialect_t {
     /** Whether a request would store a message, whatever its method is. */
     int (*publishes)(const request_rec *r, const mod_comet_request_t *request);
     /** The transport that a reader's request asks for.
-     * @return NULL: it names one that does not exist */
+     * @return NULL: the request names a transport that does not exist */
     const comet_transport_t *(*find_transport)(
         const request_rec *r, const mod_comet_request_t *request);
     /**
@@ -71,13 +71,13 @@ typedef struct mod_comet_dialect_t {
      * them.  This pointer is NULL if the dialect does not allow such changes.
      * @param more  a copy of the WebSocket's ask.  OUT: ->asked.  If channels
      *              are added, also ->selection, ->writes (NULL: none) and
-     *              ->rooms; and, by the command's cursor, ->seen, ->floor,
-     *              ->pruned and ->is_unknown.  ->rooms is in @a pool; the
-     *              caller releases the selections
-     * @param held  the channels that the WebSocket reads once the changes
-     *              before this one are made
+     *              ->rooms; and, for the command's cursor, ->cursor, ->seen,
+     *              ->floor, ->pruned and ->is_unknown. ->rooms is in @a pool;
+     *              the caller releases the selections
+     * @param held  the channels that the WebSocket reads after all changes
+     *              before this one
      * @param status  OUT: the HTTP status of a refusal
-     * @return NULL, or the reason to refuse it, in @a pool
+     * @return NULL, or the reason to refuse the change, in @a pool
      */
     const char *(*change)(request_rec *r, mod_comet_ask_t *more,
                           const comet_command_t *command,

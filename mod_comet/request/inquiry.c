@@ -22,8 +22,9 @@
 static const char SWALLOW[] = "COMET_SWALLOW";
 static const char NO_BODY[] = "COMET_NO_BODY";
 
-/* Only this share of the threads may ask. Otherwise an application that
- * requests the same URL again while it answers would take all threads. */
+/* Only a share of the threads may ask at the same time.  Otherwise an
+ * application that requests the same URL again while it answers would take all
+ * threads. */
 static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* --- filters -------------------------------------------------------------- */
@@ -33,7 +34,7 @@ typedef struct swallow_t {
     apr_off_t left; /* how many more bytes the body may have */
     int has_text; /* the body has more than white space */
     apr_time_t ends_at; /* by comet_monotonic() */
-    const char *wrong; /* why it was cut off; NULL: it was not */
+    const char *wrong; /* why the body was cut off; NULL: it was not */
 } swallow_t;
 
 static apr_status_t look_at(swallow_t *swallow, apr_bucket *bucket)
@@ -55,7 +56,7 @@ static apr_status_t look_at(swallow_t *swallow, apr_bucket *bucket)
     return status;
 }
 
-/* An output filter, before all others: it discards everything. */
+/* An output filter that runs before all others and discards everything. */
 static apr_status_t swallow_body(ap_filter_t *filter,
                                  apr_bucket_brigade *brigade)
 {
@@ -81,8 +82,8 @@ static apr_status_t swallow_body(ap_filter_t *filter,
     return swallow->wrong ? APR_ECONNABORTED : APR_SUCCESS;
 }
 
-/* An input filter, before all others: it keeps the client's body, and its next
- * request, from the application. */
+/* An input filter that runs before all others.  It keeps the client's body, and
+ * the client's next request, from the application. */
 static apr_status_t give_no_body(ap_filter_t *filter,
                                  apr_bucket_brigade *brigade,
                                  ap_input_mode_t mode, apr_read_type_e block,
@@ -117,8 +118,8 @@ int mod_comet_inquiry_is_nested(const request_rec *r)
 
 /* --- the sub-request ------------------------------------------------------ */
 
-/* The client's header fields, without those that describe its body or the
- * answer that it wants, and with those that describe the question. */
+/* Copy the client's header fields.  Leave out those that describe its body or
+ * the answer that it wants, and add those that describe the question. */
 static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
                                  const char *channel)
 {
@@ -143,8 +144,9 @@ static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
 }
 
 /* Make the sub-request look like a request of its own, with its URL in the
- * request line.  Its server gets the target's timeout if that is shorter than
- * Timeout, so that servers behind this one may not take longer. */
+ * request line.  Its copy of the server record gets the target's timeout if
+ * that is shorter than Timeout, so that servers behind this one may not take
+ * longer either. */
 static void dress(request_rec *sub, const request_rec *r,
                   const mod_comet_inquiry_target_t *target, const char *channel,
                   swallow_t *swallow)
@@ -169,8 +171,9 @@ static const char *answered(const request_rec *sub, const char *name)
     return value ? value : apr_table_get(sub->err_headers_out, name);
 }
 
-/* Whether the application sends the client elsewhere.  A local redirect of a
- * script (RFC 3875, section 6.2.2) has the other URL's status. */
+/* Whether the application sends the client elsewhere.  A script's local
+ * redirect (RFC 3875, section 6.2.2) has the status of the URL that it leads
+ * to. */
 static int is_redirected(const request_rec *sub)
 {
     while (sub && !answered(sub, "Location")) {
@@ -281,8 +284,8 @@ static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
 
 /* --- asking --------------------------------------------------------------- */
 
-/* Make a key of everything that a decision may depend on.  @return whether it
- * was made */
+/* Make a key of everything that a decision can depend on.  @return whether the
+ * key was made */
 static int make_key(const request_rec *r,
                     const mod_comet_inquiry_target_t *target,
                     const char *channel, unsigned char *key)

@@ -20,8 +20,8 @@ typedef struct mod_comet_inquiry_target_t {
 /** What the application has answered; in the pool of the request. */
 typedef struct mod_comet_inquiry_t {
     const mod_comet_inquiry_target_t *target;
-    int status; /* 2xx: the application grants access; 503: it could not be
-                 * asked, or is broken */
+    int status; /* 2xx: the application grants access; 503: the application
+                 * could not be asked, or is broken */
     const char *wrong; /* why access is not granted; else NULL */
     const char *user; /* Comet-User; NULL: the answer names nobody */
     const char *challenge; /* the answer's WWW-Authenticate; NULL: it has
@@ -31,9 +31,9 @@ typedef struct mod_comet_inquiry_t {
 } mod_comet_inquiry_t;
 
 /**
- * Ask about a request to mod_comet.  In one request a target is asked only
- * once.  The call takes as long as the application does.  Called by the
- * request's thread.
+ * Ask about a request to mod_comet.  If the request's last inquiry had the same
+ * target, its answer counts again.  Otherwise the call takes as long as the
+ * application does.  Called by the request's thread.
  * @param channel  the value of Comet-Channel: "" for the endpoint's own URL,
  *                 "room/" and a star for all channels below room; no control
  *                 characters
@@ -43,12 +43,12 @@ const mod_comet_inquiry_t *mod_comet_inquiry_make(
     request_rec *r, const mod_comet_inquiry_target_t *target,
     const char *channel);
 
-/** Whether the application has made a request while it was answering such a
- * question.  Asking about that request, too, would never end. */
+/** Whether the application made this request while it was answering an inquiry.
+ * Asking about this request, too, would never end. */
 int mod_comet_inquiry_is_nested(const request_rec *r);
 
 /** check_user_id hook: if the application has answered 401, answer 401, too,
- * unless the location has an AuthType that may name the user. */
+ * unless the location has an AuthType that can name the user. */
 int mod_comet_inquiry_authenticate(request_rec *r);
 
 /** Register the filters that discard the answer's body and keep the client's

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits what one address, one user and one request may ask for. */
+/* Limit what one address, one user and one request may ask for. */
 #include "request/limits.h"
 
 #include <apr_lib.h>
@@ -8,11 +8,11 @@
 #include "shared/metrics.h"
 #include "server/retained.h"
 
-/* How many addresses and users fit into the table (1.5 MB when all are in
- * use). */
+/* How many addresses and users fit into the table (1.5 MB when it is full). */
 #define ENTRIES 65536
 
-static comet_quota_t *limits; /* made in the parent, inherited */
+static comet_quota_t *limits; /* the parent makes the table, and children
+                               * inherit it */
 
 /* --- the table ----------------------------------------------------------- */
 
@@ -85,8 +85,8 @@ static void note_full_table(apr_status_t status)
 
 /* --- waiting ------------------------------------------------------------- */
 
-/* Does nothing in a process that a child has forked: the place still belongs to
- * the child. */
+/* In a process that a child has forked, this does nothing: the place still
+ * belongs to the child. */
 void mod_comet_limits_leave(comet_quota_place_t *place)
 {
     if (!comet_process_is_fork()) {

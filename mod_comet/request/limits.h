@@ -12,7 +12,7 @@
 #include "server/limit_rule.h"
 #include "request/request.h"
 
-/** Make the shared memory, or find it, since it outlives restarts.  Called in
+/** Make the shared memory, or find it again after a restart.  Called in
  * post_config. */
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
@@ -27,15 +27,17 @@ void mod_comet_limits_attach(void);
  */
 const char *mod_comet_limits_wait(request_rec *r);
 
-/** Stop counting a client, before its request's end or after it. Any thread. */
+/** Stop counting a client, before or after the end of its request.  Any
+ * thread. */
 void mod_comet_limits_leave(comet_quota_place_t *place);
 
 /** The limits that apply to a publisher (CometLimitPublish). */
 typedef struct mod_comet_limits_claims_t {
     comet_quota_limit_t list[COMET_QUOTA_MOST];
-    const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */
+    const char *who[COMET_QUOTA_MOST]; /* what a refusal calls each client: user
+                                        * or address */
     apr_size_t count;
-    const char *what; /* how a refusal names what is counted */
+    const char *what; /* what a refusal calls the things that are counted */
 } mod_comet_limits_claims_t;
 
 /** Note the limits of a client that may still publish after its request has
@@ -47,8 +49,8 @@ void mod_comet_limits_note(const request_rec *r,
 /**
  * Count messages that are about to be stored.  Any thread.
  * @param claims  of mod_comet_limits_note()
- * @param retry_sec  OUT, if a reason is returned: how long until the client may
- *                   try again
+ * @param retry_sec  OUT, if a reason is returned: in how many seconds the
+ *                   client may try again
  * @return NULL, or the reason to refuse them (429), in @a pool
  */
 const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
@@ -63,8 +65,8 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
 
 /**
  * Count a read mark that is about to be set, since each may store a row and a
- * message.  As many marks as messages are allowed, but they are counted
- * separately, so that a client that reads much may still publish.
+ * message.  CometLimitPublish allows as many marks as messages.  Marks are
+ * counted separately, so that a client that reads much can still publish.
  * @return as mod_comet_limits_publish()
  */
 const char *mod_comet_limits_mark(request_rec *r);

@@ -3,8 +3,8 @@
  * @file request/place.h
  * What a client holds while it waits: its part of a gauge
  * (CometMaxSubscribers), its tickets (CometLimitSubscribers) and its seat
- * (CometPresence).  They count the client in whatever way it waits, and move
- * with it from one way to another.
+ * (CometPresence).  They count the client however it waits, and stay with it
+ * when its way of waiting changes.
  */
 #ifndef MOD_COMET_PLACE_H
 #define MOD_COMET_PLACE_H
@@ -13,7 +13,7 @@
 #include "shared/quota.h"
 #include "store/presence.h"
 
-/** Zero-initialised it holds nothing. */
+/** Zero-initialised: the client holds nothing. */
 typedef struct mod_comet_place_t {
     comet_metric_e gauge; /* counts the client if `counted` is set */
     int counted;
@@ -23,10 +23,10 @@ typedef struct mod_comet_place_t {
 
 /**
  * Raise the gauge of a transport, unless as many clients wait as
- * CometMaxSubscribers allows.  All children together check and raise it in one
- * step.  Any thread.
+ * CometMaxSubscribers allows.  The check and the increment are one atomic step
+ * for all children.  Any thread.
  * @param cap  the directive's value; 0: no limit
- * @return whether it was raised
+ * @return whether the gauge was raised
  */
 int mod_comet_place_reserve(comet_metric_e gauge, apr_int64_t cap);
 
@@ -38,11 +38,12 @@ int mod_comet_place_reserve(comet_metric_e gauge, apr_int64_t cap);
 int mod_comet_place_take(mod_comet_place_t *place, comet_metric_e gauge,
                          apr_int64_t cap);
 
-/** Have a client counted by this gauge, without a limit.  Any thread.
- * @param place  may already count the client, in the same gauge */
+/** Count a client in this gauge, without a limit.  Any thread.
+ * @param place  can already count the client in this gauge; then nothing
+ *               changes */
 void mod_comet_place_count(mod_comet_place_t *place, comet_metric_e gauge);
 
-/** Give back what a client holds, before its request's end or after it.  Any
+/** Give back what a client holds, before or after the end of its request.  Any
  * thread. */
 void mod_comet_place_leave(mod_comet_place_t *place);
 

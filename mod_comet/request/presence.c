@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In which channels a reader is present, and as which member. */
+/* The channels that a reader is present in, and the member that it is. */
 #include "request/presence.h"
 
 #include <apr_strings.h>

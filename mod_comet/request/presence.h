@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/presence.h
- * CometPresence: in which channels a reader is present, and as which member.
+ * CometPresence: the channels that a reader is present in, and the member that
+ * it is.
  */
 #ifndef MOD_COMET_PRESENCE_H
 #define MOD_COMET_PRESENCE_H
@@ -11,29 +12,30 @@
 /** The values of CometPresence. */
 typedef enum {
     MOD_COMET_PRESENCE_OFF,
-    MOD_COMET_PRESENCE_COUNT, /* clients learn the number of members only */
+    MOD_COMET_PRESENCE_COUNT, /* clients learn only the number of members */
     MOD_COMET_PRESENCE_ON
 } mod_comet_presence_e;
 
 /**
- * Note that a reader is present in a channel that it names, if presence is on
- * there.  Nobody is present in a sibling channel such as room/42/@online.
+ * Note that a reader is present in a channel that it names, if CometPresence is
+ * on for the channel's URL.  Nobody is present in a sibling channel such as
+ * room/42/@online.
  * @param url  a request to the channel's own URL
- * @param r    the reader's; its pool, or ask->rooms_pool, keeps a copy of the
- *             name
+ * @param r    the reader's request; its pool, or ask->rooms_pool, keeps a copy
+ *             of the name
  * @param channel  with the endpoint's prefix
  */
 void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel);
 
-/** The member that a request's user is; data NULL: none.  A name that cannot be
- * the author of a message counts as none.  The request's thread. */
+/** Get the member that a request's user is; data NULL: none.  A name that is
+ * not UTF-8 counts as none.  The request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
 /** What presence knows about a request's client. */
 typedef struct mod_comet_presence_visitor_t {
     comet_visitor_t who;
-    unsigned char address[8]; /* who.address may point here */
+    unsigned char address[8]; /* who.address can point here */
 } mod_comet_presence_visitor_t;
 
 /** Fill in what presence knows about a request's client.  The request's thread.
@@ -49,9 +51,9 @@ void mod_comet_presence_visitor(const request_rec *r,
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
- * Change the channels in which a reader is present.  It is in the new ones
- * before it leaves the old ones.  Nobody else may look at its seat meanwhile.
- * The request's thread.
+ * Change the channels in which a reader is present.  The reader enters the new
+ * channels before it leaves the old ones.  No other thread may use its seat
+ * meanwhile.  The request's thread.
  * @param rooms  comet_room_t each; copied
  */
 void mod_comet_presence_change(request_rec *r, const apr_array_header_t *rooms);

@@ -11,7 +11,7 @@
 
 enum { EACH, MINUTE };
 
-/* A status that refuses. */
+/* A status with which requests are refused. */
 typedef struct refusal_t {
     const char *id;
     int status;
@@ -28,8 +28,8 @@ static const refusal_t refusals[] = {
 
 /* What this child has logged about each refusal of the table. */
 static struct {
-    _Atomic apr_time_t quiet_until; /* [atomic] it is not logged before this
-                                     * time, by comet_monotonic() */
+    _Atomic apr_time_t quiet_until; /* [atomic] the refusal is not logged before
+                                     * this time, by comet_monotonic() */
     atomic_int unsaid; /* [atomic] how many refusals were not logged since the
                         * last one that was */
 } said[COUNT];
@@ -85,7 +85,8 @@ void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
 {
     line_t line;
 
-    /* without the request: httpd would add its Referer, which may be secret */
+    /* log the connection, not the request: httpd would add the request's
+     * Referer, which may be secret */
     if (begin_line(&line, status)) {
         ap_log_cerror(APLOG_MARK, line.level, 0, r->connection,
                       "%s: %s %s is refused: %s%s", line.id, r->method, r->uri,

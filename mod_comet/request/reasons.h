@@ -29,7 +29,8 @@ void mod_comet_reasons_log_said(const server_rec *s, const char *address,
  * stored.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);
 
-/** Like mod_comet_reasons_store_code(), but a text, in @a pool. */
+/** Say in words what mod_comet_reasons_store_code() says by a status.  The text
+ * is in @a pool. */
 const char *mod_comet_reasons_store_text(apr_status_t status, apr_pool_t *pool);
 
 #endif /* MOD_COMET_REASONS_H */

@@ -16,7 +16,8 @@
 typedef struct mod_comet_shortcut_t mod_comet_shortcut_t;
 
 /** What mod_comet notes about a request, in r->request_config.  The members of
- * request/subrequest are used before translate_name, all others after it. */
+ * request/subrequest are used before the hook translate_name, all others after
+ * it. */
 typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping; /* NULL until translate_name */
     comet_params_t query;
@@ -28,7 +29,8 @@ typedef struct mod_comet_request_t {
     const apr_table_t *env; /* the request's environment when it was authorised;
                              * or NULL */
     mod_comet_place_t place; /* what the request holds while it waits */
-    int is_personal; /* a token, or the site's application, has authorised it */
+    int is_personal; /* a token, or the site's application, has authorised the
+                      * request */
     apr_time_t granted_until; /* when this permission ends, by
                                * comet_monotonic(); 0: never */
     int logged_later; /* the access-log line is written later, because the
@@ -47,8 +49,8 @@ typedef struct mod_comet_request_t {
     const struct mod_comet_inquiry_t *inquiry; /* the last inquiry; or NULL */
     int is_asking; /* the sub-request to the application is running */
     int is_refused; /* the log already says that the application refuses */
-    const char *obstacle; /* why the request was not judged, so that it gets
-                           * 503; or NULL */
+    const char *obstacle; /* why the request could not be judged, and is
+                           * answered with 503; or NULL */
 
     /* of request/authenticate: the authenticated user, and the configuration
      * that authenticated it; NULL: nobody */
@@ -58,15 +60,16 @@ typedef struct mod_comet_request_t {
     request_rec *model; /* while a sub-request is being made: its model */
     request_rec *newest_model; /* the newest sub-request that is a model;
                                 * NULL: none */
-    request_rec *older_model; /* in such a sub-request: the next older one */
+    request_rec *older_model; /* if this sub-request is a model: the next older
+                               * model */
 
     /* of request/subrequest: */
     const apr_table_t *env_before; /* a copy of the environment while rules
                                     * change it; else NULL */
-    apr_array_header_t *env_changes; /* what rules have changed in it; NULL:
-                                      * nothing */
-    int has_own_env; /* whether this is a sub-request, to whose own URL SetEnvIf
-                      * is applied */
+    apr_array_header_t *env_changes; /* what rules have changed in the
+                                      * environment; NULL: nothing */
+    int has_own_env; /* this is a sub-request, and SetEnvIf is applied to its
+                      * own URL */
 } mod_comet_request_t;
 
 /** The record of a request to mod_comet; NULL for any other request.  Called by
@@ -89,7 +92,7 @@ const char *mod_comet_request_channel(const request_rec *r);
 /**
  * Note that a token, or the site's application, has authorised a request.
  * @param until  when the permission ends, by comet_monotonic(); 0: never.  Of
- *               several such times the earliest one holds.  Called by the
+ *               several such times, the earliest one counts.  Called by the
  *               request's thread.
  */
 void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until);
@@ -102,7 +105,8 @@ char *mod_comet_request_filename(const request_rec *r);
  * request's connection. */
 const server_rec *mod_comet_request_timeout_server(const request_rec *r);
 
-/** The mapping a path belongs to; NULL: there is none.  Any thread. */
+/** Find the mapping that a path belongs to; NULL: there is none.  Any
+ * thread. */
 const mod_comet_mapping_t *mod_comet_request_find_mapping(
     const mod_comet_server_config_t *config, const char *path);
 

@@ -81,8 +81,8 @@ static const authz_provider publish_provider = { check_requirement,
  */
 typedef struct pattern_t {
     apr_array_header_t *segments; /* of ap_expr_info_t pointers */
-    int below; /* it ends in a star, and matches every channel below the
-                * segments */
+    int below; /* the pattern ends in a star, and matches every channel below
+                * the segments */
 } pattern_t;
 
 typedef struct channels_t {
@@ -91,7 +91,7 @@ typedef struct channels_t {
                     * its user is known */
 } channels_t;
 
-/* Find the length of a segment. A slash within %{…} does not end it. */
+/* Find the length of a segment.  A slash within %{…} does not end a segment. */
 static apr_size_t segment_length(const char *text)
 {
     apr_size_t i;

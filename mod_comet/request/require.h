@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/require.h
- * `Require comet-publish PROVIDER ARGUMENTS`: applies to publishing requests
- * only. `Require comet-channel PATTERN…`: names channels, as the URL does below
- * the endpoint; "user/%{REMOTE_USER}/…" is a user's own.
+ * `Require comet-publish PROVIDER ARGUMENTS` applies only to requests that
+ * publish.  `Require comet-channel PATTERN…` grants the channels that match a
+ * pattern.  A pattern names channels as a URL below the endpoint does;
+ * "user/%{REMOTE_USER}/…" stands for a user's own channels.
  */
 #ifndef MOD_COMET_REQUIRE_H
 #define MOD_COMET_REQUIRE_H

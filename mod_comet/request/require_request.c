@@ -46,9 +46,9 @@ static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
     return NULL;
 }
 
-/* The name for Comet-Channel.  A URL that ends in a slash stands for all
- * channels below it.
- * @return NULL: there is no such channel */
+/* Find the channel's name for Comet-Channel.  A URL that ends in a slash stands
+ * for all channels below it.
+ * @return NULL: the URL names no valid channel */
 static const char *name_channel(const request_rec *r)
 {
     const char *channel = mod_comet_request_channel(r);

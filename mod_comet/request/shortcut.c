@@ -17,7 +17,7 @@
 
 /* --- the server's rules --------------------------------------------------- */
 
-/* Whether a directive may treat two URLs of one section differently. */
+/* Whether a directive can treat two URLs of one section differently. */
 static int is_rule(const char *name)
 {
     static const char *const rules[] = { "Rewrite", "Redirect",  "Lua",
@@ -121,7 +121,7 @@ static int applies(const core_dir_config *section, const char *path)
                || path[length] == '\0');
 }
 
-/* A section that may apply to one channel of an endpoint and not to another. */
+/* A section that can apply to one channel of an endpoint and not to another. */
 typedef struct section_t {
     const core_dir_config *rule;
     int applies; /* to the request's own URL */
@@ -133,8 +133,8 @@ struct mod_comet_shortcut_t {
 };
 
 /* Whether a section applies either to all URLs below an endpoint or to none of
- * them.  Only its path decides that: a path that is no longer than the
- * endpoint's URL cannot tell one channel from another. */
+ * them.  Only the section's path decides that: a path that is no longer than
+ * the endpoint's URL cannot tell one channel from another. */
 static int is_alike(const core_dir_config *section,
                     const mod_comet_mapping_t *mapping)
 {
@@ -194,7 +194,8 @@ static int is_open(const request_rec *r, const mod_comet_request_t *request)
            && are_known_in_auth_checker();
 }
 
-/* Find out, once in a request, what holds for all channels that it names. */
+/* Find out what holds for all channels that a request names.  This is done only
+ * once in a request. */
 static const mod_comet_shortcut_t *shortcut_of(
     const request_rec *r, const mod_comet_mapping_t *mapping)
 {

@@ -11,7 +11,7 @@
 #include "request/request.h"
 
 /**
- * Find out which servers have rules that can look at a URL (RewriteRule,
+ * Find out which servers have rules that can depend on the URL (RewriteRule,
  * Redirect, Lua, Deny).  Called in post_config, for all servers.
  */
 void mod_comet_shortcut_prepare(server_rec *main);

@@ -121,7 +121,7 @@ static void inherit(request_rec *r)
 {
     const mod_comet_request_t *main = mod_comet_request_record(r->main);
 
-    if (main->env_before) { /* a sub-request that SetEnvIfExpr -U has made */
+    if (main->env_before) { /* SetEnvIfExpr -U made this sub-request */
         r->subprocess_env = apr_table_copy(r->pool, main->env_before);
     }
     else if (main->env) {
@@ -130,8 +130,9 @@ static void inherit(request_rec *r)
     take_back(r->subprocess_env, main->env_changes);
 }
 
-/* Whether SetEnvIfExpr made this sub-request (-U). Two expressions that name
- * each other's URL would otherwise never end. */
+/* Whether SetEnvIfExpr -U made this sub-request for another sub-request.
+ * SetEnvIf is then not applied to it.  Otherwise two expressions that name each
+ * other's URL would never end. */
 static int is_made_by_setenvif(const request_rec *r)
 {
     for (r = r->main; r && r->main; r = r->main) {

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/subrequest.h
- * A sub-request judges a channel by the channel's own URL.  httpd gives it the
- * request line and the environment of the main request; these functions replace
- * what depends on the main request's URL.
+ * A sub-request judges a channel by the channel's own URL. httpd gives the
+ * sub-request the request line and the environment of the main request.  These
+ * functions replace what depends on the main request's URL.
  *
  * mod_setenvif does not look at sub-requests.  So mod_comet notes what
- * mod_setenvif changes in a request's environment, takes those changes back
- * in the sub-request's copy, and applies SetEnvIf to the sub-request's URL.
- * What mod_rewrite changes ([E=…]) is taken back in the same way; httpd applies
- * its rules to sub-requests, too.  mod_comet never constructs a request itself
- * for this: mod_setenvif only gets requests that httpd has made.
+ * mod_setenvif changes in a request's environment, undoes those changes in the
+ * sub-request's copy, and applies SetEnvIf to the sub-request's URL.  What
+ * mod_rewrite changes ([E=…]) is undone in the same way; httpd applies the
+ * rewrite rules to the sub-request itself. mod_comet constructs no request of
+ * its own for this: it passes only requests that httpd has made to
+ * mod_setenvif.
  */
 #ifndef MOD_COMET_SUBREQUEST_H
 #define MOD_COMET_SUBREQUEST_H
@@ -33,8 +34,8 @@ int mod_comet_subrequest_before_setenvif(request_rec *r);
  * mod_setenvif has changed. */
 int mod_comet_subrequest_after_setenvif(request_rec *r);
 
-/** Set the request line (THE_REQUEST) of a sub-request that was claimed, and
- * apply the server's SetEnvIf.  Called in translate_name. */
+/** Set the request line (THE_REQUEST) of a sub-request that mod_comet has
+ * claimed, and apply the server's SetEnvIf.  Called in translate_name. */
 void mod_comet_subrequest_begin(request_rec *r);
 
 /** post_perdir_config hook: apply the SetEnvIf of the sub-request's

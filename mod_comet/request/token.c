@@ -37,8 +37,8 @@ typedef struct found_t {
     const char *wrong; /* NULL: nothing */
 } found_t;
 
-/* httpd joins header fields of the same name by commas.  A token contains no
- * comma. */
+/* Find the token in Authorization. httpd joins header fields of the same name
+ * with commas.  A token contains no comma. */
 static found_t find_in_header(const request_rec *r)
 {
     static const char scheme[] = "Bearer ";
@@ -63,7 +63,7 @@ static found_t find_in_header(const request_rec *r)
     return found;
 }
 
-/* The value of a cookie, wherever it stands among the others. */
+/* Find the value of a cookie, wherever it stands among other cookies. */
 static found_t find_in_cookies(const request_rec *r, const char *name)
 {
     const char *at = apr_table_get(r->headers_in, "Cookie");
@@ -178,8 +178,8 @@ static mod_comet_token_t *verify(const request_rec *r,
     return token;
 }
 
-/* Find a token that was verified before: for this request or, with the same
- * keys, for a request above it. */
+/* Find a token that was already verified with the same keys and for the same
+ * use, for this request or for a request above it. */
 static const mod_comet_token_t *find_judged(const request_rec *r,
                                             const apr_array_header_t *keys,
                                             unsigned use)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/token.h
- * The token that a request bears: in its Authorization, in the cookie of
- * CometTokenCookie or in the parameter of CometTokenParameter.  It is verified
- * once a request, when it is first needed.
+ * The token that a request bears: in the header Authorization, in the cookie
+ * that CometTokenCookie names, or in the parameter that CometTokenParameter
+ * names.  The token is verified once per request, when it is first needed.
  */
 #ifndef MOD_COMET_TOKEN_H
 #define MOD_COMET_TOKEN_H
@@ -21,7 +21,7 @@ typedef enum mod_comet_token_state_e {
 /** A request's token, in the pool of the request. */
 typedef struct mod_comet_token_t {
     mod_comet_token_state_e state;
-    const char *wrong; /* why the token is not valid; unset if it is */
+    const char *wrong; /* why the token is not valid; NULL if it is valid */
     comet_token_t claims; /* set only if the token is valid */
     apr_time_t until; /* when the token ends, by comet_monotonic(); 0: never */
 
@@ -48,7 +48,8 @@ int mod_comet_token_authenticate(request_rec *r);
 
 /**
  * Set the challenge of RFC 6750 for a request that a dialect refuses.
- * @param error     as in section 3.1 of that RFC; NULL: there was no token
+ * @param error     an error code of section 3.1 of that RFC; NULL: there was no
+ *                  token
  * @param wrong     what is wrong
  * @param metadata  the URL of the resource's metadata (RFC 9728, section 5.1);
  *                  NULL: it has none.  The request's thread.
@@ -56,16 +57,16 @@ int mod_comet_token_authenticate(request_rec *r);
 void mod_comet_token_challenge(request_rec *r, const char *error,
                                const char *wrong, const char *metadata);
 
-/** Refuse a request whose token is valid and does not grant what it wants: set
- * the challenge of RFC 6750 and tell the log. */
+/** Refuse a request whose token is valid but does not grant what the request
+ * wants: set the challenge of RFC 6750, and log the refusal. */
 void mod_comet_token_tell_insufficient(request_rec *r);
 
 /** Take back what mod_comet_token_tell_insufficient() has set, because another
  * `Require` has granted the request. */
 void mod_comet_token_untell(request_rec *r);
 
-/** post_perdir_config hook: hide the token of CometTokenParameter in the
- * request line, from logs and from mod_status. */
+/** post_perdir_config hook: hide the token in the parameter
+ * (CometTokenParameter) from the logs and from mod_status. */
 int mod_comet_token_hide(request_rec *r);
 
 #endif /* MOD_COMET_TOKEN_H */
