@@ -10,8 +10,8 @@
 #include "request/reasons.h"
 #include "output/upgrade.h"
 
-/* When a client that was turned away softly comes back.  Clients must not come
- * back all at once, and not so often that a server at its limit is busy
+/* After how long a client that was turned away softly comes back.  Clients must
+ * not all come back at once, nor so often that a server at its limit is busy
  * refusing them. */
 #define LATER_LEAST_MSEC 1000
 #define LATER_MOST_MSEC 4000
@@ -29,8 +29,8 @@ void mod_comet_answer_claim(request_rec *r)
 {
     apr_size_t i;
 
-    /* each answer is made for one request, so no range of it can be
-     * requested */
+    /* each answer is made for one request, so a client cannot request a range
+     * of it */
     apr_table_unset(r->headers_in, "Range");
     for (i = 0; i < COMMON_COUNT; i++) {
         apr_table_setn(r->err_headers_out, common_headers[i][0],
@@ -72,7 +72,7 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
 int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
                            const char *reason, comet_buffer_t *body)
 {
-    int is_open = r->sent_bodyct != 0; /* its headers have been sent */
+    int is_open = r->sent_bodyct != 0; /* the answer's headers have been sent */
 
     transport->close(body, reason,
                      (int)ap_random_pick(LATER_LEAST_MSEC, LATER_MOST_MSEC));
@@ -91,7 +91,7 @@ int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
     return OK;
 }
 
-/* Whether a status asks its client to come back later. */
+/* Whether a status asks the client to come back later. */
 static int is_for_now(int status)
 {
     return status == HTTP_SERVICE_UNAVAILABLE
@@ -142,7 +142,7 @@ int mod_comet_answer_options(request_rec *r, const char *allow)
 }
 
 /* A compressor adds a suffix to an answer's ETag, and the client sends the ETag
- * back with it. */
+ * back with the suffix. */
 void mod_comet_answer_tidy_conditions(request_rec *r)
 {
     static const char *const suffixes[] = { "-gzip\"", "-br\"" };
@@ -162,8 +162,9 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
     if (tags) {
         apr_table_setn(r->headers_in, "If-None-Match", tags);
     }
-    /* these are only for a resource with a modification date (RFC 9110, 13.1.3
-     * and 13.1.4); httpd would compare them with the current time */
+    /* these conditions are only for a resource with a modification date (RFC
+     * 9110, 13.1.3 and 13.1.4); httpd would compare them with the current
+     * time */
     apr_table_unset(r->headers_in, "If-Modified-Since");
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }

@@ -8,8 +8,9 @@
 
 #include "request/ask.h"
 
-/** Give a request that is claimed the headers that every answer has, so that
- * error answers of httpd (401, 403 …) have them, too. */
+/** Set the headers that every answer has, for a request that mod_comet has
+ * claimed.  Error answers of httpd (401, 403 …) then have these headers,
+ * too. */
 void mod_comet_answer_claim(request_rec *r);
 
 /** Set the headers that mod_comet_answer_claim() sets, for an answer that
@@ -26,22 +27,22 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
 
 /**
  * Answer {"error": "…"}; the text names the parameter and the allowed values.
- * 503 and 429 carry Retry-After: 1, if none was set.  A client that would
- * give up after such a status gets mod_comet_answer_later() instead (see
- * `softly` in request/request.h).
+ * 503 and 429 carry Retry-After: 1, unless it was set before.  A client that
+ * would give up after such a status is answered by mod_comet_answer_later()
+ * instead (see `softly` in request/request.h).
  * @return what the handler returns
  */
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /**
- * The soft landing: end a stream in the normal way and say when to come back,
- * since its client would give up for good after an HTTP error.  Called by the
- * request's thread.
+ * The soft landing: end a stream in the normal way, and tell its client when to
+ * come back.  After an HTTP error the client would give up for good.  Called by
+ * the request's thread.
  * @param transport  has a close()
  * @param reason  why the client cannot be served now
- * @param body  what the client gets first: the opening of its stream and
- *              messages, or nothing; freed
+ * @param body  what is sent first: the opening of the stream and messages, or
+ *              nothing; this function frees it
  * @return what the handler returns
  */
 int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
@@ -60,7 +61,8 @@ int mod_comet_answer_options(request_rec *r, const char *allow);
  * mod_comet have no modification date. */
 void mod_comet_answer_tidy_conditions(request_rec *r);
 
-/** Set the headers of an answer that a transport makes. */
+/** Set the headers of an answer that a transport encodes, or accept the
+ * handshake of a WebSocket. */
 void mod_comet_answer_prepare(request_rec *r,
                               const comet_transport_t *transport);
 

@@ -77,11 +77,12 @@ static int is_http2(const ap_filter_t *filter)
     return strncasecmp(filter->frec->name, "h2_", 3) == 0;
 }
 
-/* The first filter that may keep bytes back, or sleep. @return NULL: none */
+/* Find the first filter that might hold bytes back, or sleep.  @return NULL:
+ * none */
 static const ap_filter_t *find_obstacle(const request_rec *r)
 {
-    /* these encrypt or copy.  Other filters at the same level are not safe:
-     * mod_ratelimit's sleeps, and some of mod_qos hold bytes back */
+    /* these filters encrypt or copy.  Others at the same level are not safe:
+     * mod_ratelimit's filter sleeps, and some of mod_qos's hold bytes back */
     static const char *const passing[] = { ENCRYPTING, "dumpio_out", NULL };
     const ap_filter_t *filter = r->output_filters;
 

@@ -5,34 +5,33 @@
  * bytes back, or block.
  *
  * Many filters only look at the headers and take themselves out of the chain
- * with the first bytes that pass (mod_expires, mod_cache, mod_filter).  So a
- * stream is judged twice: before its headers are out, and after.
+ * when the first bytes pass (mod_expires, mod_cache, mod_filter).  So a stream
+ * is judged twice: before its headers are sent, and afterwards.
  *
- * All of these calls belong to the thread that owns the request.
+ * Only the thread that owns the request calls these functions.
  */
 #ifndef MOD_COMET_CHAIN_H
 #define MOD_COMET_CHAIN_H
 
 #include "server/mod_comet.h"
 
-/** Whether every filter passes everything on at once.  httpd's own filters do,
- * except those that are known to sleep.  The hub's thread may write only if
- * this is so. */
+/** Whether every filter is known to pass everything on at once, without
+ * sleeping.  Only then may the hub's thread write. */
 int mod_comet_chain_is_direct(const request_rec *r);
 
 /**
  * Whether the bytes after the headers reach the socket as they are, or framed
  * in chunks: every filter is known to change nothing.
- * @param tls  whether mod_ssl's filters may be among them
+ * @param tls  whether mod_ssl's filters are also accepted
  */
 int mod_comet_chain_is_plain(const request_rec *r, int tls);
 
-/** Like mod_comet_chain_is_plain(), but only for the filters next to the
- * network.  These stay in the chain when the headers go out; filters of other
- * modules before them may not. */
+/** Like mod_comet_chain_is_plain(), but judge only the filters next to the
+ * network.  These stay in the chain when the headers are sent.  The content
+ * filters before them might not. */
 int mod_comet_chain_ends_plain(const request_rec *r, int tls);
 
-/** Whether mod_headers computes headers when the answer goes out: their values
+/** Whether mod_headers computes headers when the answer is sent: their values
  * can depend on anything (`Header set X "expr=…"`). */
 int mod_comet_chain_has_computed(const request_rec *r);
 
@@ -40,19 +39,20 @@ int mod_comet_chain_has_computed(const request_rec *r);
 int mod_comet_chain_is_compressed(const request_rec *r);
 
 /**
- * Find the first filter that may keep bytes back, or sleep.
- * @return its name and its module, such as "\"sed\" of mod_sed.so", in r->pool;
- *         NULL: none
+ * Find the first filter that might hold bytes back, or sleep.
+ * @return the filter's name and module, such as "\"sed\" of mod_sed.so", in
+ *         r->pool; NULL: none
  */
 const char *mod_comet_chain_find_obstacle(const request_rec *r);
 
-/** Find a filter of mod_ext_filter.  It is not known when its program returns
- * the bytes.
+/** Find a filter of mod_ext_filter, which passes the bytes through a program.
+ * Nobody knows when the program returns them.
  * @return as mod_comet_chain_find_obstacle() */
 const char *mod_comet_chain_find_program(const request_rec *r);
 
 /** Remove all filters of other modules from the answer.  What is written next
- * then reaches the client, even if they have let nothing pass so far. */
+ * then reaches the client, even if those filters have let nothing pass so
+ * far. */
 void mod_comet_chain_clear(request_rec *r);
 
 /** Take filters that translate character sets (mod_charset_lite, mod_xml2enc)

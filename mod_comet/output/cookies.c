@@ -19,7 +19,8 @@ apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,
     return ap_pass_brigade(filter->next, brigade);
 }
 
-/* mod_session offers no other way to leave a session unsaved. */
+/* Remove mod_session's filter, since mod_session offers no other way to leave a
+ * session unsaved. */
 static void leave_session_unsaved(request_rec *r)
 {
     ap_filter_t *filter = r->output_filters;

@@ -2,7 +2,7 @@
 /**
  * @file output/cookies.h
  * Keeps other modules from setting a cookie or saving a session in an answer
- * that is sent after a wait: what they know dates from before the wait.
+ * that is sent after a wait: their data dates from before the wait.
  */
 #ifndef MOD_COMET_COOKIES_H
 #define MOD_COMET_COOKIES_H
@@ -10,14 +10,15 @@
 #include "request/ask.h"
 
 /**
- * Prepare the answer to a request that may wait, before any of it is written.
+ * Prepare the answer to a request that may wait, before any of the answer is
+ * written.
  *
  * mod_session saves the session (a cookie, a row of mod_session_dbd) when the
- * headers are sent.  Its filter is removed: what it loaded before the wait
- * would undo a logout, and a page that polls would renew its session for ever.
- * If the headers are sent only after the wait (->transport->whole), the answer
- * also loses every Set-Cookie, whichever module has set it.  All other headers
- * of other modules stay.
+ * headers are sent.  Its filter is removed.  The session that it loaded before
+ * the wait would undo a logout, and a page that polls would renew its session
+ * for ever.  If the headers are sent only after the wait (->transport->whole),
+ * the answer also loses every Set-Cookie, whichever module has set it.  All
+ * other headers of other modules stay.
  *
  * Called by the thread that owns the request.
  * @param ask  its ->transport is set

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Giving bytes to httpd's output filters without ever blocking on them. */
+/* Give bytes to httpd's output filters without ever blocking. */
 #include "output/filters.h"
 
 #include <apr_portable.h>
@@ -102,7 +102,7 @@ apr_status_t mod_comet_filters_open(request_rec *r, apr_bucket_brigade *brigade)
     return mod_comet_filters_write(r, brigade, NULL, 0);
 }
 
-/* End the response after what the brigade holds already. */
+/* End the response after the bytes that the brigade already holds. */
 static apr_status_t pass_end(request_rec *r, apr_bucket_brigade *brigade)
 {
     conn_rec *c = r->connection;

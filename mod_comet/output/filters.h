@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/filters.h
- * Giving bytes to httpd's output filters without blocking.  One thread at a
- * time writes to a request.
+ * Give bytes to httpd's output filters without blocking.  Only one thread at a
+ * time may write to a request.
  */
 #ifndef MOD_COMET_FILTERS_H
 #define MOD_COMET_FILTERS_H
@@ -34,8 +34,8 @@ apr_status_t mod_comet_filters_finish(request_rec *r,
 /**
  * End a request, after all bytes of its response were given to the filters.
  * The request no longer exists afterwards.  Never blocks.
- * @param complete  whether the response is whole; if not, the client gets no
- *                  end of the body
+ * @param complete  whether the response is whole; if not, the end of the body
+ *                  is not sent
  * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
@@ -51,13 +51,13 @@ apr_status_t mod_comet_filters_whole(request_rec *r,
                                      apr_bucket_brigade *brigade,
                                      comet_buffer_t *bytes);
 
-/** Give bytes that are framed already to the connection's filters, and send
- * what the client takes now; the brigade is empty afterwards.
+/** Give bytes that are already framed to the connection's filters, and send
+ * what the client takes now.  The brigade is empty afterwards.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade);
 
-/** Like mod_comet_filters_pass(), but only for the filters below @a filter,
- * which is one of mod_comet's on the connection.
+/** Like mod_comet_filters_pass(), but only for the filters below @a filter, a
+ * connection filter of mod_comet.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_below(conn_rec *c, ap_filter_t *filter,
                                      apr_bucket_brigade *brigade);

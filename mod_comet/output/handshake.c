@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checking a WebSocket handshake. */
+/* Check a WebSocket handshake. */
 #include "output/handshake.h"
 
 #include "wire/websocket.h"
@@ -42,8 +42,8 @@ static int refuse_version(request_rec *r)
                                   "Sec-WebSocket-Version: expected " VERSION);
 }
 
-/* Over HTTP/2 a handshake is an extended CONNECT (RFC 8441).  mod_http2 hands
- * it on as a GET with Upgrade, which no other HTTP/2 request has.  It also
+/* Over HTTP/2 a handshake is an extended CONNECT (RFC 8441). mod_http2 hands it
+ * on as a GET with Upgrade, which no other HTTP/2 request has. mod_http2 also
  * says that the request has a body: the client's frames. */
 static int is_http2(const request_rec *r)
 {

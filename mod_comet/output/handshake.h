@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/handshake.h
- * Checking a WebSocket handshake (RFC 6455, section 4.2.1).  All of these calls
- * belong to the thread that owns the request.
+ * Check a WebSocket handshake (RFC 6455, section 4.2.1).  Only the thread that
+ * owns the request calls these functions.
  */
 #ifndef MOD_COMET_HANDSHAKE_H
 #define MOD_COMET_HANDSHAKE_H
 
 #include "server/mod_comet.h"
 
-/** Whether a request asks for WebSocket.  It may be malformed. */
+/** Whether a request asks for a WebSocket.  Its handshake may be malformed. */
 int mod_comet_handshake_is_asked(const request_rec *r);
 
 /**

@@ -36,15 +36,16 @@ struct mod_comet_log_t {
 
 /* A line that is complete: the stream has ended. */
 typedef struct line_t {
-    mod_comet_log_line_t queued; /* first: the queue gets its address */
+    mod_comet_log_line_t queued; /* the first member: the queue stores its
+                                  * address */
     mod_comet_log_t *kept;
     mod_comet_log_end_t end;
 } line_t;
 
-/* set in the parent, inherited by the children */
+/* the parent sets these variables, and the children inherit them */
 static int can_keep;
 static const char *waits; /* what mod_comet_log_waits() returns */
-static unsigned needs; /* comet_logline_e: what the logs show */
+static unsigned needs; /* bits of comet_logline_e: what the logs show */
 static int shows_notes; /* a log may show notes that mod_comet sets */
 
 struct mod_comet_log_writer_t {
@@ -74,8 +75,8 @@ const char *mod_comet_log_waits(void)
     return waits;
 }
 
-/* mod_logio makes its counters for each connection in pre_connection; a rebuilt
- * connection needs them, too. */
+/* Find the pre_connection hook in which mod_logio makes its counters for each
+ * connection.  A rebuilt connection needs them, too. */
 static ap_HOOK_pre_connection_t *find_byte_counter(void)
 {
     const apr_array_header_t *hooks = ap_hook_get_pre_connection();
@@ -122,8 +123,8 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
 
 /* --- keeping ---------------------------------------------------------- */
 
-/* The texts follow one another.  A plus precedes each; a minus stands for
- * NULL. */
+/* Append a text to those already kept.  A plus precedes each text; a minus
+ * stands for NULL. */
 static void keep_text(comet_buffer_t *text, const char *string)
 {
     comet_buffer_puts(text, string ? "+" : "-");
@@ -169,7 +170,8 @@ static void take_table(apr_table_t *table, const char **at)
     }
 }
 
-/* Keep what the usual formats show, or all fields if a log shows others. */
+/* Keep the header fields that the usual formats show, or all fields if a log
+ * shows others. */
 static void keep_request_headers(comet_buffer_t *text,
                                  const apr_table_t *headers)
 {
@@ -202,7 +204,7 @@ static void keep_response_headers(comet_buffer_t *text, const request_rec *r)
     }
 }
 
-/* The request line as the log shows it: without a password in the URL. */
+/* Get the request line as the log shows it, without a password in the URL. */
 static const char *request_line(const request_rec *r)
 {
     return r->parsed_uri.password
@@ -302,7 +304,7 @@ void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
 }
 
 /* Set the notes of a request.  After internal redirects the log shows the notes
- * of the last request that they have made. */
+ * of the last request in the chain. */
 static void set_notes(request_rec *r)
 {
     const mod_comet_request_t *request;
@@ -320,16 +322,16 @@ static void set_notes(request_rec *r)
     }
 }
 
-/* Count a request that httpd does not count, since its connection has no place
- * in the scoreboard.  The request ends on the hub's thread; or it came over
- * HTTP/2 and ends before mod_http2 has given its connection a place, which is a
- * matter of chance. */
+/* Count a request that httpd does not count, since the request's connection has
+ * no place in the scoreboard.  Such a request ends on the hub's thread.  Or it
+ * came over HTTP/2, and happens to end before mod_http2 has given its
+ * connection a place. */
 static void count(const request_rec *r, const mod_comet_request_t *request)
 {
     const conn_rec *c = r->connection;
 
     if (!c->sbh && (c->master || !request->logged_later)) {
-        /* (what is logged later counts its bytes then) */
+        /* (if the request is logged later, its bytes are counted then) */
         mod_comet_mpm_count(1, request->logged_later ? 0 : r->bytes_sent);
     }
 }
@@ -402,8 +404,8 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     return c;
 }
 
-/* Make a request through httpd, so that each module has its data in it.  This
- * sets what httpd sets while it reads a request from a client. */
+/* Make a request through httpd, so that each module has its data in it.  Then
+ * set what httpd sets while it reads a request from a client. */
 static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
 {
     request_rec *r = ap_create_request(c);

@@ -121,9 +121,9 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     }
 }
 
-/* Whether a log is not a regular file but a named pipe or a device.  Those take
- * lines only as fast as somebody reads them (in a container /dev/stdout is
- * one). */
+/* Whether a log is not a regular file but a named pipe or a device.  Pipes and
+ * devices take lines only as fast as somebody reads them.  (In a container,
+ * /dev/stdout is a pipe.) */
 static int is_pipe(const char *name, apr_pool_t *p)
 {
     const char *path = ap_server_root_relative(p, name);

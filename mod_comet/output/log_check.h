@@ -26,7 +26,7 @@ const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
  * because a log is piped to a program, because httpd asks the client's host, or
  * because a format or a condition runs code of another module or a sub-request.
  * Call it in post_config.
- * @return NULL: it does not; otherwise the reason, in @a p
+ * @return NULL: it cannot block; otherwise the reason, in @a p
  */
 const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,
                                       apr_pool_t *p);

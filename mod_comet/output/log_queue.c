@@ -20,20 +20,20 @@ struct mod_comet_log_queue_t {
     mod_comet_log_queue_cb *write;
     void *baton;
     pthread_t thread;
-    sem_t awake; /* posted for each line and at the end: a signal handler may
-                  * do so */
+    sem_t awake; /* posted for each line, and when the thread must end.  It is a
+                  * semaphore because a signal handler may post it */
     pthread_mutex_t lock;
     mod_comet_log_line_t *first, *last; /* [lock] */
     int count; /* [lock] */
-    int refused; /* [lock] how many lines were refused since the last one was
-                  * taken out */
+    int refused; /* [lock] how many lines were refused since the thread last
+                  * looked for a line */
     atomic_uint written; /* [atomic] */
     atomic_int must_end, has_ended; /* [atomic] */
     int joined; /* [the thread that stops] */
 };
 
 /* @param refused  OUT: how many lines were refused since the last call
- * @return NULL: none waits */
+ * @return NULL: no line waits */
 static mod_comet_log_line_t *take(mod_comet_log_queue_t *queue, int *refused)
 {
     mod_comet_log_line_t *line;

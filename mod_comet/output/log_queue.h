@@ -2,15 +2,15 @@
 /**
  * @file output/log_queue.h
  * Log lines that wait to be written, and the thread that writes them.  Writing
- * to a log can take long: its program hangs, or its disk stalls.  The hub's
- * thread never waits for that.
+ * to a log can take long: the program that it is piped to hangs, or the disk
+ * stalls.  The hub's thread never waits for that.
  */
 #ifndef MOD_COMET_LOG_QUEUE_H
 #define MOD_COMET_LOG_QUEUE_H
 
 #include "server/mod_comet.h"
 
-/** What each line begins with. */
+/** The first member of each queued line. */
 typedef struct mod_comet_log_line_t mod_comet_log_line_t;
 struct mod_comet_log_line_t {
     mod_comet_log_line_t *next; /* [queue->lock] */
@@ -32,22 +32,24 @@ mod_comet_log_queue_t *mod_comet_log_queue_start(apr_pool_t *pool,
                                                  void *baton);
 
 /**
- * Hand a line over.  Never waits.  Any thread, but none in a signal handler.
- * @return whether the queue has taken it; if not, too many lines wait already.
- *         Once lines are written again, the error log says how many were
- *         refused
+ * Hand a line over to the thread.  This never waits.  Any thread may call it,
+ * but no signal handler.
+ * @return whether the queue has taken the line; if not, too many lines wait
+ *         already.  When lines are written again, the error log says how many
+ *         were refused
  */
 int mod_comet_log_queue_add(mod_comet_log_queue_t *queue,
                             mod_comet_log_line_t *line);
 
-/** Count a line for which there was no memory as refused.  Threads as above. */
+/** Count a line for which there was no memory as refused.  Called as
+ * mod_comet_log_queue_add() is. */
 void mod_comet_log_queue_miss(mod_comet_log_queue_t *queue);
 
 /**
- * Let the thread write what is queued, and end.  Nothing may be handed over any
- * more.  May be called again, and in a signal handler.
- * @param limit  how long to wait for a line that does not get written; all
- *               lines together may take ten times as long
+ * Let the thread write what is queued, and end.  No line may be handed over any
+ * more.  This may be called again, and in a signal handler.
+ * @param limit  how long to wait while no line gets written; all lines together
+ *               may take ten times as long
  * @return whether the thread has ended
  */
 int mod_comet_log_queue_stop(mod_comet_log_queue_t *queue,

@@ -6,7 +6,8 @@
 #include "hub/hub.h"
 #include "server/child.h"
 
-/* The CPU time of a request, without judging its channels. */
+/* The CPU time that the request of a returning client takes, without judging
+ * its channels. */
 #define RETURN_USEC 100
 #define SPREAD_MSEC 30000
 

@@ -21,18 +21,18 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
                                    comet_buffer_t *out);
 
 /**
- * Whether a reader's time is over (mod_comet_ask_end()).  Then it gets no more
- * messages: its permission may have ended.
+ * Whether a reader's time is over (mod_comet_ask_end()).  If so, the reader
+ * gets no more messages: its permission may have ended.
  * @param ends_at  by comet_monotonic(); 0: never
  */
 int mod_comet_news_is_over(apr_time_t ends_at);
 
 /**
- * Whether a stream ends now, and when its client comes back.  The returns are
- * spread over a longer time if more clients wait, and if authorising their
- * channels takes longer.
- * @param story  gets the reason if the stream ends
- * @param reasons  comet_reason_e
+ * Decide whether a stream ends now, and when its client comes back.  The more
+ * clients wait, and the longer it takes to authorise their channels, the longer
+ * the time over which their returns are spread.
+ * @param story  OUT: the reason, if the stream ends
+ * @param reasons  bits of comet_reason_e
  * @param ends_at  as above
  * @param judging  how long authorising takes: ->took of mod_comet_judged_t
  * @return within how many milliseconds the client comes back; 0: the stream
@@ -66,7 +66,8 @@ void mod_comet_news_encode_closing(const comet_transport_t *transport,
  */
 apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait);
 
-/** How long a client may take the rest of its answer when the child ends. */
+/** How much time a client has to take the rest of its answer when the child
+ * ends. */
 #define MOD_COMET_CLOSING_LIMIT apr_time_from_sec(2)
 
 #endif /* MOD_COMET_NEWS_H */

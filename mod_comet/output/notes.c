@@ -9,7 +9,7 @@
 /* A note is cut at this length: a request may name a thousand channels. */
 #define CHANNELS_MOST_BYTES 1000
 
-/* The parameters that name channels, or topics. */
+/* Whether a parameter with this name holds a channel or a topic. */
 static int names_channel(comet_text_t name)
 {
     return comet_text_equal(name, comet_text("channel"))
@@ -17,7 +17,7 @@ static int names_channel(comet_text_t name)
            || (name.length >= 5 && memcmp(name.data, "match", 5) == 0);
 }
 
-/* The channels that the parameters of a request name, as the client wrote
+/* List the channels that the parameters of a request name, as the client wrote
  * them.  @return NULL: there are none */
 static const char *list_channels(const comet_params_t *query, apr_pool_t *p)
 {
@@ -41,7 +41,8 @@ static const char *list_channels(const comet_params_t *query, apr_pool_t *p)
     return list;
 }
 
-/* The channel that the URL names, or those that the parameters name. */
+/* Find the channel that the URL names, or else those that the parameters
+ * name. */
 static const char *find_channels(request_rec *r,
                                  const mod_comet_request_t *request)
 {

@@ -2,7 +2,8 @@
 /**
  * @file output/notes.h
  * The notes of a request that a LogFormat can show: %{comet-channel}n and the
- * like.  They are set once, at the request's end, and only if a log shows one.
+ * like.  They are set once, at the request's end, and only if a log shows one
+ * of them.
  */
 #ifndef MOD_COMET_NOTES_H
 #define MOD_COMET_NOTES_H

@@ -5,7 +5,7 @@
 #include <apr_strings.h>
 #include <string.h>
 
-/* How many bytes are compared at the end. */
+/* How many bytes at the end of the opening are compared. */
 #define TAIL 8
 
 void mod_comet_opening_begin(request_rec *r, mod_comet_opening_t *opening,

@@ -2,10 +2,10 @@
 /**
  * @file output/opening.h
  * Holds a stream's opening back until it is clear whether the content filters
- * let it pass.  The headers are held back with it.  A filter that keeps back
- * part of the opening would also keep back part of each message.
+ * let it pass.  The headers are held back with it.  A filter that holds back
+ * part of the opening would also hold back part of each message.
  *
- * All of these calls belong to the thread that owns the request.
+ * Only the thread that owns the request calls these functions.
  */
 #ifndef MOD_COMET_OPENING_H
 #define MOD_COMET_OPENING_H
@@ -23,13 +23,13 @@ typedef struct mod_comet_opening_t {
 /**
  * From now on, hold back what the content filters let pass.
  * @param opening  must stay at its address until mod_comet_opening_end()
- * @param bytes    the opening; written next by the caller
+ * @param bytes    the opening, which the caller writes next
  */
 void mod_comet_opening_begin(request_rec *r, mod_comet_opening_t *opening,
                              comet_text_t bytes);
 
-/** Whether the whole opening has passed.  If a filter changed it, it may be
- * shorter; then its last bytes must have passed.
+/** Whether the whole opening has passed.  A filter that changes the opening can
+ * make it shorter.  Then the last bytes of the opening must have passed.
  * @return 0: the answer can still be refused, after mod_comet_chain_clear() */
 int mod_comet_opening_has_passed(const mod_comet_opening_t *opening);
 

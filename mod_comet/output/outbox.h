@@ -16,7 +16,7 @@
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
-    apr_size_t sent; /* how many of these bytes were given away */
+    apr_size_t sent; /* how many of these bytes were passed on */
     apr_size_t counted; /* how many bytes the gauge and the child's sum count
                          * for this outbox */
 } mod_comet_outbox_t;
@@ -27,13 +27,13 @@ typedef struct mod_comet_outbox_t {
 #define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
 #define MOD_COMET_SLICE_MIN (4 * 1024)
 
-/** How many bytes of messages a stream gets at a time.  Encoding makes at most
- * seven bytes of one, so the encoded messages fit into two pieces. */
+/** How many bytes of messages a stream gets at a time.  Encoding turns one byte
+ * into at most seven, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
 /** The most that a stream gets at a time on a socket that the hub owns.  The
- * amount grows up to this while the client takes everything at once, so that a
- * long history costs few system calls. */
+ * amount grows up to this value while the client takes everything at once, so
+ * that a long history costs few system calls. */
 #define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
 
 /**
@@ -43,14 +43,14 @@ typedef struct mod_comet_outbox_t {
  */
 void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now);
 
-/** The most that a stream's client gets at a time now.  Any thread. */
+/** The most bytes that a stream's client is sent at a time now.  Any thread. */
 apr_size_t mod_comet_outbox_share(void);
 
-/** The most that is given to the filters at a time: beyond 64 KB httpd's core
- * blocks the calling thread (FlushMaxThreshold). */
+/** The most bytes that are given to the filters at a time.  Beyond 64 KB,
+ * httpd's core blocks the calling thread (FlushMaxThreshold). */
 #define MOD_COMET_PIECE_BYTES (32 * 1024)
 
-/** Whether all bytes were given away. */
+/** Whether all bytes were passed on. */
 int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox);
 
 /** Drop the bytes. */

@@ -10,9 +10,9 @@
 #include "output/outbox.h"
 #include "output/tls.h"
 
-/** What a socket's owner needs to write to it.  Most sockets take everything at
- * once, so only a socket that does not has an outbox.  Zero-initialised, it
- * sends bytes as they are. */
+/** What the owner of a socket needs in order to write to it.  Most sockets take
+ * everything at once; only one that does not has an outbox.  A zero-initialised
+ * outlet sends bytes unencrypted. */
 typedef struct mod_comet_outlet_t {
     mod_comet_tls_t *tls; /* encrypts what is sent; NULL: nothing is
                            * encrypted */

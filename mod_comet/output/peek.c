@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking at what a client has sent without taking it. */
+/* Look at what a client has sent, without consuming it. */
 #include "output/peek.h"
 
 #include <sys/socket.h>
 #include <util_filter.h>
 
-/* Find mod_reqtimeout's filter, whose clock a look must not start.
+/* Find mod_reqtimeout's filter.  Peeking must not start its clock.
  * @param before  OUT: the filter before it (mod_ssl's); NULL: it is the
  *                first */
 static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/slice.h
- * A message that is too long to be kept for a client that reads slowly, cut
- * into pieces.  Only the client's position is kept; the message is read and
- * encoded again for each piece.
+ * Cut a message into pieces if it is too long to be kept for a client that
+ * reads slowly.  Only the client's position in the message is kept.  The
+ * message is read and encoded again for each piece.
  */
 #ifndef MOD_COMET_SLICE_H
 #define MOD_COMET_SLICE_H
@@ -12,8 +12,8 @@
 #include "output/outbox.h"
 #include "request/ask.h"
 
-/** How much of an encoded message, too long to be sent at once, a stream has
- * sent.  Zero-initialised: no message is half sent. */
+/** How much a stream has sent of an encoded message that is too long to be sent
+ * at once.  Zero-initialised: no message is half sent. */
 typedef struct mod_comet_slice_t {
     comet_timestamp_t of; /* the timestamp of the message; 0: none */
     apr_size_t offset; /* where in the encoded message its next piece begins */
@@ -40,7 +40,8 @@ comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
 /**
  * Encode the next piece of a batch's first message, which is long.
  * @param seen  OUT: the subscriber's cursor, as above
- * @param out  the piece is added; marked as failed when memory runs out
+ * @param out  the piece is appended to it; it is marked as failed if memory
+ *             runs out
  */
 void mod_comet_slice_encode(mod_comet_slice_t *slice,
                             const mod_comet_ask_t *ask,
@@ -49,10 +50,10 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
 
 /**
  * Encode what a stream's client gets next, as mod_comet_news_encode_next()
- * does; but of a long message, encode only the next piece.
+ * does.  Of a long message, encode only the next piece.
  * @param seen  IN OUT: the subscriber's cursor
- * @return APR_SUCCESS; APR_EGENERAL: only a part of a message was sent, and its
- *         rest is gone or the stream has to end
+ * @return APR_SUCCESS; APR_EGENERAL: only a part of a message was sent, and the
+ *         rest is gone, or the stream has to end
  */
 apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
                                          const mod_comet_ask_t *ask,

@@ -12,7 +12,8 @@
 #include <pthread.h>
 #include <string.h>
 
-/* The functions of libssl.  Those of libcrypto are linked. */
+/* The functions of libssl that are looked up.  Those of libcrypto are
+ * linked. */
 #define FUNCTIONS(F) \
     F(SSL_up_ref) \
     F(SSL_free) \
@@ -86,7 +87,7 @@ void mod_comet_tls_keep(mod_comet_tls_t *tls)
     ssl.SSL_up_ref_(tls);
 }
 
-/* Replaces mod_ssl's callback, which would look for the connection. */
+/* Replaces mod_ssl's callback, which would use httpd's connection. */
 static void ignore(const SSL *tls, int where, int value)
 {
 }

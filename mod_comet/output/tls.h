@@ -23,17 +23,18 @@ int mod_comet_tls_is_there(void);
 void mod_comet_tls_keep(mod_comet_tls_t *tls);
 
 /**
- * Give the object a socket in place of httpd's filters.  From now on it knows
- * nothing of httpd: neither the connection nor mod_ssl's callbacks.  TLS 1.2
- * may not be renegotiated any more.  Called once, after mod_ssl has released
- * the object.
+ * Give the object a socket in place of httpd's filters.  From now on the object
+ * uses nothing of httpd, neither the connection nor mod_ssl's callbacks, and a
+ * TLS 1.2 client can no longer renegotiate.  Called once, after mod_ssl has
+ * released the object.
  * @return 0: there is no memory
  */
 int mod_comet_tls_begin(mod_comet_tls_t *tls, int fd);
 
 /**
- * Send bytes.  The next call has to begin with those that were not taken.
- * @return how many were taken; -1: the client is gone.  The owner's thread
+ * Send bytes.  The next call has to begin with the bytes that were not taken.
+ * @return how many bytes were taken; -1: the client is gone.  The owner's
+ *         thread
  */
 apr_ssize_t mod_comet_tls_send(mod_comet_tls_t *tls, comet_text_t bytes);
 
@@ -43,7 +44,7 @@ typedef enum {
     MOD_COMET_TLS_GONE
 } mod_comet_tls_e;
 
-/** Find out whether the client has sent something, which is then lost.  The
+/** Find out whether the client has sent something.  What is read is lost.  The
  * owner's thread. */
 mod_comet_tls_e mod_comet_tls_listen(mod_comet_tls_t *tls);
 

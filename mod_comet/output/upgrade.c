@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Turning a connection over to a WebSocket. */
+/* Turn a connection over to a WebSocket. */
 #include "output/upgrade.h"
 
 #include "wire/websocket.h"
 #include "output/filters.h"
 
-/* The subprotocol of clients that must name one. */
+/* The subprotocol for clients that must name one. */
 #define SUBPROTOCOL "comet"
 
 /* mod_reqtimeout would end the connection when a request's body is due. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/upgrade.h
- * Turning a connection over to a WebSocket, once its handshake was checked
- * (output/handshake.h).  All of these calls belong to the thread that owns the
- * request.
+ * Turn a connection over to a WebSocket, after its handshake was checked
+ * (output/handshake.h).  Only the thread that owns the request calls these
+ * functions.
  */
 #ifndef MOD_COMET_UPGRADE_H
 #define MOD_COMET_UPGRADE_H
@@ -17,8 +17,8 @@
  */
 void mod_comet_upgrade_begin(request_rec *r);
 
-/** Answer the handshake by 101.  The bytes are sent with the next ones at the
- * latest; nothing blocks. */
+/** Answer the handshake with 101.  The answer is sent with the next bytes at
+ * the latest.  Nothing blocks. */
 void mod_comet_upgrade_accept(request_rec *r);
 
 #endif /* MOD_COMET_UPGRADE_H */
