@@ -49,7 +49,7 @@ static void register_process_hooks(void)
 typedef int ssl_HOOK_pre_handshake_t(conn_rec *c, mod_comet_tls_t *tls,
                                      int is_proxy);
 
-/* The hooks for a connection, which is made, parked in the MPM and given
+/* The hooks that run when a connection is made, parked in the MPM and given
  * back. */
 static void register_connection_hooks(void)
 {
@@ -98,15 +98,16 @@ static void register_claiming_hooks(void)
                           APR_HOOK_MIDDLE);
     ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
                           APR_HOOK_REALLY_FIRST);
-    /* this runs once a sub-request has its sections, before any module checks
-     * it */
+    /* this runs after httpd has found a sub-request's sections, and before any
+     * module checks the sub-request */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(mod_comet_claim_post_perdir_config, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(mod_comet_token_hide, NULL, NULL,
                                APR_HOOK_FIRST);
-    /* a channel's sub-request takes over the user of the main request */
+    /* a channel's sub-request takes over the user of its model
+     * (request/authenticate.h) */
     ap_hook_check_authn(mod_comet_authenticate_again, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* this runs before the modules of AuthType, which would refuse a Bearer

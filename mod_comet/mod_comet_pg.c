@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mod_comet_pg: PostgreSQL as a storage engine of mod_comet.  A module of its
- * own, so that mod_comet does not need libpq; it only registers the engine.
+ * mod_comet_pg: PostgreSQL as a storage engine of mod_comet.  It is a separate
+ * module, so that mod_comet does not need libpq.  It only registers the engine.
  */
 #include "store/pg/engine.h"
 

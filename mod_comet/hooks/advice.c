@@ -71,7 +71,7 @@ static void check_needs(mod_comet_warnings_t *warnings)
 
 /* --- values that httpd's own settings bound ------------------------------- */
 
-/* A parked poll waits for four fifths of Timeout at most. */
+/* A parked poll waits for at most four fifths of Timeout. */
 static void check_poll(mod_comet_warnings_t *warnings,
                        const mod_comet_scene_t *scene,
                        const mod_comet_line_t *line)
@@ -129,7 +129,7 @@ static void check_body(mod_comet_warnings_t *warnings,
     }
 }
 
-/* Output filters under which no stream waits without a thread
+/* Output filters that keep every stream from waiting without a thread
  * (test_500_beside.py tries more of them). */
 static const struct {
     const char *effect;
@@ -191,8 +191,8 @@ static void check_values(mod_comet_warnings_t *warnings,
 
 /* --- what is left out ----------------------------------------------------- */
 
-/* A server whose mappings are left out has optional ones only, and one reason
- * for all of them. */
+/* If a server's mappings are left out, all of them are optional, and one reason
+ * applies to all. */
 static void check_omitted(mod_comet_warnings_t *warnings,
                           const mod_comet_scene_t *scene)
 {
@@ -211,7 +211,7 @@ static void check_omitted(mod_comet_warnings_t *warnings,
 /* --- HTTP/2 --------------------------------------------------------------- */
 
 /* Find why CometParkHTTP2 has no effect.
- * @param served  whether a server on which it is on speaks HTTP/2
+ * @param served  whether a server on which the directive is on speaks HTTP/2
  * @return the reason, and what to do; NULL: it has an effect */
 static const char *find_h2_obstacle(int served)
 {

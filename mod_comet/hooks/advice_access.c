@@ -20,10 +20,10 @@ static const mod_comet_line_t *line_at(const mod_comet_scene_t *scene, int i)
     return &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
 }
 
-/* @return whether a line of the configuration is a wanted one */
+/* @return whether a line of the configuration is of the wanted kind */
 typedef int test_t(const mod_comet_line_t *line, apr_pool_t *p);
 
-/* Whether a wanted line may apply to URLs of a section. */
+/* Whether a line of the wanted kind can apply to a URL of a section. */
 static int has_beside(const mod_comet_scene_t *scene,
                       const mod_comet_section_t *section, test_t *is_wanted)
 {
@@ -81,7 +81,7 @@ static int is_password_store(const mod_comet_line_t *line, apr_pool_t *p)
            || mod_comet_scene_is(line, "AuthBasicProvider");
 }
 
-/* Whether a line may give a request a user. */
+/* Whether a line can give a request a user. */
 static int is_identity(const mod_comet_line_t *line, apr_pool_t *p)
 {
     return is_login(line, p) || is_key(line, p)
@@ -90,7 +90,7 @@ static int is_identity(const mod_comet_line_t *line, apr_pool_t *p)
                && is_word(line, 0, "comet-request", p));
 }
 
-/* Whether a line is a rule that only a user can meet. */
+/* Whether a line is a rule that only an authenticated user can satisfy. */
 static int wants_user(const mod_comet_line_t *line, apr_pool_t *p)
 {
     int first = is_word(line, 0, "comet-publish", p);
@@ -103,8 +103,8 @@ static int wants_user(const mod_comet_line_t *line, apr_pool_t *p)
 
 /* --- checks --------------------------------------------------------------- */
 
-/* Whether a mapping needs no `Require`: it is a Mercure hub, and the tokens of
- * CometTokenKey decide who may use it. */
+/* Whether a mapping needs no `Require`, because it is a Mercure hub, and tokens
+ * (CometTokenKey) decide who may use it. */
 static int is_by_token(const mod_comet_scene_t *scene,
                        const mod_comet_mapping_t *mapping)
 {
@@ -218,8 +218,8 @@ static void check_asked(mod_comet_warnings_t *warnings,
     }
 }
 
-/* @return the module that a type needs, without "mod_"; NULL: it is not
- * known */
+/* @return the module that an AuthType needs, without "mod_"; NULL: the type is
+ * not known */
 static const char *module_of(const char *type)
 {
     return strcasecmp(type, "Basic") == 0    ? "auth_basic"

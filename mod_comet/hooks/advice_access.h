@@ -10,7 +10,7 @@
 #include "hooks/warning.h"
 
 /** Warn of URLs that everybody may use because no rule applies to them, and of
- * rules that nobody can meet. */
+ * rules that nobody can satisfy. */
 void mod_comet_advice_access_check(mod_comet_warnings_t *warnings,
                                    const mod_comet_scene_t *scene);
 

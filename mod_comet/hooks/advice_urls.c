@@ -7,7 +7,7 @@
 #include "request/dialect.h"
 #include "server/tree.h"
 
-/* How many mapped URLs a message lists. */
+/* How many mapped URLs a message lists at most. */
 #define URLS_MOST 5
 
 static int is_listed(const mod_comet_line_t *line,
@@ -23,7 +23,7 @@ static int is_listed(const mod_comet_line_t *line,
 
 /* --- lines that meet a mapping -------------------------------------------- */
 
-/* Directives whose URL is a regular expression. */
+/* Whether a directive takes a regular expression in place of a URL. */
 static int is_by_regex(const mod_comet_line_t *line)
 {
     apr_size_t length = strlen(line->node->directive);
@@ -33,9 +33,8 @@ static int is_by_regex(const mod_comet_line_t *line)
 }
 
 /* Find the URL that a directive such as Alias or Redirect is about, or the
- * regular expression of AliasMatch. It is the directive's first argument that
- * is a URL path (an expression has a slash) or, in a section, the section's
- * path.
+ * regular expression of AliasMatch.  This is the first argument that is a URL
+ * path, or an expression with a slash.  In a section it is the section's path.
  * @return NULL: it is not known */
 static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
 {
@@ -55,8 +54,8 @@ static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
     return NULL;
 }
 
-/* Whether a regular expression is about a mapping's URL, or those below it, and
- * not about everything. */
+/* Whether a regular expression matches a mapping's URL or the URLs below it,
+ * but not every URL. */
 static int matches(const char *text, const mod_comet_mapping_t *mapping,
                    apr_pool_t *p)
 {
@@ -70,7 +69,8 @@ static int matches(const char *text, const mod_comet_mapping_t *mapping,
                    && !ap_regexec(regex, below, 0, NULL, 0)));
 }
 
-/* Whether a directive like Alias or Redirect is about a mapping's requests.
+/* Whether a directive such as Alias or Redirect names a URL that a mapping
+ * serves.
  * @param url  the URL or regular expression that the directive names */
 static int meets(const mod_comet_line_t *line, const char *url,
                  const mod_comet_mapping_t *mapping, apr_pool_t *p)
@@ -79,7 +79,7 @@ static int meets(const mod_comet_line_t *line, const char *url,
                              : mod_comet_scene_maps(mapping, url);
 }
 
-/* Directives that would have another module answer a URL. */
+/* Whether a directive would let another module answer a URL. */
 static int would_answer(const mod_comet_line_t *line, apr_pool_t *p)
 {
     static const char *const directives[] = { "Alias",
@@ -157,7 +157,7 @@ mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
 }
 
 /* Whether a directive has an effect only at a mapped URL.  All directives of
- * this module do, except those of tokens: a token may also protect other
+ * this module are such, except those for tokens: a token can also protect other
  * URLs. */
 static int is_ours(const mod_comet_line_t *line)
 {
@@ -186,7 +186,7 @@ static void add_url(mod_comet_uses_t *uses, const char *url)
     }
 }
 
-/* Add a directive to a hash, whose keys are pointers to directives. */
+/* Add a directive to a hash whose keys are pointers to directives. */
 static void add_key(apr_hash_t *hash, const ap_directive_t *const *node)
 {
     if (!apr_hash_get(hash, node, sizeof(*node))) {
@@ -237,7 +237,7 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
     }
 }
 
-/* Whether a section's path lacks its slash: "<Location comet>". */
+/* Whether a section's path lacks its leading slash: "<Location comet>". */
 static int is_relative(const mod_comet_section_t *section)
 {
     return section->path[0] != '/' && !strstr(section->path, "://")

@@ -13,14 +13,15 @@
  * uses those sections. */
 typedef struct mod_comet_uses_t {
     apr_array_header_t *lines; /* mod_comet_line_t, each directive once */
-    apr_hash_t *known; /* which nodes are in `lines` */
-    apr_hash_t *used; /* which sections concern a mapping, by their nodes */
+    apr_hash_t *known; /* the set of the nodes that are in `lines` */
+    apr_hash_t *used; /* the set of the nodes of the sections that concern a
+                       * mapping */
     const char *urls; /* some of the mapped URLs, for messages */
-    int count; /* how many URLs these are */
+    int count; /* how many URLs `urls` lists */
 } mod_comet_uses_t;
 
 /** Begin to note sections.
- * @return for mod_comet_advice_urls_note(), in @a p */
+ * @return an empty record for mod_comet_advice_urls_note(), in @a p */
 mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p);
 
 /** Warn of lines of one server that have no effect, or that send clients away,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Claiming the requests that are mapped, before anything looks at the disk. */
+/* Claim mapped requests before any module looks at the disk. */
 #include "hooks/claim.h"
 
 #include "request/dialect.h"
@@ -12,9 +12,10 @@
 /* A translate_name hook. */
 typedef int hook_t(request_rec *r);
 
-/* Modules whose translate_name hooks redirect or refuse as the administrator
- * says (RewriteRule with [R], [F], [G], or a status; Redirect; a Lua script).
- * Other modules only map the path to a file or to another server. */
+/* Whether a module's translate_name hook redirects or refuses requests as the
+ * administrator says (RewriteRule with [R], [F], [G], or a status; Redirect; a
+ * Lua script).  Other modules only map the path to a file or to another
+ * server. */
 static int has_rules(const char *module)
 {
     static const char *const modules[] = { "mod_rewrite.c", "mod_alias.c",
@@ -53,8 +54,8 @@ static int ask_rules(request_rec *r, hook_t *ours)
 
 /*
  * Let the site's rules redirect or refuse the request, as they would if its URL
- * were a file's.  Rules that lead the request to a file, a script or another
- * server (a front controller) are not followed.
+ * belonged to a file.  Rules that lead the request to a file, a script or
+ * another server (a front controller) are not followed.
  * @return OK, or what httpd should answer
  */
 static int obey_rules(request_rec *r, hook_t *ours)
@@ -127,11 +128,11 @@ int mod_comet_claim_map_to_storage(request_rec *r)
 }
 
 /*
- * httpd skips the access checks for a sub-request or an internal redirect
- * whose per-directory configuration equals its parent's. Since a rule may look
- * at the URL itself (Require expr), each channel must be checked: a copy of
- * the configuration makes httpd do that. The copy refers to the same settings,
- * so that mod_comet_authenticate_again() sees that the same sections apply.
+ * httpd skips the access checks for a sub-request or an internal redirect whose
+ * per-directory configuration equals its parent's.  Since a rule can depend on
+ * the URL itself (Require expr), each channel must be checked.  A copy of the
+ * configuration makes httpd check it.  The copy refers to the same settings, so
+ * that mod_comet_authenticate_again() sees that the same sections apply.
  */
 int mod_comet_claim_post_perdir_config(request_rec *r)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/claim.h
- * Claiming the requests that are mapped, before anything looks at the disk.
+ * Claim mapped requests before any module looks at the disk.
  */
 #ifndef MOD_COMET_CLAIM_H
 #define MOD_COMET_CLAIM_H
@@ -9,9 +9,10 @@
 #include "server/mod_comet.h"
 
 /**
- * translate_name hook, before all others: claim what is mapped, unless a rule
+ * translate_name hook, before all others: claim a mapped request, unless a rule
  * of the site (mod_rewrite, mod_alias, mod_lua) redirects or refuses it.
- * @return OK, DECLINED (it is not mapped), or the status that the rule asks for
+ * @return OK; DECLINED: the request is not mapped; or the status that the rule
+ *         asks for
  */
 int mod_comet_claim_translate_name(request_rec *r);
 
@@ -22,13 +23,13 @@ int mod_comet_claim_passed_through(request_rec *r);
 /** map_to_storage hook: a claimed URL names no file. */
 int mod_comet_claim_map_to_storage(request_rec *r);
 
-/** post_perdir_config hook: have each channel's sub-request authorised, even if
- * its configuration equals its parent's. */
+/** post_perdir_config hook: make httpd authorise each channel's sub-request,
+ * even if the sub-request has the same configuration as its main request. */
 int mod_comet_claim_post_perdir_config(request_rec *r);
 
-/** type_checker hook: set the handler, whatever the URL's extension. It runs
- * after authorisation, but before modules set variables that authorisation did
- * not see (SetEnv). */
+/** type_checker hook: set the handler, whatever the URL's extension.  The hook
+ * runs after authorisation, but before modules set variables that authorisation
+ * did not see (SetEnv). */
 int mod_comet_claim_find_type(request_rec *r);
 
 /** insert_error_filter hook: add mod_comet's headers to error answers of httpd,

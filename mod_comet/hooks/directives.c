@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The directives: reads and checks what the administrator wrote. */
+/* Read and check the directives that the administrator wrote. */
 #include "hooks/directives.h"
 
 #include <apr_lib.h>
@@ -22,7 +22,7 @@
 
 /* --- where a directive may stand ----------------------------------------- */
 
-/* Allow a directive in the server and in virtual hosts only. */
+/* Allow a directive only in the main server and in virtual hosts. */
 #define SERVER_ONLY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
 
@@ -149,7 +149,8 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
 {
     const char *error = SERVER_ONLY(cmd);
 
-    /* what this directive does not name is not inherited from an outer one */
+    /* a limit that this directive does not name is not inherited from an outer
+     * CometRetain */
     server_of(cmd)->retain_count = server_of(cmd)->retain_age = 0;
     if (!error && (second || strcasecmp(first, "all") != 0)) {
         error = set_retain_one(cmd, first);
@@ -308,8 +309,8 @@ static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
     return error;
 }
 
-/* Read a limit. What the directive does not name is not inherited from the same
- * directive in an outer section. */
+/* Read a limit.  A part that the directive does not name is not inherited from
+ * the same directive in an outer section. */
 static const char *set_limit(cmd_parms *cmd, const char *first,
                              const char *second, int is_rate,
                              const mod_comet_limit_rule_t **field)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The storage engines as httpd's providers. */
+/* Register the storage engines as providers in httpd. */
 #include "hooks/engines.h"
 
 #include <ap_provider.h>

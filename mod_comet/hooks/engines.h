@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/engines.h
- * The storage engines as httpd's providers, so that other modules can bring
- * theirs.  Main process only.
+ * Register the storage engines as providers in httpd, so that other modules can
+ * add engines.  Main process only.
  */
 #ifndef MOD_COMET_ENGINES_H
 #define MOD_COMET_ENGINES_H
@@ -13,7 +13,7 @@
 /** Register mod_comet's own engine; called where the hooks are registered. */
 void mod_comet_engines_register(apr_pool_t *pconf);
 
-/** All engines that are registered, mod_comet's own first.
+/** List all registered engines, mod_comet's own first.
  * @return const comet_engine_t *, in @a p */
 apr_array_header_t *mod_comet_engines_list(apr_pool_t *p);
 

@@ -11,12 +11,12 @@
 
 /** Members are -1 if they are not known. */
 typedef struct mod_comet_figures_t {
-    comet_timestamp_t cursor; /* the highest timestamp ever given */
+    comet_timestamp_t cursor; /* the highest timestamp ever assigned */
     comet_store_sizes_t sizes;
 } mod_comet_figures_t;
 
-/** Read the figures of a store. If it cannot be read, all of them are -1.
- * Called by a request's thread. */
+/** Read the figures of a store.  If the store cannot be read, all figures are
+ * -1.  Called by a request's thread. */
 mod_comet_figures_t mod_comet_figures_read(comet_readers_t *readers);
 
 #endif /* MOD_COMET_FIGURES_H */

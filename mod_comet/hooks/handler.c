@@ -34,7 +34,7 @@ static int answer_options(request_rec *r, const mod_comet_dialect_t *dialect)
 }
 
 /* Find the protocol of a request.  The conn_rec of an HTTP/2 stream does not
- * have it; the connection's does. */
+ * hold the protocol; that of the connection does. */
 static const char *find_protocol(const request_rec *r)
 {
     conn_rec *c = r->connection;

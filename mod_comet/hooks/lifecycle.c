@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a server and of each of its children. */
+/* Start and end the server and each of its children. */
 #include "hooks/lifecycle.h"
 
 #include <apr_strings.h>
@@ -30,12 +30,12 @@
 /* The shortest time between two attempts of a child to start. */
 #define START_EVERY apr_time_from_sec(1)
 
-/* Set in post_config, inherited by the children. */
+/* post_config sets this, and the children inherit it. */
 static struct {
     const comet_store_config_t *const *stores;
     comet_bus_t *const *buses;
     apr_size_t count;
-    server_rec *server; /* the main one, for the log */
+    server_rec *server; /* the main server, for the log */
 } parent;
 
 static int slot; /* this child's slot in the counters */
@@ -99,7 +99,7 @@ static apr_status_t share_memory(const apr_array_header_t *stores,
     return status;
 }
 
-/* The versions of the libraries of all engines in use. */
+/* List the versions of the libraries of all engines in use. */
 static const char *versions(apr_pool_t *p)
 {
     const char *text = "";
@@ -117,7 +117,8 @@ static const char *versions(apr_pool_t *p)
     return text;
 }
 
-/* @return whether an access-log line can be written after its request */
+/* @return whether an access-log line can be written after its request has
+ *         ended */
 static int check_log(server_rec *s, apr_pool_t *p)
 {
     const char *obstacle = mod_comet_log_check(p);
@@ -218,8 +219,8 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
     log_store(store, status, "reading");
 }
 
-/* Members may have been thrown out: end their clients' streams, and judge them
- * again when they come back. */
+/* Members may have been thrown out: end their clients' streams, and judge the
+ * clients again when they come back. */
 static void on_removed(void *nothing)
 {
     const mod_comet_child_t *made = mod_comet_child();
@@ -261,7 +262,7 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-/* Free what a child has, once its threads have ended. */
+/* Free what a child has, after its threads have ended. */
 static void free_made(mod_comet_child_t *made)
 {
     apr_size_t i;
@@ -276,7 +277,7 @@ static void free_made(mod_comet_child_t *made)
     apr_pool_destroy(made->pool);
 }
 
-/* End what a failed attempt to start has left.
+/* Clean up after a failed attempt to start.
  * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
@@ -316,8 +317,8 @@ static apr_status_t end_child(void *nothing)
     return APR_SUCCESS;
 }
 
-/* Publishers may hold a quarter of the child's threads and readers a half, so
- * that the rest can serve the site whatever the store does. */
+/* Publishers may hold a quarter of the child's threads, and readers a half.
+ * The remaining threads can serve the site whatever the store does. */
 static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
                                 comet_committed_t *committed)
 {
@@ -367,8 +368,9 @@ static mod_comet_child_t *make_child(void)
 
 /*
  * On prefork, a graceful reload or stop only sets a state: the child's thread
- * sees it once it has served its connection, which may take minutes.  The hub
- * checks the state itself, so that adopted streams end at once.
+ * notices the state only after it has served its connection, which may take
+ * minutes.  The hub checks the state itself, so that adopted streams end at
+ * once.
  */
 static void on_look(void *nothing)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/lifecycle.h
- * The life of a server and of each child: what post_config makes, what a child
- * starts, and how it ends.
+ * Start and end the server and each child: what post_config makes, what a child
+ * starts, and how a child ends.
  */
 #ifndef MOD_COMET_LIFECYCLE_H
 #define MOD_COMET_LIFECYCLE_H
@@ -21,11 +21,11 @@ const char *mod_comet_lifecycle_obstacle(const request_rec *r);
 int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
                                     apr_pool_t *ptemp, server_rec *s);
 
-/** child_init hook: starts the threads.  It waits for no store: httpd serves
+/** child_init hook: start the threads.  This waits for no store: httpd serves
  * the site meanwhile. */
 void mod_comet_lifecycle_child_init(apr_pool_t *pchild, server_rec *s);
 
-/** child_stopping hook: finish all waiting clients.  On prefork it may run in a
+/** child_stopping hook: answer all waiting clients.  On prefork it may run in a
  * signal handler. */
 void mod_comet_lifecycle_child_stopping(apr_pool_t *pchild, int graceful);
 

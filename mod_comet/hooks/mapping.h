@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/mapping.h
- * The directives that map URLs: CometEndpoint and the other ones of
+ * The directives that map URLs: CometEndpoint and the others in
  * tables/dialects.def.  Parent only.
  */
 #ifndef MOD_COMET_MAPPING_H
@@ -10,7 +10,8 @@
 #include "server/mod_comet.h"
 
 /**
- * Read a directive that maps a URL.  cmd->info is its mod_comet_dialect_t.
+ * Read a directive that maps a URL. cmd->info is the directive's
+ * mod_comet_dialect_t.
  * @param url   the URL
  * @param word  the dialect's argument, or the word "optional"; NULL: neither
  * @param last  the word "optional" after the dialect's argument; NULL: it is

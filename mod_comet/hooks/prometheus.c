@@ -150,7 +150,7 @@ static void add_counters(comet_buffer_t *out,
 
 /* --- stores --------------------------------------------------------------- */
 
-/* The figures that are shown of each store.  A negative one is unknown. */
+/* The figures of each store that are shown.  A negative figure is unknown. */
 static const struct {
     apr_size_t offset; /* in mod_comet_figures_t */
     const char *name;

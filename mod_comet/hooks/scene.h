@@ -18,13 +18,13 @@ typedef struct mod_comet_section_t {
     int is_pattern; /* the path has wildcards */
 } mod_comet_section_t;
 
-/** A directive.  Those in <If>, <RequireAny> and so on are in the section
- * around it. */
+/** A directive.  One inside <If>, <RequireAny> or the like counts as a line of
+ * the <Location> around that. */
 typedef struct mod_comet_line_t {
     const ap_directive_t *node;
     const mod_comet_section_t *section; /* NULL: the line is in no section */
-    int is_limited; /* the line is in a <Limit>, so it applies to some methods
-                     * only */
+    int is_limited; /* the line is in a <Limit>, so it applies only to some
+                     * methods */
 } mod_comet_line_t;
 
 /** A server's lines, in the order of the configuration. */
@@ -38,14 +38,14 @@ typedef struct mod_comet_scene_t {
 
 /**
  * Collect a server's lines.
- * @param main  the main server's; NULL: this is the main server
+ * @param main  the main server's scene; NULL: @a s is the main server
  * @param p     where the scene lives
  */
 mod_comet_scene_t *mod_comet_scene_make(server_rec *s,
                                         const mod_comet_scene_t *main,
                                         apr_pool_t *p);
 
-/** An argument of a directive; "" if there are fewer.
+/** Get an argument of a directive; "" if the directive has fewer.
  * @param number  0: the first */
 const char *mod_comet_scene_word(const ap_directive_t *node, int number,
                                  apr_pool_t *p);
@@ -60,7 +60,7 @@ int mod_comet_scene_has_tls(const mod_comet_scene_t *scene);
 int mod_comet_scene_speaks(const mod_comet_scene_t *scene,
                            const char *protocol);
 
-/** Whether a path is a URL or lies below it. */
+/** Whether a path equals a URL or lies below it. */
 int mod_comet_scene_is_within(const char *path, const char *url);
 
 /** Whether a section has a plain path, so that it is known which URLs it
@@ -72,8 +72,7 @@ int mod_comet_scene_is_plain(const mod_comet_section_t *section);
 int mod_comet_scene_applies(const mod_comet_section_t *section,
                             const char *url);
 
-/** Whether a mapping serves all requests for a URL and for the URLs below
- * it. */
+/** Whether a mapping serves the requests for a URL. */
 int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url);
 
 /** Whether a section certainly applies to a mapping's URL or to one below it.
@@ -85,8 +84,8 @@ int mod_comet_scene_concerns(const mod_comet_section_t *section,
 int mod_comet_scene_concerns_any(const mod_comet_section_t *section,
                                  const mod_comet_scene_t *scene);
 
-/** Whether some URL may be in both sections.
- * @param a, b  NULL: all URLs */
+/** Whether some URL can be in both sections.
+ * @param a, b  NULL: the section of all URLs */
 int mod_comet_scene_overlap(const mod_comet_section_t *a,
                             const mod_comet_section_t *b);
 

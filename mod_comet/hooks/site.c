@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unixd.h>
 
-/* The folder of an absolute path, without the slash at its end. */
+/* Get the folder of an absolute path, without a trailing slash. */
 static const char *folder_of(const char *path, apr_pool_t *p)
 {
     const char *slash = strrchr(path, '/');

@@ -74,7 +74,7 @@ static void add_json_stores(comet_buffer_t *out)
     comet_buffer_puts(out, "]");
 }
 
-/* How many clients wait in each way, and how many may. */
+/* Add, for each way, how many clients wait in it and how many may. */
 static void add_json_ways(comet_buffer_t *out,
                           const comet_metrics_total_t *total)
 {

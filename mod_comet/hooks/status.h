@@ -13,7 +13,8 @@
  * (?format=prometheus, or Accept: text/plain). */
 int mod_comet_status_handler(request_rec *r);
 
-/** Register the section of mod_status (HTML and ?auto), if that is loaded. */
+/** Register the section of mod_status (HTML and ?auto), if mod_status is
+ * loaded. */
 void mod_comet_status_register(apr_pool_t *p);
 
 #endif /* MOD_COMET_STATUS_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end of a child's threads. */
+/* End a child's threads. */
 #include "hooks/stop.h"
 
 #include "store/engine.h"
@@ -41,7 +41,7 @@ static mod_comet_late_t stop_threads(mod_comet_child_t *made,
     if (!mod_comet_log_stop(made, LOG_STOP_LIMIT)) {
         late.thread = "the thread that writes log lines";
     }
-    mod_comet_speaker_stop(made, 0); /* a speaker may wait for a writer */
+    mod_comet_speaker_stop(made, 0); /* a speaker can be waiting for a writer */
     for (i = 0; i < made->store_count; i++) {
         if (!in_signal_handler) {
             comet_readers_close(made->stores[i].readers);

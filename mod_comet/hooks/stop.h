@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/stop.h
- * The end of a child's threads.
+ * End a child's threads.
  */
 #ifndef MOD_COMET_STOP_H
 #define MOD_COMET_STOP_H
@@ -28,7 +28,7 @@ mod_comet_late_t mod_comet_stop(mod_comet_child_t *made, int in_signal_handler);
 
 /** Like mod_comet_stop(), but without waiting. Call it again until all threads
  * have ended.
- * @return whether they have */
+ * @return whether all threads have ended */
 int mod_comet_stop_at_once(mod_comet_child_t *made);
 
 int mod_comet_stop_is_late(mod_comet_late_t late);

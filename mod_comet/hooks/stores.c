@@ -45,7 +45,7 @@ typedef struct search_t {
     server_rec *main;
     const void *named; /* ->own of the place that was located last */
     comet_place_t place; /* that place, located */
-    const char *wrong; /* why it cannot be used, or NULL */
+    const char *wrong; /* why that place cannot be used, or NULL */
     apr_pool_t *p; /* that of ->stores */
 } search_t;
 
@@ -95,7 +95,8 @@ static int agree_on_presence(comet_store_config_t *store, said_t *said,
     return 1;
 }
 
-/* Find the place that a server's CometStore names. Most hosts share one. */
+/* Find the place that a server's CometStore names.  Most hosts share one
+ * place. */
 static void locate(search_t *search, const server_rec *s)
 {
     const comet_place_t *place = &mod_comet_config_server(s)->place;
@@ -136,7 +137,8 @@ static void add_store(search_t *search, const server_rec *s, const char *key)
         used ? said : (said_t){ UNSET, UNSET };
 }
 
-/* Why the store of a server cannot do what its directives ask; NULL: it can. */
+/* Find out why a server's store cannot do what the server's directives ask;
+ * NULL: it can. */
 static const char *find_obstacle(const server_rec *s, apr_pool_t *p)
 {
     const comet_engine_t *engine = mod_comet_config_server(s)->place.engine;
@@ -159,7 +161,7 @@ static const char *find_obstacle(const server_rec *s, apr_pool_t *p)
 
 /* --- servers that must have a store --------------------------------------- */
 
-/* The first mapping that is not optional; NULL: there is none. */
+/* Find the first mapping that is not optional; NULL: there is none. */
 static const mod_comet_mapping_t *find_needed(const server_rec *s)
 {
     const apr_array_header_t *mappings = mod_comet_config_server(s)->mappings;
@@ -216,8 +218,8 @@ static int add_server(search_t *search, const server_rec *s,
 /* --- servers that may lack a store ---------------------------------------- */
 
 /*
- * Modules that serve requests in processes forked from httpd's children, where
- * neither the threads nor the database handles of a child exist.
+ * Find a module that serves requests in processes forked from httpd's children.
+ * Neither the threads nor the database handles of a child exist there.
  * @return why comet cannot run beside one of them; NULL: none is loaded
  */
 static const char *find_forking(apr_pool_t *p)
@@ -251,7 +253,7 @@ static const char *check_place(const comet_place_t *place,
 }
 
 /* Note the store of a server whose mappings are all optional.  If servers that
- * must have a store use the same one, their settings hold.
+ * must have a store use the same store, their settings apply.
  * @return NULL, or why the server's mappings must be left out */
 static const char *add_optional(search_t *search, const server_rec *s)
 {
@@ -288,7 +290,8 @@ static int has_optional(const mod_comet_server_config_t *config)
 }
 
 /* Add the servers whose mappings are all optional.  A server without a
- * CometStore is worth a warning only if no other server has the mappings. */
+ * CometStore is worth a warning only if no other server serves such
+ * mappings. */
 static void add_all_optional(search_t *search, server_rec *main)
 {
     int served = 0;

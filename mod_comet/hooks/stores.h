@@ -27,7 +27,7 @@ void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
                              apr_pool_t *p);
 
 /** check_config hook: check what no single directive can know. httpd -t runs
- * it. */
+ * this hook. */
 int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                                   apr_pool_t *ptemp, server_rec *main);
 

@@ -7,8 +7,8 @@
 
 #include "wire/params.h"
 
-/* The most days that are converted: more than any directive takes, but few
- * enough to be counted in microseconds. */
+/* The largest number of days that is converted.  It is more than any directive
+ * takes, but small enough to be counted in microseconds. */
 #define DAYS_MOST 10000000
 
 const char *mod_comet_value_wrong(cmd_parms *cmd, const char *value,
@@ -39,7 +39,7 @@ const char *mod_comet_value_number(cmd_parms *cmd, const char *value,
     return NULL;
 }
 
-/* Days and weeks, which httpd does not know.
+/* Read a duration in days or weeks, units that httpd does not know.
  * @return whether the value is such a duration */
 static int read_days(const char *value, apr_interval_time_t *duration)
 {

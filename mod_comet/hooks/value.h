@@ -10,8 +10,8 @@
 #include "server/mod_comet.h"
 
 /**
- * The error text for a value that a directive does not allow.
- * @param allowed  what it expects instead
+ * Make the error text for a value that a directive does not allow.
+ * @param allowed  what the directive expects instead
  * @return in cmd->pool
  */
 const char *mod_comet_value_wrong(cmd_parms *cmd, const char *value,

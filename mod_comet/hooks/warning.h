@@ -10,7 +10,7 @@
 
 #include "server/mod_comet.h"
 
-/** The warnings of one run. */
+/** The warnings of one check of the configuration. */
 typedef struct mod_comet_warnings_t {
     const server_rec *main; /* the server whose log gets the warnings */
     apr_hash_t *said; /* the texts logged so far: servers share many lines */
@@ -18,7 +18,7 @@ typedef struct mod_comet_warnings_t {
 } mod_comet_warnings_t;
 
 /** Log a warning, unless it was logged before.
- * @param id      what the text begins with, from tables/log.def
+ * @param id      the id that the text begins with, from tables/log.def
  * @param line    the line, whose file and number follow the id
  * @param format  what is wrong, and what to write instead */
 void mod_comet_warning_say(mod_comet_warnings_t *warnings, const char *id,

@@ -39,7 +39,8 @@ apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
     }
     parked -= values[COMET_METRIC_adopted] + values[COMET_METRIC_ghosts]
               + values[COMET_METRIC_blocked];
-    return parked < 0 ? 0 : parked; /* clients may move while this adds up */
+    return parked < 0 ? 0 : parked; /* a client may change its way during the
+                                     * sum */
 }
 
 /* --- how many ------------------------------------------------------------- */
@@ -119,7 +120,7 @@ static const char *tell_hosts(const hosts_t *hosts, const char *prefix,
                         : "";
 }
 
-/* Which hosts speak HTTP/2, and how its requests wait there. */
+/* The hosts that speak HTTP/2, by how HTTP/2 requests wait on them. */
 typedef struct http2_t {
     hosts_t ghosts;
     hosts_t off; /* requests could be parked, but CometParkHTTP2 is off */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/ways.h
- * The ways in which clients wait: how many may, how many do, and on which
- * hosts.
+ * The ways in which clients wait: how many clients may wait in each, how many
+ * do, and on which hosts.
  */
 #ifndef MOD_COMET_WAYS_H
 #define MOD_COMET_WAYS_H
@@ -37,7 +37,7 @@ void mod_comet_ways_begin(server_rec *main, int can_log_later, apr_pool_t *p);
  * Any thread. */
 const mod_comet_way_t *mod_comet_ways_get(mod_comet_ways_e way);
 
-/** How many clients wait in this way.  Any thread. */
+/** Count the clients that wait in this way.  Any thread. */
 apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
                                  const comet_metrics_total_t *total);
 
