@@ -88,8 +88,8 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     return status;
 }
 
-/* Do not let a client wait that is not yet authorised for a new channel.  It
- * asks again, and is judged for the channel then. */
+/* Send a client away that is not yet authorised for a new channel.  The client
+ * comes back at once, and is then judged for the channel. */
 static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
 {
     if (reading->recheck) {
@@ -141,7 +141,7 @@ static int recall_remote(const request_rec *r, mod_comet_ask_t *ask,
 
 /*
  * Answer from memory without a view of the store, if nothing was committed
- * since the connection's last view.
+ * since the last view on this connection to the store.
  * @return 0: memory cannot answer
  */
 static int recall(const request_rec *r, comet_store_t *store,

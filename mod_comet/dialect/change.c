@@ -27,7 +27,7 @@ static asked_t begin_asked(apr_pool_t *pool)
 }
 
 /* Add a channel or wildcard to what the client asks for.
- * @param name  checked, without the endpoint's prefix */
+ * @param name  a checked name, without the endpoint's prefix */
 static void add_asked(const gathering_t *gathering, asked_t *asked,
                       comet_text_t name)
 {

@@ -5,8 +5,8 @@
 #include "output/cookies.h"
 #include "dialect/catch_up.h"
 
-/* A clock stream that is younger than this skips the next tick, since it has
- * just got one. */
+/* A clock stream that is younger than this skips the next tick, since a tick
+ * was just sent on it. */
 #define YOUNG_USEC apr_time_from_msec(500)
 
 static const char *map(mod_comet_mapping_t *mapping, const char *argument,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gather the channels that a client names.  Each is authorised as its own URL
- * would be. */
+/* Gather the channels that a client names.  Each channel is authorised like a
+ * request to its own URL. */
 #include "dialect/gather.h"
 
 #include <apr_strings.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/gather.h
- * Gather the channels that a client names.  Each is authorised as its own URL
- * would be.  The thread that owns the request makes all calls.  A function that
- * gathers or checks returns DECLINED, or the status of a refusal, whose reason
- * is then in the gathering.
+ * Gather the channels that a client names.  Each channel is authorised like a
+ * request to its own URL.  The thread that owns the request makes all calls.  A
+ * function that gathers or checks returns DECLINED, or the status of a refusal,
+ * whose reason is then in the gathering.
  */
 #ifndef MOD_COMET_GATHER_H
 #define MOD_COMET_GATHER_H
@@ -15,7 +15,8 @@
 
 typedef struct mod_comet_gathering_t {
     request_rec *r;
-    apr_pool_t *pool; /* destroyed before the request begins to wait */
+    apr_pool_t *pool; /* for the gathering's data; it can be destroyed before
+                       * the request begins to wait */
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
@@ -26,9 +27,9 @@ typedef struct mod_comet_gathering_t {
     const char *reason; /* the reason of the refusal; in the pool */
     apr_interval_time_t waited; /* how long a remote store took to list
                                  * channels */
-    comet_selection_t *known; /* channels that the client was allowed to read a
-                               * moment ago (wait/verdicts.h); NULL: none are
-                               * known */
+    comet_selection_t *known; /* the channels that the client was allowed to
+                               * read a moment ago (wait/verdicts.h); NULL: none
+                               * are known */
 } mod_comet_gathering_t;
 
 /**
@@ -51,7 +52,7 @@ int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
  * followed by a star. */
 int mod_comet_gather_is_wildcard(comet_text_t name);
 
-/** The name of a channel in the store, in the gathering's pool.
+/** Make the name that a channel has in the store, in the gathering's pool.
  * @param name  without the endpoint's prefix */
 comet_text_t mod_comet_gather_stored_name(
     const mod_comet_gathering_t *gathering, comet_text_t name);

@@ -19,8 +19,8 @@
  *             strictest channel; NULL: the client publishes
  * @param is_named  whether the client names the channel, and so is present in
  *                  it (CometPresence); 0: a wildcard stands for it
- * @param objection  OUT: why only the channel's own URL can be used; NULL: it
- *                   was not refused, or for another reason
+ * @param objection  OUT: why only the channel's own URL can be used; NULL: the
+ *                   channel was not refused, or was refused for another reason
  * @return OK, or the HTTP status of the refusal (for a 401, WWW-Authenticate is
  *         set)
  */
@@ -35,14 +35,14 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
  * @param ask  its ->until becomes no later than the end of the permission to
  *             publish
  * @return OK; or HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, or
- *         HTTP_SERVICE_UNAVAILABLE: this cannot be found out now
+ *         HTTP_SERVICE_UNAVAILABLE: the server cannot find out now
  */
 int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask);
 
 /**
- * Find out whether a client may moderate a channel.  It may if it may publish
- * to the channel, and CometModerate is on there.
+ * Find out whether a client may moderate a channel.  The client may moderate if
+ * it may publish to the channel, and CometModerate is on for the channel's URL.
  * @param channel  as for mod_comet_judge_channel()
  * @return as mod_comet_judge_channel()
  */

@@ -52,7 +52,7 @@ int mod_comet_publish_make_message(request_rec *r,
  * @param again  OUT: whether the messages were stored before, under the same
  *               key
  * @param answered  OUT: what the handler returns, if DONE is returned
- * @return OK: they are stored; DONE: the request was answered
+ * @return OK: the messages are stored; DONE: the request was answered
  */
 int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
                             int *again, int *answered);

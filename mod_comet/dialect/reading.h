@@ -16,15 +16,16 @@
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
 
-/** Limit how long a request may search.  This budget is smaller, because a
- * search that is cut short can be continued by the next request. */
+/** Limit how long a request may search.  This budget is smaller than that for
+ * reading, because the next request can continue a search that was cut
+ * short. */
 void mod_comet_reading_limit_search(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t *store);
 
 /**
- * Take one of the places for searching.  A quarter of each child's threads, and
- * of all threads, may search at a time.  The metrics `searching` and
- * `searches_refused` count this.
+ * Take one of the places for searching.  At most a quarter of each child's
+ * threads, and a quarter of all threads, may search at a time.  The metrics
+ * `searching` and `searches_refused` count the searches.
  * @return 0: no place is free; otherwise mod_comet_reading_leave() gives the
  *         place back
  */

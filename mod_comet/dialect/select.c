@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Select the channels that a request reads.  Each is authorised as its own URL
- * would be. */
+/* Select the channels that a request reads.  Each channel is authorised like a
+ * request to its own URL. */
 #include "dialect/select.h"
 
 #include <apr_strings.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/select.h
- * Select the channels that a request reads.  Each is authorised as its own URL
- * would be.
+ * Select the channels that a request reads.  Each channel is authorised like a
+ * request to its own URL.
  */
 #ifndef MOD_COMET_SELECT_H
 #define MOD_COMET_SELECT_H

@@ -30,8 +30,8 @@ static int has_rules(const char *module)
 }
 
 /*
- * Run the rules that httpd would run after a hook of mod_comet, in httpd's
- * order.
+ * Run the rules that httpd would run after the calling hook of mod_comet, in
+ * httpd's order.
  * @return DECLINED or OK, perhaps with a file name set: nothing forbids the
  *         request; else what httpd should answer
  */

@@ -27,7 +27,7 @@
 #include "hooks/stores.h"
 #include "hooks/ways.h"
 
-/* The shortest time between two attempts of a child to start. */
+/* The shortest time between two attempts of a child to start its threads. */
 #define START_EVERY apr_time_from_sec(1)
 
 /* post_config sets this, and the children inherit it. */

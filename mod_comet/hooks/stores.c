@@ -73,7 +73,7 @@ static int is_agreed(apr_int64_t *said, apr_int64_t value)
 
 /* Bring the presence settings of a store's servers together.  A server that
  * does not set a directive gets the value of the store's other servers.
- * @return whether they agree */
+ * @return whether the servers agree */
 static int agree_on_presence(comet_store_config_t *store, said_t *said,
                              const server_rec *s)
 {

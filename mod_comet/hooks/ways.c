@@ -39,8 +39,8 @@ apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
     }
     parked -= values[COMET_METRIC_adopted] + values[COMET_METRIC_ghosts]
               + values[COMET_METRIC_blocked];
-    return parked < 0 ? 0 : parked; /* a client may change its way during the
-                                     * sum */
+    return parked < 0 ? 0 : parked; /* a client may move to another way
+                                     * meanwhile */
 }
 
 /* --- how many ------------------------------------------------------------- */

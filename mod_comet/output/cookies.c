@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps cookies and sessions from before a wait out of the answer. */
+/* Keep cookies and sessions from before a wait out of the answer. */
 #include "output/cookies.h"
 
 #include <strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/cookies.h
- * Keeps other modules from setting a cookie or saving a session in an answer
+ * Keep other modules from setting a cookie or saving a session in an answer
  * that is sent after a wait: their data dates from before the wait.
  */
 #ifndef MOD_COMET_COOKIES_H
@@ -21,7 +21,7 @@
  * other headers of other modules stay.
  *
  * Called by the thread that owns the request.
- * @param ask  its ->transport is set
+ * @param ask  ->transport is already set
  */
 void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask);
 

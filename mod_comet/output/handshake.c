@@ -6,7 +6,7 @@
 #include "request/access.h"
 #include "output/answer.h"
 
-/* The one version of the protocol (RFC 6455). */
+/* The only version of the protocol (RFC 6455). */
 #define VERSION "13"
 
 static const char *header(const request_rec *r, const char *name)

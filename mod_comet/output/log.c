@@ -46,7 +46,7 @@ typedef struct line_t {
 static int can_keep;
 static const char *waits; /* what mod_comet_log_waits() returns */
 static unsigned needs; /* bits of comet_logline_e: what the logs show */
-static int shows_notes; /* a log may show notes that mod_comet sets */
+static int shows_notes; /* whether a log may show notes that mod_comet sets */
 
 struct mod_comet_log_writer_t {
     mod_comet_log_queue_t *queue;

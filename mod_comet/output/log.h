@@ -39,8 +39,8 @@ typedef struct mod_comet_log_end_t {
  */
 const char *mod_comet_log_check(apr_pool_t *p);
 
-/** Why the hooks at a request's end may block, so that a worker and not the
- * hub's thread must end requests; NULL: they do not.  Called after
+/** Get the reason why hooks at a request's end may block; NULL: they do not.
+ * If they may, a worker must end requests, not the hub's thread.  Called after
  * mod_comet_log_check(). */
 const char *mod_comet_log_waits(void);
 

@@ -14,8 +14,8 @@
  * Set what is known while the request exists: comet-channel, comet-transport
  * and comet-way.  Called by the thread that owns the request.
  * @param request  the request's record
- * @param target  gets the notes: the request, or the last one of its internal
- *                redirects
+ * @param target  the request that gets the notes: @a r, or the last one of its
+ *                internal redirects
  */
 void mod_comet_notes_begin(request_rec *r, const mod_comet_request_t *request,
                            request_rec *target);
@@ -23,7 +23,7 @@ void mod_comet_notes_begin(request_rec *r, const mod_comet_request_t *request,
 /**
  * Set what is known at the end: comet-messages, comet-cursor and comet-end.
  * Called by the thread that writes the log.
- * @param aborted  whether the client had gone before the end
+ * @param aborted  whether the client had left before the end
  */
 void mod_comet_notes_end(request_rec *target, const mod_comet_story_t *story,
                          int aborted);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holds a stream's opening back to see if the content filters let it pass. */
+/* Hold a stream's opening back to see if the content filters let it pass. */
 #include "output/opening.h"
 
 #include <apr_strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/opening.h
- * Holds a stream's opening back until it is clear whether the content filters
+ * Hold a stream's opening back until it is clear whether the content filters
  * let it pass.  The headers are held back with it.  A filter that holds back
  * part of the opening would also hold back part of each message.
  *

@@ -31,9 +31,9 @@ typedef struct mod_comet_outbox_t {
  * into at most seven, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
-/** The most that a stream gets at a time on a socket that the hub owns.  The
- * amount grows up to this value while the client takes everything at once, so
- * that a long history costs few system calls. */
+/** The most bytes of messages that a stream gets at a time on a socket that the
+ * hub owns.  The amount grows up to this value while the client takes
+ * everything at once, so that a long history costs few system calls. */
 #define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
 
 /**

@@ -22,8 +22,8 @@ typedef enum {
 mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade);
 
 /**
- * Copy what the client has sent, as far as one read returns it.  Otherwise like
- * mod_comet_peek().
+ * Copy as much of what the client has sent as one read returns, without
+ * consuming it.  Otherwise like mod_comet_peek().
  * @return how many bytes were copied
  */
 apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,

@@ -10,7 +10,8 @@ static const char *header(const request_rec *r, const char *name)
     return apr_table_get(r->headers_in, name);
 }
 
-/* Split "host:port"; the host may be "[::1]", and the port "". */
+/* Split "host:port".  The host can be "[::1]", and the port can be missing.
+ * @return the length of the host */
 static apr_size_t split_port(const char *authority, const char **port)
 {
     const char *end = strrchr(authority, ']');
@@ -74,9 +75,9 @@ static int is_browser(const request_rec *r)
     return 0;
 }
 
-/* Accept a GET from a script of the site's own page, or from a program that is
- * not a browser. Refuse it from a link, an address that was typed in, or an
- * image that somebody has put into a page. */
+/* Whether a GET comes from a script of the site's own page, or from a program
+ * that is not a browser.  It must not come from a link, an address that was
+ * typed in, or an image that somebody has put into a page. */
 static int is_script(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");

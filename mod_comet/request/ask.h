@@ -15,8 +15,8 @@
 /** What is known from judging a client's channels, kept until the client comes
  * back.  All zero: only the request itself was judged. */
 typedef struct mod_comet_judged_t {
-    apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
-                               * verdicts are kept for this client */
+    apr_uint64_t identity[2]; /* identifies the client for wait/verdicts.h;
+                               * zeros: no verdicts are kept for this client */
     apr_interval_time_t took; /* the CPU time for authorising the client's
                                * channels, plus the time that a remote store
                                * took to list them */

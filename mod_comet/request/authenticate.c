@@ -61,8 +61,8 @@ static int is_same(const char *a, const char *b)
 }
 
 /* Whether a sub-request and its model are asked for the same credentials and
- * have the same ones.  The values of AuthName are compared, because the
- * directive may have an expression that depends on the URL. */
+ * have the same ones.  The directives' values are compared, because AuthName
+ * may have an expression that depends on the URL. */
 static int is_asked_alike(request_rec *r, request_rec *model)
 {
     return is_same(ap_auth_type(r), ap_auth_type(model))

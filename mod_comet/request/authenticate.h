@@ -6,7 +6,7 @@
  * authentication as a model (the request itself or an earlier sub-request), the
  * sub-request takes over the model's user.  Checking a bcrypt password for each
  * of 900 channels would take a minute.  Each channel is still authorised
- * (Require) by itself.
+ * (Require) separately.
  *
  * A sub-request whose password was checked becomes a model for later ones.
  * While there is none, the request itself is the model.  A sub-request gets its
@@ -37,7 +37,7 @@ int mod_comet_authenticate_note(request_rec *r);
 int mod_comet_authenticate_again(request_rec *r);
 
 /**
- * Make a sub-request for a channel of one of our requests.
+ * Make a sub-request for a channel that a request to mod_comet names.
  * @param method  GET or POST
  * @param path  the channel's URL path
  * @param url  the same path, percent-encoded

@@ -33,14 +33,15 @@ typedef struct mod_comet_dialect_t {
      * judges what they grant.  `Require comet-token` cannot, because the URL
      * names no channel. */
     int by_mercure;
-    /** If a cap is reached and the MPM can park the client, the answer after a
-     * second says that there is no news.  Otherwise it is an error. */
+    /** If a cap is reached and the MPM can park the client, answer after a
+     * second that there is no news, instead of with an error. */
     int holds_when_full;
 
     /**
-     * Set a mapping's channel from the directive's argument, in the parent.
+     * Set a mapping's channel from the directive's argument, in the parent
+     * process.
      * @param argument  NULL: there is none
-     * @return NULL, or what was expected, from @a pool
+     * @return NULL, or what argument was expected, in @a pool
      */
     const char *(*map)(mod_comet_mapping_t *mapping, const char *argument,
                        apr_pool_t *pool);
@@ -54,7 +55,7 @@ typedef struct mod_comet_dialect_t {
                                 comet_text_t *channel);
     /** Whether a request would store a message, whatever its method is. */
     int (*publishes)(const request_rec *r, const mod_comet_request_t *request);
-    /** The transport that a reader's request asks for.
+    /** Find the transport that a reader's request asks for.
      * @return NULL: the request names a transport that does not exist */
     const comet_transport_t *(*find_transport)(
         const request_rec *r, const mod_comet_request_t *request);

@@ -2,8 +2,8 @@
 /**
  * @file request/limits.h
  * CometLimitSubscribers, CometLimitPublish and CometLimitChannels: what one
- * address, one user and one request may ask for; there is no limit unless one
- * is set.
+ * address, one user and one request may ask for.  The first two limit nothing
+ * unless they are set.
  */
 #ifndef MOD_COMET_LIMITS_H
 #define MOD_COMET_LIMITS_H
@@ -20,7 +20,7 @@ apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 void mod_comet_limits_attach(void);
 
 /**
- * Count a client as waiting until its request's pool is destroyed. Code that
+ * Count a client as waiting until its request's pool is destroyed.  Code that
  * keeps the client beyond its request takes the place out of
  * mod_comet_request(r)->place and gives it back with mod_comet_place_leave().
  * @return NULL, or the reason to refuse it (429)
@@ -48,7 +48,7 @@ void mod_comet_limits_note(const request_rec *r,
 
 /**
  * Count messages that are about to be stored.  Any thread.
- * @param claims  of mod_comet_limits_note()
+ * @param claims  from mod_comet_limits_note()
  * @param retry_sec  OUT, if a reason is returned: in how many seconds the
  *                   client may try again
  * @return NULL, or the reason to refuse them (429), in @a pool
@@ -64,9 +64,9 @@ const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
 
 /**
- * Count a read mark that is about to be set, since each may store a row and a
- * message.  CometLimitPublish allows as many marks as messages.  Marks are
- * counted separately, so that a client that reads much can still publish.
+ * Count a read mark that is about to be set, since each mark may store a row
+ * and a message.  CometLimitPublish allows as many marks as messages.  Marks
+ * are counted separately, so that a client that reads much can still publish.
  * @return as mod_comet_limits_publish()
  */
 const char *mod_comet_limits_mark(request_rec *r);

@@ -31,7 +31,7 @@ typedef struct mod_comet_place_t {
 int mod_comet_place_reserve(comet_metric_e gauge, apr_int64_t cap);
 
 /**
- * Count a client that waits, as mod_comet_place_reserve() does.
+ * Count a waiting client in a place, if mod_comet_place_reserve() allows it.
  * @param place  a place that counts no client yet
  * @return whether the place counts the client now
  */

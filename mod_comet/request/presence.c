@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The channels that a reader is present in, and the member that it is. */
+/* The channels that a reader is present in, and the member that the reader
+ * is. */
 #include "request/presence.h"
 
 #include <apr_strings.h>

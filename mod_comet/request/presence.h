@@ -2,7 +2,7 @@
 /**
  * @file request/presence.h
  * CometPresence: the channels that a reader is present in, and the member that
- * it is.
+ * the reader is.
  */
 #ifndef MOD_COMET_PRESENCE_H
 #define MOD_COMET_PRESENCE_H
@@ -28,8 +28,8 @@ typedef enum {
 void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel);
 
-/** Get the member that a request's user is; data NULL: none.  A name that is
- * not UTF-8 counts as none.  The request's thread. */
+/** Get the member as which a request's user is present; data NULL: none.  A
+ * name that is not UTF-8 counts as none.  The request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
 /** What presence knows about a request's client. */

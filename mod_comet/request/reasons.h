@@ -29,8 +29,8 @@ void mod_comet_reasons_log_said(const server_rec *s, const char *address,
  * stored.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);
 
-/** Say in words what mod_comet_reasons_store_code() says by a status.  The text
- * is in @a pool. */
+/** Say in words what mod_comet_reasons_store_code() says with a status.  The
+ * text is in @a pool. */
 const char *mod_comet_reasons_store_text(apr_status_t status, apr_pool_t *pool);
 
 #endif /* MOD_COMET_REASONS_H */

@@ -46,8 +46,9 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
                : NULL;
 }
 
-/* Grant reading; let the named provider authorise publishing. The note is for
- * an AuthzProviderAlias, which looks for its own name there. */
+/* Grant reading; let the named provider authorise publishing.  The note
+ * AUTHZ_PROVIDER_NAME_NOTE is for an AuthzProviderAlias, which looks up its own
+ * name in it. */
 static authz_status check_requirement(request_rec *r, const char *line,
                                       const void *parsed)
 {

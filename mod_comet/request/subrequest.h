@@ -22,8 +22,8 @@
  * Does nothing for a sub-request.  Called by the request's thread. */
 void mod_comet_subrequest_watch(request_rec *r);
 
-/** Note what has changed since mod_comet_subrequest_watch(). Called by the
- * request's thread. */
+/** Note what has changed in the environment since mod_comet_subrequest_watch().
+ * Called by the request's thread. */
 void mod_comet_subrequest_unwatch(request_rec *r);
 
 /** post_read_request and header_parser hook, before mod_setenvif: copy the

@@ -65,8 +65,8 @@ void mod_comet_token_tell_insufficient(request_rec *r);
  * `Require` has granted the request. */
 void mod_comet_token_untell(request_rec *r);
 
-/** post_perdir_config hook: hide the token in the parameter
- * (CometTokenParameter) from the logs and from mod_status. */
+/** post_perdir_config hook: hide a token in the query (CometTokenParameter)
+ * from the logs and from mod_status. */
 int mod_comet_token_hide(request_rec *r);
 
 #endif /* MOD_COMET_TOKEN_H */
