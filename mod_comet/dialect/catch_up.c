@@ -88,7 +88,7 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     return status;
 }
 
-/* Send a client away that is not yet authorised for a new channel.  The client
+/* Send away a client that is not yet authorised for a new channel.  The client
  * comes back at once, and is then judged for the channel. */
 static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
 {

@@ -94,7 +94,8 @@ static apr_status_t list(request_rec *r, mod_comet_ask_t *ask,
 
 /* Select the channels that the wildcard stands for, as a request to read them
  * would.
- * @return DECLINED; or what the handler returns: the request was answered */
+ * @return DECLINED: go on; or what the handler returns: the request was
+ *         answered */
 static int choose(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {

@@ -12,7 +12,7 @@
  * Answer with the channels that a wildcard stands for, and the timestamp of the
  * newest message of each.  Each channel is authorised as for reading by that
  * wildcard.  If one is refused, the whole list is refused.
- * @param ask  as the handler of a dialect gets it; the URL names no channel
+ * @param ask  as ->handle of a dialect gets it; the URL names no channel
  * @return what the handler returns
  */
 int mod_comet_channels_answer(request_rec *r,

@@ -12,7 +12,7 @@
 /**
  * Answer GET …?retention=PATTERN with the rules whose patterns the given
  * pattern covers, and with what CometRetain says for all other channels.
- * @param ask  as the handler of a dialect gets it; the URL names no channel
+ * @param ask  as ->handle of a dialect gets it; the URL names no channel
  * @return what the handler returns
  */
 int mod_comet_retention_answer(request_rec *r,

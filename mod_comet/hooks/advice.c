@@ -129,7 +129,7 @@ static void check_body(mod_comet_warnings_t *warnings,
     }
 }
 
-/* Output filters that keep every stream from waiting without a thread
+/* Output filters under which a waiting stream holds a thread, or is refused
  * (test_500_beside.py tries more of them). */
 static const struct {
     const char *effect;
@@ -210,7 +210,7 @@ static void check_omitted(mod_comet_warnings_t *warnings,
 
 /* --- HTTP/2 --------------------------------------------------------------- */
 
-/* Find why CometParkHTTP2 has no effect.
+/* Find out why CometParkHTTP2 has no effect.
  * @param served  whether a server on which the directive is on speaks HTTP/2
  * @return the reason, and what to do; NULL: it has an effect */
 static const char *find_h2_obstacle(int served)

@@ -7,12 +7,12 @@
 #include "wait/speaker.h"
 
 /*
- * How long an ending child waits for the hub, which finishes all waiting
- * clients, and then for all writers together.  It does not wait for a writer
- * that is stuck: after a reload httpd accepts no connection until the first old
- * child has ended, or a second has passed.  Nothing is lost: no publisher waits
- * any more, and a store survives the end of a process in the middle of a
- * commit.
+ * How long an ending child waits for the hub, which answers all waiting
+ * clients, and then for all writers together.  The child does not wait for a
+ * writer that is stuck: after a reload httpd accepts no connection until the
+ * first old child has ended, or a second has passed.  Nothing is lost: no
+ * publisher waits any more, and a store survives the end of a process in the
+ * middle of a commit.
  */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 

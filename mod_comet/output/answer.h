@@ -26,10 +26,10 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
                           const comet_buffer_t *body);
 
 /**
- * Answer {"error": "…"}; the text names the parameter and the allowed values.
- * 503 and 429 carry Retry-After: 1, unless it was set before.  A client that
- * would give up after such a status is answered by mod_comet_answer_later()
- * instead (see `softly` in request/request.h).
+ * Answer {"error": "…"}; the text names the parameter that is wrong, and the
+ * allowed values. 503 and 429 carry Retry-After: 1, unless it was set before.
+ * A client that would give up after such a status is answered by
+ * mod_comet_answer_later() instead (see `softly` in request/request.h).
  * @return what the handler returns
  */
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)

@@ -8,10 +8,9 @@
  * mod_setenvif does not look at sub-requests.  So mod_comet notes what
  * mod_setenvif changes in a request's environment, undoes those changes in the
  * sub-request's copy, and applies SetEnvIf to the sub-request's URL.  What
- * mod_rewrite changes ([E=…]) is undone in the same way; httpd applies the
- * rewrite rules to the sub-request itself. mod_comet constructs no request of
- * its own for this: it passes only requests that httpd has made to
- * mod_setenvif.
+ * mod_rewrite changes ([E=…]) is undone in the same way; httpd also applies the
+ * rewrite rules to sub-requests. mod_comet constructs no request of its own for
+ * this: it passes only requests that httpd has made to mod_setenvif.
  */
 #ifndef MOD_COMET_SUBREQUEST_H
 #define MOD_COMET_SUBREQUEST_H

@@ -50,7 +50,7 @@ int mod_comet_token_authenticate(request_rec *r);
  * Set the challenge of RFC 6750 for a request that a dialect refuses.
  * @param error     an error code of section 3.1 of that RFC; NULL: there was no
  *                  token
- * @param wrong     what is wrong
+ * @param wrong     what is wrong with the token
  * @param metadata  the URL of the resource's metadata (RFC 9728, section 5.1);
  *                  NULL: it has none.  The request's thread.
  */
