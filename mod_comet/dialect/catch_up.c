@@ -277,8 +277,8 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
 
 /* Count the client of a long answer as waiting while the answer is sent,
  * because the client may read slowly.
- * @return DECLINED: send the answer; otherwise the answer was freed, and the
- *         client got an error */
+ * @return DECLINED: send the answer; otherwise the answer was freed, and an
+ *         error was sent in its place */
 static int count_long(request_rec *r, comet_buffer_t *body)
 {
     const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
@@ -352,8 +352,8 @@ static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
-/* Turn a stream away softly: its client gets the messages that it has missed,
- * and comes back later. */
+/* Turn a stream away softly: send its client the messages that it has missed,
+ * and tell it when to come back. */
 static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 {
     comet_batch_t missed = {

@@ -34,8 +34,8 @@ typedef struct mod_comet_gathering_t {
 
 /**
  * Begin a gathering.  If the URL names a channel, the gathering begins with it.
- * @param ask  the reader's; ->authenticated, ->lifetime and ->until become
- *             those of the strictest channel
+ * @param ask  the reader's ask; its ->authenticated, ->lifetime and ->until
+ *             become those of the strictest channel
  */
 mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
                                              const mod_comet_request_t *request,

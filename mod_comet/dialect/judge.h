@@ -15,8 +15,8 @@
  * own URL below its endpoint.
  * @param channel  without the endpoint's prefix; "room/" stands for all
  *                 channels below it
- * @param ask  the reader's: ->authenticated and ->lifetime become those of the
- *             strictest channel; NULL: the client publishes
+ * @param ask  the reader's ask; its ->authenticated and ->lifetime become those
+ *             of the strictest channel; NULL: the client publishes
  * @param is_named  whether the client names the channel, and so is present in
  *                  it (CometPresence); 0: a wildcard stands for it
  * @param objection  OUT: why only the channel's own URL can be used; NULL: the

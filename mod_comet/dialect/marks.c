@@ -17,7 +17,7 @@
 
 /* Find out why the client cannot have a read mark in the channel of its URL.
  * @param status  OUT: the HTTP status
- * @return NULL: it can */
+ * @return NULL: the client can */
 static const char *find_objection(const request_rec *r,
                                   const mod_comet_ask_t *ask, int *status)
 {

@@ -174,7 +174,7 @@ int mod_comet_mercure_select(mod_comet_mercure_t *mercure)
 /* --- the cursor ------------------------------------------------------------------ */
 
 /* Find the id of the last update that the client has seen.
- * @return data NULL: it has seen none */
+ * @return data NULL: the client has seen none */
 static comet_text_t find_last_id(const mod_comet_mercure_t *mercure)
 {
     comet_text_t id =

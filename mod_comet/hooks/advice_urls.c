@@ -35,7 +35,7 @@ static int is_by_regex(const mod_comet_line_t *line)
 /* Find the URL that a directive such as Alias or Redirect is about, or the
  * regular expression of AliasMatch.  This is the first argument that is a URL
  * path, or an expression with a slash.  In a section it is the section's path.
- * @return NULL: it is not known */
+ * @return NULL: the URL is not known */
 static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
 {
     const char *word;

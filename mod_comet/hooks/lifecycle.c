@@ -48,7 +48,7 @@ static atomic_int
 static struct {
     pthread_mutex_t lock;
     mod_comet_child_t *made; /* [lock] the last attempt, complete or not; NULL:
-                              * it was freed */
+                              * none was made, or it was freed */
     apr_time_t due; /* [lock] when to try again, by comet_monotonic() */
 } start = { .lock = PTHREAD_MUTEX_INITIALIZER };
 

@@ -14,8 +14,8 @@
  * mod_comet_dialect_t.
  * @param url   the URL
  * @param word  the dialect's argument, or the word "optional"; NULL: neither
- * @param last  the word "optional" after the dialect's argument; NULL: it is
- *              not there
+ * @param last  the word "optional" after the dialect's argument; NULL: the word
+ *              is absent
  * @return NULL, or the error, in cmd->pool
  */
 const char *mod_comet_mapping_set(cmd_parms *cmd, void *dir, const char *url,

@@ -68,7 +68,7 @@ int mod_comet_scene_is_within(const char *path, const char *url);
 int mod_comet_scene_is_plain(const mod_comet_section_t *section);
 
 /** Whether a section applies to a URL.
- * @param section  NULL: it does */
+ * @param section  NULL: the section of all URLs */
 int mod_comet_scene_applies(const mod_comet_section_t *section,
                             const char *url);
 
@@ -76,7 +76,7 @@ int mod_comet_scene_applies(const mod_comet_section_t *section,
 int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url);
 
 /** Whether a section certainly applies to a mapping's URL or to one below it.
- * @param section  NULL: it does */
+ * @param section  NULL: the section of all URLs */
 int mod_comet_scene_concerns(const mod_comet_section_t *section,
                              const mod_comet_mapping_t *mapping, apr_pool_t *p);
 

@@ -9,10 +9,10 @@
 #include "server/config.h"
 
 /**
- * Find the stores of all servers that map a URL, each once.  Note in each
- * server's configuration which store is its own, or why its mappings are left
- * out (all of them are optional, and they can use no store).
- * @param stores  filled with comet_store_config_t *, in the array's pool
+ * Find the stores of all servers that map a URL, and list each store once.
+ * Note in each server's configuration which store is its own, or why its
+ * mappings are left out (all of them are optional, and they can use no store).
+ * @param stores  OUT: filled with comet_store_config_t *, in the array's pool
  * @return OK; or HTTP_INTERNAL_SERVER_ERROR, after the log has said what is
  *         wrong with a mapping that is not optional: no store, a store that
  *         cannot be found or searched, or two configurations of one store

@@ -33,7 +33,7 @@ int mod_comet_news_is_over(apr_time_t ends_at);
  * the time over which their returns are spread.
  * @param story  OUT: the reason, if the stream ends
  * @param reasons  bits of comet_reason_e
- * @param ends_at  as above
+ * @param ends_at  as for mod_comet_news_is_over()
  * @param judging  how long authorising takes: ->took of mod_comet_judged_t
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
@@ -42,9 +42,9 @@ int mod_comet_news_retry(mod_comet_story_t *story, unsigned reasons,
                          apr_time_t ends_at, apr_interval_time_t judging);
 
 /**
- * Encode what a waiting client gets next: messages; if the stream was silent
- * for a long time, a heartbeat, which its page does not see; if the stream
- * ends, the closing words.
+ * Encode what is sent to a waiting client next: messages; a heartbeat, which
+ * the page does not see, if the stream was silent for a long time; the closing
+ * words, if the stream ends.
  * @param retry_msec  of mod_comet_news_retry()
  * @param silent  whether a heartbeat is due
  * @param out  appended to; stays as it is if there is nothing to send

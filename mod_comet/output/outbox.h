@@ -22,8 +22,8 @@ typedef struct mod_comet_outbox_t {
 } mod_comet_outbox_t;
 
 /** If the outboxes of a child hold this many bytes, each stream that is behind
- * gets smaller pieces.  So the sum stays below this plus MOD_COMET_SLICE_MIN
- * for each client. */
+ * is sent smaller pieces.  So the sum stays below this limit plus
+ * MOD_COMET_SLICE_MIN for each client. */
 #define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
 #define MOD_COMET_SLICE_MIN (4 * 1024)
 

@@ -39,7 +39,7 @@ comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
 
 /**
  * Encode the next piece of a batch's first message, which is long.
- * @param seen  OUT: the subscriber's cursor, as above
+ * @param seen  OUT: the subscriber's cursor, as for mod_comet_slice_cut()
  * @param out  the piece is appended to it; it is marked as failed if memory
  *             runs out
  */
@@ -49,8 +49,9 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
                             comet_buffer_t *out);
 
 /**
- * Encode what a stream's client gets next, as mod_comet_news_encode_next()
- * does.  Of a long message, encode only the next piece.
+ * Encode what is sent to a stream's client next, as
+ * mod_comet_news_encode_next() does.  Of a long message, encode only the next
+ * piece.
  * @param seen  IN OUT: the subscriber's cursor
  * @return APR_SUCCESS; APR_EGENERAL: only a part of a message was sent, and the
  *         rest is gone, or the stream has to end

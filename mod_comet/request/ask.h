@@ -32,8 +32,8 @@ typedef struct mod_comet_ask_t {
                                    * releases */
     /** The client's cursor, or the cursor that was chosen for it. */
     comet_timestamp_t cursor;
-    int from_now; /* a client without a cursor gets only what is published from
-                   * now on, whatever CometReplay says */
+    int from_now; /* a client without a cursor is sent only what is published
+                   * from now on, whatever CometReplay says */
     comet_timestamp_t before; /* page backwards from here; 0: read forwards */
     comet_text_t words; /* the words to search for; data NULL: no search */
     comet_timestamp_t rest; /* where a search that was cut short can go on; 0:

@@ -30,7 +30,7 @@ int mod_comet_authenticate_note(request_rec *r);
  * check_user_id hook, before all others: let a sub-request take over its
  * model's user.  It does so only if the same sections apply to both, if their
  * credentials, AuthType and AuthName are equal, and if only httpd's own modules
- * decide who the user is (a script might look at the URL).
+ * decide who the user is (a script might depend on the URL).
  * @return OK: r->user is set; DECLINED: the sub-request is authenticated like
  *         any other request
  */

@@ -144,9 +144,9 @@ static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
 }
 
 /* Make the sub-request look like a request of its own, with its URL in the
- * request line.  Its copy of the server record gets the target's timeout if
- * that is shorter than Timeout, so that servers behind this one may not take
- * longer either. */
+ * request line.  Its copy of the server record has the target's timeout if that
+ * is shorter than Timeout, so that servers behind this one may not take longer
+ * either. */
 static void dress(request_rec *sub, const request_rec *r,
                   const mod_comet_inquiry_target_t *target, const char *channel,
                   swallow_t *swallow)

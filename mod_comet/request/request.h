@@ -23,8 +23,8 @@ typedef struct mod_comet_request_t {
     comet_params_t query;
     int publishes; /* whether the request would store a message */
     /** The transport of a client that gives up for good after an HTTP error
-     * (EventSource).  Such a client gets the transport's own closing words
-     * instead of 503 and 429. NULL: the client gets the error. */
+     * (EventSource).  Such a client is sent the transport's own closing words
+     * instead of 503 and 429.  NULL: the client is sent the error. */
     const struct comet_transport_t *softly;
     const apr_table_t *env; /* the request's environment when it was authorised;
                              * or NULL */

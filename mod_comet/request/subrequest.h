@@ -17,8 +17,9 @@
 
 #include "server/mod_comet.h"
 
-/** Copy a request's environment, before rules that look at its URL change it.
- * Does nothing for a sub-request.  Called by the request's thread. */
+/** Copy a request's environment, before rules that depend on the URL change the
+ * environment.  Does nothing for a sub-request.  Called by the request's
+ * thread. */
 void mod_comet_subrequest_watch(request_rec *r);
 
 /** Note what has changed in the environment since mod_comet_subrequest_watch().

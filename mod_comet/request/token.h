@@ -52,7 +52,7 @@ int mod_comet_token_authenticate(request_rec *r);
  *                  token
  * @param wrong     what is wrong with the token
  * @param metadata  the URL of the resource's metadata (RFC 9728, section 5.1);
- *                  NULL: it has none.  The request's thread.
+ *                  NULL: the resource has none.  The request's thread.
  */
 void mod_comet_token_challenge(request_rec *r, const char *error,
                                const char *wrong, const char *metadata);
