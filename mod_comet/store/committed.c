@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pass what a child's writer has committed to the hub of the same child. */
+/* Pass messages that a child's writer has committed to the hub of the same
+ * child. */
 #include "store/committed.h"
 
 #include <pthread.h>
@@ -8,7 +9,7 @@
 
 #include "store/engine.h"
 
-/* The most that is kept for the hub.  If the hub is further behind, it reads
+/* Limits of what is kept for the hub.  If the hub is further behind, it reads
  * the store. */
 #define MOST_BYTES (1024 * 1024)
 #define MOST_TRANSACTIONS 64
@@ -53,7 +54,7 @@ static void drop_locked(comet_committed_t *committed)
 
 static apr_status_t drop(void *committed)
 {
-    drop_locked(committed); /* both threads have ended */
+    drop_locked(committed); /* the writer's and the hub's threads have ended */
     return APR_SUCCESS;
 }
 
@@ -66,7 +67,7 @@ comet_committed_t *comet_committed_create(apr_pool_t *pool)
     return committed;
 }
 
-/* Whether the store has a message exactly as memory has it. */
+/* Whether a message read from the store would equal this message in memory. */
 static int is_plain(const comet_message_t *message)
 {
     return !message->keep_sec && !message->update.is_private
@@ -75,7 +76,7 @@ static int is_plain(const comet_message_t *message)
 }
 
 /* Count a group's messages.
- * @return 0: the group cannot be passed on */
+ * @return 0: the group, or so many bytes, cannot be passed on */
 static int measure(const comet_store_group_t *group, apr_size_t *messages,
                    apr_size_t *bytes)
 {
@@ -94,8 +95,9 @@ static int measure(const comet_store_group_t *group, apr_size_t *messages,
     return *bytes <= MOST_BYTES;
 }
 
-/* Make a transaction of groups.
- * @return NULL: it cannot be passed on, or there is no memory */
+/* Make a transaction from the groups of a commit.
+ * @return NULL: the groups have no message or cannot be passed on, or there is
+ *         no memory */
 static comet_transaction_t *make(const comet_store_t *store,
                                  comet_store_group_t *const *groups,
                                  apr_size_t count)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/committed.h
- * Pass what a child's writer has committed to the hub of the same child.  While
- * nobody else commits, the hub need not read from the file what the writer
- * still has in memory.
+ * Pass messages that a child's writer has committed to the hub of the same
+ * child.  While nobody else commits, the hub then need not read these messages
+ * from the database file.
  *
- * This is a hint: the hub reads from the store what is not passed on here.
+ * This is an optimisation: any message that is not passed on, the hub reads
+ * from the store.
  */
 #ifndef COMET_COMMITTED_H
 #define COMET_COMMITTED_H
@@ -24,17 +25,17 @@ struct comet_transaction_t {
     comet_message_t *messages[]; /* references, oldest first */
 };
 
-/** Create the list of transactions.  Those that nobody takes are freed with the
- * pool. */
+/** Create the list of transactions.  Transactions that nobody takes are freed
+ * with the pool. */
 comet_committed_t *comet_committed_create(apr_pool_t *pool);
 
 /**
- * Pass on what comet_store_append() has just stored.  Nothing is passed on if
- * somebody else may have committed just before or after, or if the transaction
- * has more than plain messages.  If the hub is far behind, older transactions
- * are dropped.  Called by the writer's thread.
+ * Pass on the messages that comet_store_append() has just stored.  Nothing is
+ * passed on if somebody else may have committed just before or after, or if the
+ * transaction has anything but plain messages.  If the hub is far behind, older
+ * transactions are dropped.  Called by the writer's thread.
  * @param store  the connection that has appended
- * @param groups  with their results
+ * @param groups  the appended groups, whose ->result is set
  */
 void comet_committed_add(comet_committed_t *committed,
                          const comet_store_t *store,
@@ -43,7 +44,7 @@ void comet_committed_add(comet_committed_t *committed,
 /**
  * Take the transaction that followed a tally, and drop those before it.  Called
  * by the hub's thread.
- * @param committed  NULL: nothing is passed on
+ * @param committed  NULL: the answer is always NULL
  * @return to be freed by comet_committed_free(); NULL: there is none
  */
 comet_transaction_t *comet_committed_take(comet_committed_t *committed,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copy a store's log into its file while publishers go on. */
+/* Copy a store's log into the store's file while publishers go on. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -10,13 +10,13 @@
 
 #include "store/engine.h"
 
-/* How long the connection stays open without being used. */
+/* How long an unused connection stays open. */
 #define IDLE_USEC apr_time_from_sec(1)
-/* How often a waiting writer looks whether it must stop. */
+/* How often a waiting writer checks whether it must stop. */
 #define WAIT_USEC 50000
-/* While a pass copies, publishers commit more; so a pass that has copied many pages
- * is followed by another one.  What few pages are left takes the writer about a
- * millisecond. */
+/* While a pass copies, publishers commit more pages.  So a pass that has copied
+ * many pages is followed by another one.  The writer copies the few pages that
+ * are left in about a millisecond. */
 #define PASSES_MAX 4
 #define FEW_PAGES 64
 
@@ -30,7 +30,8 @@ struct comet_copier_t {
     pthread_t thread;
     int has_thread; /* [writer's thread] */
     _Atomic state_e state; /* [atomic] */
-    sem_t wanted, copied; /* raised when the state becomes COPYING, or DONE */
+    sem_t wanted, copied; /* `wanted` is raised when the state becomes COPYING,
+                           * `copied` when it becomes DONE */
     atomic_int stopping; /* [atomic] */
     comet_store_t *store; /* [copier's thread] NULL: it is closed */
 };

@@ -18,10 +18,10 @@
  *                              and the watch
  *
  * The calls of a remote engine can take as long as a network does.  So the hub
- * never makes them.  Two threads of each child and store do: the scout, which
- * follows the log and has the watch, and the fetcher, which reads what memory
- * no longer has.  Each call of a remote engine must end by a deadline of its
- * own, and soon after *stopping is set.
+ * never makes them.  Instead, each child has two threads per store that make
+ * them: the scout, which follows the log and has the watch, and the fetcher,
+ * which reads what memory no longer has.  Each call of a remote engine must end
+ * by a deadline of its own, and soon after *stopping is set.
  */
 #ifndef COMET_ENGINE_H
 #define COMET_ENGINE_H
@@ -73,8 +73,8 @@ struct comet_engine_t {
     /**
      * Read what follows the engine's name and the colon in CometStore.
      * @param place  the engine fills place->name, ->key and ->own.  If the text
-     *               is wrong, and may contain a secret, the engine sets
-     *               place->name to what the error message shows instead of it
+     *               is invalid and may contain a secret, the engine sets
+     *               place->name to a text that the error message shows instead
      * @param root   the folder that relative names are relative to
      * @return NULL, or what is expected instead
      */
@@ -85,7 +85,7 @@ struct comet_engine_t {
      * Resolve a parsed place, so that two names of the same store get the same
      * key.  The call opens nothing and connects to nothing.
      * @param place  its ->name, ->key and ->own may change
-     * @return NULL, or a sentence that says why it cannot be used
+     * @return NULL, or a sentence that says why the place cannot be used
      */
     const char *(*locate)(comet_place_t *place, apr_pool_t *p);
 
@@ -105,7 +105,8 @@ struct comet_engine_t {
     /** The name and the version of the engine's library, for the log. */
     const char *(*version)(void);
 
-    /** @return NULL, or a sentence that says why CometSearch cannot be on */
+    /** @return NULL, or a sentence that says why CometSearch cannot be switched
+     *         on */
     const char *(*cannot_search)(void);
 
     /* --- Connections ---------------------------------------------------- */
@@ -143,7 +144,8 @@ struct comet_engine_t {
                          comet_timestamp_t after, comet_timestamp_t before,
                          apr_size_t limit, comet_store_cb *callback,
                          void *baton);
-    /** NULL: the engine has no search; cannot_search() says so. */
+    /** NULL: the engine has no search; then cannot_search() returns a
+     * sentence. */
     apr_status_t (*search)(comet_store_t *store,
                            const comet_selection_t *selection,
                            comet_text_t words, comet_timestamp_t after,
@@ -169,7 +171,8 @@ struct comet_engine_t {
                          comet_store_cb *callback, void *baton,
                          comet_store_state_t *state, int *goes_on);
 
-    /** NULL: the engine cannot tell.  Members that it does not set are -1. */
+    /** NULL: the engine does not know the sizes.  Fields that it does not set
+     * stay -1. */
     apr_status_t (*sizes)(comet_store_t *store, comet_store_sizes_t *sizes);
 
     /* --- Writing ---------------------------------------------------------- */
@@ -185,7 +188,8 @@ struct comet_engine_t {
                             apr_interval_time_t *rest);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
-    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: as above */
+    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: never, as
+                                                             * above */
 
     const comet_online_engine_t *online;
 
@@ -196,7 +200,7 @@ struct comet_engine_t {
     const comet_watch_engine_t *watch;
 };
 
-/** The common start of all engines' connections. */
+/** The struct that every engine's connection begins with. */
 struct comet_store_t {
     const comet_engine_t *engine;
     /** comet_message_create(), with which the engine makes the messages that it
@@ -209,8 +213,8 @@ struct comet_store_t {
     comet_selection_match_e (*judge)(const comet_selection_t *selection,
                                      const comet_message_t *message);
     int (*reads)(const comet_selection_t *selection, comet_text_t channel);
-    /** For comet_store_glance(): the last view, and the tally just before
-     * it. */
+    /** For comet_store_glance(): the state of the log in the last view, and the
+     * tally just before that view. */
     struct {
         int is_known;
         comet_tally_t tally;

@@ -14,8 +14,8 @@ const comet_engine_t *comet_engines_own(void);
 
 /**
  * Read CometStore's argument, NAME:TEXT.
- * @param place    filled; it still has to be resolved (comet_engine_t's locate)
- * @param engines  all engines that are registered (const comet_engine_t *)
+ * @param place    OUT; the engine's locate() must still resolve it
+ * @param engines  all registered engines (const comet_engine_t *)
  * @param root     the folder that relative names are relative to
  * @param p        the place's texts are allocated from it
  * @return NULL, or what is expected instead

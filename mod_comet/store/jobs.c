@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The jobs of a writer: how publishers queue them and get their answers. */
+/* The jobs of a writer: publishers queue them and wait for the answers. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -12,18 +12,19 @@
 #include <string.h>
 #include <unistd.h>
 
-/** How long a publisher waits for a place before it is refused. */
+/** How long a publisher waits for one of the writer's `places` before it is
+ * refused. */
 #define PLACE_USEC 50000
 
-/** How often a publisher without a place checks whether the writer of another
- * store has freed one (if other writers hold any), and whether the disk has
- * stalled. */
+/** How often a publisher whose job is in the overflow checks whether the writer
+ * of another store has freed a place, and, if no other writer holds any,
+ * whether the disk has stalled. */
 #define SEIZE_USEC 2000
 #define STALL_USEC 10000
 
 /** The most bytes that are stored in one transaction, unless a single job is
- * larger.  Over a slow network, or to a slow disk, more would take too long for
- * an append. */
+ * larger.  Over a slow network, or to a slow disk, a larger append would take
+ * too long. */
 #define COMMIT_BYTES ((apr_size_t)4 << 20)
 
 void comet_writer_wake(comet_writer_t *writer)
@@ -54,7 +55,7 @@ static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
     return malloc(size);
 }
 
-/* How many bytes the bodies of a job's messages have. */
+/* The total length of the bodies of a job's messages. */
 static apr_size_t bytes_of(const job_t *job)
 {
     apr_size_t bytes = 0, i, k;
@@ -121,7 +122,8 @@ static void free_job(job_t *job)
     free(job);
 }
 
-/* Take one of the child's places, which all of its writers share. */
+/* Take one of the places for waiting publishers, which all writers of a child
+ * share.  @return whether one was free */
 static int seize_place_locked(comet_writer_t *writer)
 {
     int waiting = atomic_load(writer->config.waiting);
@@ -138,9 +140,9 @@ static int seize_place_locked(comet_writer_t *writer)
     return 0;
 }
 
-/* Whether it is useless to wait for a place.  With a healthy disk, places
- * become free all the time.  The disk counts as stalled if no publisher was
- * answered for as long as a publisher may wait for a place. */
+/* Whether it is useless to wait until a publisher's place becomes free.  With a
+ * healthy disk, places become free all the time.  The disk counts as stalled if
+ * no publisher was answered for as long as a publisher may wait for a place. */
 static int is_stalled_locked(const comet_writer_t *writer)
 {
     return writer->used > 0
@@ -168,7 +170,7 @@ static void vacate_locked(comet_writer_t *writer, apr_size_t count)
     promote_locked(writer);
 }
 
-/* Wait for a job's answer until a time.
+/* Wait for a job's answer until a given time.
  * @return whether the job was answered by then */
 static int is_answered(job_t *job, apr_int64_t until)
 {
@@ -179,9 +181,9 @@ static int is_answered(job_t *job, apr_int64_t until)
 }
 
 /* Take a job back.
- * @return APR_SUCCESS: too late, it is being answered; COMET_EUNSURE: it is in
- *         flight and belongs to the thread now; anything else: the job belongs
- *         to the publisher again */
+ * @return APR_SUCCESS: too late, the job is being answered; COMET_EUNSURE: the
+ *         job is in flight and now belongs to the writer's thread; anything
+ *         else: the job belongs to the publisher again */
 static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
 {
     switch (atomic_load(&job->state)) {
@@ -200,8 +202,9 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
     }
 }
 
-/* When a publisher checks its job again.  A job gets a place of this writer as
- * soon as one is free, but nobody tells this writer when others free places. */
+/* When a publisher checks its job again.  A place that this writer frees goes
+ * to a waiting job at once, but nobody tells this writer when other writers
+ * free places. */
 static apr_int64_t next_look_locked(const comet_writer_t *writer,
                                     const job_t *job, apr_int64_t deadline)
 {
@@ -216,7 +219,7 @@ static apr_int64_t next_look_locked(const comet_writer_t *writer,
 
 /* Wait for the answer.  Frees the job, or leaves it to the writer's thread.
  * @param look_at  when to check the job for the first time
- * @param groups  get the results of the job's groups */
+ * @param groups  OUT: their ->result is set from the job's groups */
 static apr_status_t await(comet_writer_t *writer, job_t *job,
                           comet_store_group_t *const *groups,
                           apr_int64_t look_at, apr_int64_t deadline)
@@ -309,7 +312,7 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
 
 /* --- For the thread ------------------------------------------------------- */
 
-/* Free a job that its publisher has left; put any other into `done`. */
+/* Free a job that its publisher has left; append any other job to `done`. */
 static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
 {
     job->result = result;
@@ -322,7 +325,7 @@ static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
     }
 }
 
-/* Call this without the mutex: a publisher that wakes may need it at once. */
+/* The caller must not hold the mutex: a woken publisher may need it at once. */
 static void wake_publishers(jobs_t *done)
 {
     job_t *job;
@@ -387,7 +390,7 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
     return count;
 }
 
-/* Whether nothing of a job was done because another program held a lock. */
+/* Whether nothing of a job was stored because another program held a lock. */
 static int is_put_off(const job_t *job)
 {
     apr_size_t i = 0;

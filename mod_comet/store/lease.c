@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Presence in the writer's thread: writes the table of members to the store,
- * and looks after the leases. */
+/* Presence in the writer's thread: write the table of members to the store, and
+ * maintain the leases. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,13 +19,14 @@
 /* The shortest time between two comparisons of rows, however many members were
  * thrown out. */
 #define COMPARE_USEC 100000
-/* How long to wait before a step that failed is tried again. */
+/* How long to wait before a failed step is repeated. */
 #define RETRY_USEC 200000
-/* When a child ends, its lease lasts this much longer for each client: many
- * clients take longer to reconnect. */
+/* When a child ends, its lease is extended by this time for each entry, because
+ * many clients take longer to reconnect. */
 #define RETURN_USEC 200
 
-/* A lease lasts for two graces, and is renewed three times in that time. */
+/* A lease lasts for two grace periods, and is renewed three times in that
+ * time. */
 static apr_interval_time_t patience_of(const comet_presence_t *presence)
 {
     return 2 * presence->grace;
@@ -105,8 +106,8 @@ static void lose_lease(comet_presence_t *presence)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* End the graces that have run out.  After its grace, an entry's clients count
- * as they are now. */
+/* End the grace periods that are over.  The store is then to have the entry's
+ * present number of clients. */
 static void end_graces(comet_presence_t *presence)
 {
     apr_time_t now = comet_monotonic();
@@ -125,7 +126,7 @@ static void end_graces(comet_presence_t *presence)
     pthread_mutex_unlock(&presence->lock);
 }
 
-/* Take the entries that must be written, and mark them as in flight, so that
+/* Collect the entries that must be written, and mark them as in flight, so that
  * nobody frees them.
  * @return how many */
 static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
@@ -215,7 +216,7 @@ static apr_status_t write_changes(comet_presence_t *presence,
     return status;
 }
 
-/* Give up the lease once all members of this child have left. */
+/* Give up the lease if no entry is left in this child. */
 static apr_status_t rest(comet_presence_t *presence, comet_store_t *store)
 {
     apr_status_t status;
@@ -237,8 +238,8 @@ static apr_status_t rest(comet_presence_t *presence, comet_store_t *store)
 /* --- thrown out ------------------------------------------------------------ */
 
 /* Note that the store has this row.  If this child has no entry for the row,
- * make an entry that wants none, so that the row is deleted.  Such a row can be
- * left after a commit whose outcome was unknown. */
+ * make one whose ->wanted is 0, so that the row is deleted.  A commit with an
+ * unknown outcome can leave such a row. */
 static int take_row(void *baton, const comet_online_member_t *row)
 {
     static const comet_text_t none = { NULL, 0 };
@@ -281,7 +282,8 @@ static int throw_out_unseen(comet_presence_t *presence)
     return any;
 }
 
-/* Compare the store's rows with the rows that this child has written. */
+/* Compare the store's rows with the rows that this child has written, if this
+ * is due. */
 static apr_status_t compare(comet_presence_t *presence, comet_store_t *store,
                             int *removed)
 {
@@ -372,7 +374,7 @@ static int take_holder(void *baton, const comet_holder_t *holder)
     return 1;
 }
 
-/* Forget the leases that the store no longer has. */
+/* Forget the leases that the last look did not find in the store. */
 static void tidy_leases(comet_presence_t *presence)
 {
     apr_size_t kept = 0, i;
@@ -385,8 +387,8 @@ static void tidy_leases(comet_presence_t *presence)
     presence->lease_count = kept;
 }
 
-/* If the store could not be reached for some time, let all leases start again:
- * nobody could renew a lease in that time. */
+/* If the store could not be reached for some time, let all leases begin anew,
+ * since nobody could renew one in that time. */
 static void forgive_gap(comet_presence_t *presence, apr_time_t now)
 {
     apr_size_t i;
@@ -400,8 +402,8 @@ static void forgive_gap(comet_presence_t *presence, apr_time_t now)
     presence->looked_at = now;
 }
 
-/* Check the other leases, and remove some rows of one that has run out.
- * Several children may do so at once. */
+/* Check the leases of the other children, and remove some rows of one that has
+ * run out.  Several children may do so at the same time. */
 static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
                                int *changed)
 {
@@ -430,8 +432,8 @@ static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
         }
     }
     if (i < presence->lease_count) {
-        presence->look_at = 0; /* look again at once: there may be more rows, or
-                                * another such lease */
+        presence->look_at = 0; /* look again at once: more rows may be left, or
+                                * another lease may have run out */
     }
     return status;
 }
@@ -458,7 +460,8 @@ static apr_status_t publish(comet_presence_t *presence, comet_store_t *store,
     *changed |= count > 0;
     presence->publishing = count == COMET_ONLINE_SLICE;
     if (presence->publishing) {
-        presence->publish_at = now; /* continue soon: publishers go first */
+        presence->publish_at = now; /* continue soon, after the waiting
+                                     * publishers */
     }
     return status;
 }
@@ -489,8 +492,9 @@ apr_status_t comet_presence_step(comet_presence_t *presence,
     return status;
 }
 
-/* This must not wait for the lock.  On prefork, a signal handler may have
- * interrupted the thread that holds the lock, and now waits for this thread. */
+/* This must not wait for the presence's lock.  On prefork, the thread that
+ * holds the lock may be interrupted by a signal handler, which waits for this
+ * thread. */
 apr_status_t comet_presence_end(comet_presence_t *presence,
                                 comet_store_t *store)
 {
@@ -507,6 +511,7 @@ apr_status_t comet_presence_end(comet_presence_t *presence,
     presence->holder.patience =
         presence->grace + (apr_interval_time_t)count * RETURN_USEC;
     status = comet_online_write(store, &presence->holder, 0, NULL, 0);
-    return status == APR_NOTFOUND ? APR_SUCCESS /* others removed the lease */
+    return status == APR_NOTFOUND ? APR_SUCCESS /* another child has removed the
+                                                 * lease */
                                   : status;
 }

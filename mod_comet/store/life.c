@@ -11,8 +11,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/** How long the writer may wait for another program's lock while it opens the
- * store and so holds the bus's lock. */
+/** How long the writer waits for another program's lock while it opens the
+ * store.  It holds the bus's lock meanwhile. */
 #define OPEN_USEC 50000
 /** If a step takes this long, the thread counts as stuck. */
 #define STUCK_USEC 500000
@@ -113,8 +113,8 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
     apr_int64_t deadline = comet_monotonic() + limit;
 
     atomic_store(&writer->stopping, 1);
-    /* this may run in a signal handler that has interrupted a publisher after
-     * it set `awake`, but before it raised the semaphore */
+    /* this may run in a signal handler that has interrupted a publisher between
+     * setting `awake` and raising the semaphore */
     atomic_store(&writer->awake, 0);
     comet_writer_wake(writer);
     while (!atomic_load(&writer->ended)) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of presence in the store: each function calls the engine. */
+/* The rows of presence in the store: each function calls the engine of its
+ * connection. */
 #include "store/online.h"
 
 #include "store/engine.h"

@@ -2,10 +2,10 @@
 /**
  * @file store/online.h
  * Presence in the store: a row for each child, channel and member
- * (sql/presence.sql).  store/presence.h decides what is written.
+ * (sql/presence.sql).  store/presence.h says which rows are written, and when.
  *
- * Errors are those of store/store.h.  For the functions that write, the caller
- * holds the write lock; each call is a transaction of its own.
+ * Errors are those of store/store.h.  The caller of a function that writes
+ * holds the write lock.  Each such call is a transaction of its own.
  */
 #ifndef COMET_ONLINE_H
 #define COMET_ONLINE_H
@@ -22,7 +22,8 @@
 /** The longest JSON about a member. */
 #define COMET_ONLINE_INFO_MAX_BYTES 2048
 
-/** A child that holds rows.  It keeps them as long as its beat changes. */
+/** A child that has rows in the store.  Its rows are kept as long as its beat
+ * changes. */
 typedef struct comet_holder_t {
     apr_int64_t id; /* random, above 0 */
     const char *host;
@@ -47,7 +48,7 @@ typedef struct comet_online_change_t {
     comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
 } comet_online_change_t;
 
-/** Called with a holder.  @return 0 to stop */
+/** Called for each holder.  @return 0 to stop */
 typedef int comet_online_holder_cb(void *baton, const comet_holder_t *holder);
 
 /** A member of a channel.  The texts are valid during the callback. */
@@ -58,22 +59,22 @@ typedef struct comet_online_member_t {
     comet_text_t info; /* data NULL: none */
 } comet_online_member_t;
 
-/** Called with a member.  @return 0 to stop */
+/** Called for each member.  @return 0 to stop */
 typedef int comet_online_member_cb(void *baton,
                                    const comet_online_member_t *member);
 
-/** How many are in a channel. */
+/** How many members and other clients are in a channel. */
 typedef struct comet_online_totals_t {
     apr_int64_t members; /* each is counted once */
     apr_int64_t most; /* as in comet_online_change_t */
     apr_int64_t anonymous; /* clients without a name */
 } comet_online_totals_t;
 
-/** The most rows or channels that one transaction handles.  It is limited
- * because publishers wait meanwhile, and clients decide how many rows there
- * are. */
+/** The most rows or channels that one transaction handles.  There must be a
+ * limit, because publishers wait meanwhile and clients determine the number of
+ * rows. */
 #define COMET_ONLINE_SLICE 500
-/** In how many channels the store remembers a member who has left them. */
+/** For how many channels the store remembers when a member left. */
 #define COMET_ONLINE_SEEN_MOST 10000
 
 /** An engine's implementation of the functions below. */
@@ -101,7 +102,7 @@ typedef struct comet_online_engine_t {
  * @param holder  its ->beat is not used
  * @param is_new  whether this call adds the holder to the store
  * @return APR_NOTFOUND: nothing was changed, since the store does not have the
- *         holder any more: another child took it for dead
+ *         holder any more: another child has declared this one dead
  */
 apr_status_t comet_online_write(comet_store_t *store,
                                 const comet_holder_t *holder, int is_new,
@@ -109,17 +110,18 @@ apr_status_t comet_online_write(comet_store_t *store,
                                 apr_size_t count);
 
 /**
- * Remove some rows of a holder that has gone; the last call removes the holder,
- * too.  A member leaves the channel if no other child has a row for it.
- * @param more  set to whether there are more rows
+ * Remove some rows of a holder that is gone; the call that removes the last
+ * rows removes the holder, too.  A member leaves the channel if no other child
+ * has a row for it.
+ * @param more  set to whether rows are left
  */
 apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
                                 int *more);
 
-/** Publish the numbers of members and of other clients of the channels in which
- * they have changed.
- * @param count  set to how many channels there were; COMET_ONLINE_SLICE: there
- *               may be more */
+/** Publish the numbers of members and of other clients, for each channel in
+ * which a number has changed.
+ * @param count  set to the number of channels published to; COMET_ONLINE_SLICE:
+ *               more channels may be left */
 apr_status_t comet_online_publish(comet_store_t *store, int *count);
 
 /** List all holders. */
@@ -127,7 +129,7 @@ apr_status_t comet_online_holders(comet_store_t *store,
                                   comet_online_holder_cb *callback,
                                   void *baton);
 
-/** List the members for which a holder has rows.  Their ->info is not set.
+/** List the members for which a holder has rows.  ->info is not set.
  * @return APR_NOTFOUND: the store does not have the holder */
 apr_status_t comet_online_rows(comet_store_t *store, apr_int64_t holder,
                                comet_online_member_cb *callback, void *baton);
@@ -135,7 +137,7 @@ apr_status_t comet_online_rows(comet_store_t *store, apr_int64_t holder,
 /**
  * List the members of a channel, in the order of their names' bytes.  Call it
  * within a view (comet_store_begin()).
- * @param after   only names after this one
+ * @param after   list only names after this one; length 0: all
  * @param totals  OUT
  * @return APR_ENOENT: the store is not ready yet
  */

@@ -31,7 +31,7 @@ static comet_entry_t **place(const comet_presence_t *presence,
     return link;
 }
 
-/* Double the number of buckets.  If no memory is left, the chains just get
+/* Double the number of buckets.  If there is no memory, the chains just grow
  * longer. */
 static void grow_locked(comet_presence_t *presence)
 {
@@ -120,8 +120,8 @@ void comet_presence_touch_locked(comet_presence_t *presence,
 
 /* --- coming and going ------------------------------------------------------ */
 
-/* The value that the store should have for an entry: 1 for a member who is
- * here; for clients without a name, their number. */
+/* The value that the store should have for an entry: for a member, 1 if it has
+ * a client here, otherwise 0; for clients without a name, their number. */
 static apr_int64_t wanted_for(const comet_entry_t *entry)
 {
     return entry->member.length ? entry->clients > 0 : entry->clients;
@@ -184,7 +184,7 @@ static int is_storable(comet_text_t channel)
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
 }
 
-/* Copy a visitor, without a name or an info that the store cannot hold. */
+/* Copy a visitor, leaving out a name or an info that the store cannot hold. */
 static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 {
     comet_visitor_t storable = *visitor;
@@ -199,7 +199,7 @@ static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 }
 
 /* Count one more channel that a client enters.
- * @return whether its allowance permits this */
+ * @return whether the allowance permits it */
 static int spend_locked(comet_presence_t *presence,
                         const comet_visitor_t *visitor)
 {
@@ -225,7 +225,7 @@ static int spend_locked(comet_presence_t *presence,
 
 /* Find the entry of a client in a channel, or make it.
  * @param limited  OUT: whether the client has entered too many channels
- * @return NULL: there is no memory, or @a limited is set */
+ * @return NULL: there is no memory, or @a limited was set to 1 */
 static comet_entry_t *find_or_make_locked(comet_presence_t *presence,
                                           const comet_room_t *room,
                                           const comet_visitor_t *visitor,

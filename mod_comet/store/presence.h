@@ -3,29 +3,29 @@
  * @file store/presence.h
  * Presence: the clients that wait in this child, counted by channel and member.
  * The store has one row for each child, channel and member (store/online.h).
- * So it is written to when a member joins or leaves, and not for each
+ * So the store is written to when a member joins or leaves, and not for each
  * connection or poll.
  *
  * Rules:
  * 1. the first client of a member adds the child's row.  When the last client
- *    has left, the row stays for the grace: so a client that polls or
- *    reconnects stays online.  If it reconnects to another child, that child's
- *    row is added before this child's row is deleted, so nobody sees the member
- *    leave;
- * 2. a child that ends deletes no row.  Its lease runs out, as if the child was
- *    killed: other children notice, by their own monotonic clocks, that its
- *    beat stays the same, and remove its rows;
+ *    has left, the row stays for the grace period, so that a member stays
+ *    online while a client polls or reconnects.  If a client reconnects to
+ *    another child, that child adds its row before this child deletes its own,
+ *    so nobody sees the member leave;
+ * 2. a child that ends deletes no row.  Its lease runs out, as if the child had
+ *    been killed.  Other children measure by their own monotonic clocks that
+ *    its beat no longer changes, and remove its rows;
  * 3. each write also checks that the child still has its lease.  A child that
- *    was taken for dead takes a new lease, and writes its members again;
+ *    was declared dead takes a new lease, and writes its members again;
  * 4. if somebody else has deleted a row, its member was thrown out: the seats
  *    of the member's clients are revoked;
- * 5. by rule 1, a client that comes and goes in the same channels writes
- *    nothing.  A client that keeps naming new channels may enter
- *    COMET_PRESENCE_BURST of them at once, and COMET_PRESENCE_RATE a second, in
- *    each child.  In channels beyond that it does not count as online.
+ * 5. by rule 1, a client that keeps reconnecting to the same channels causes no
+ *    writes.  A client that keeps naming new channels may enter
+ *    COMET_PRESENCE_BURST of them at once and then COMET_PRESENCE_RATE a
+ *    second, in each child.  In further channels it does not count as online.
  *
  * Only the writer's thread reads and writes the store (store/writer.h).  The
- * lock is a leaf, and is held only for moments.
+ * presence's lock is a leaf, and is held only briefly.
  */
 #ifndef COMET_PRESENCE_H
 #define COMET_PRESENCE_H
@@ -44,21 +44,22 @@ typedef struct comet_room_t {
                        * is published */
 } comet_room_t;
 
-/** How many channels one client may newly enter at once, and in a second. */
+/** How many new channels one client may enter at once, and how many a second
+ * after that. */
 #define COMET_PRESENCE_BURST 1000
 #define COMET_PRESENCE_RATE 10
 
 /** Who a client is. */
 typedef struct comet_visitor_t {
-    comet_text_t member; /* its user.  A name that is empty, longer than
-                          * COMET_AUTHOR_MAX_BYTES or has a NUL counts as
-                          * none */
-    comet_text_t info; /* JSON about the user; data NULL: none.  If it is too
-                        * long, it is left out */
+    comet_text_t member; /* its user.  A name that is empty, is longer than
+                          * COMET_AUTHOR_MAX_BYTES or contains a NUL counts as
+                          * no name */
+    comet_text_t info; /* JSON about the user; data NULL: none.  It is left out
+                        * if it is too long or contains a NUL */
     comet_text_t address; /* for rule 5: identifies a client without a name */
 } comet_visitor_t;
 
-/** The record that a client is online.  It lives until
+/** Records that a client is online.  A seat lives until
  * comet_presence_leave(). */
 typedef struct comet_seat_t comet_seat_t;
 
@@ -67,10 +68,11 @@ typedef struct comet_presence_config_t {
                                         * presence */
     comet_bus_t *bus;
     const atomic_int *stopping; /* [atomic] the child is ending */
-    /** Called when there is something to write soon.  Any thread. */
+    /** Called when there is something to write soon; wakes the writer's thread.
+     * Any thread. */
     void (*wake)(void *baton);
     /** Called when a client may not enter a channel (rule 5); or NULL.  Any
-     * thread; it must not take a lock. */
+     * thread; the callback must not take a lock. */
     void (*on_limit)(void *baton);
     void *baton;
 } comet_presence_config_t;
@@ -78,11 +80,11 @@ typedef struct comet_presence_config_t {
 /** @return NULL: there is no memory */
 comet_presence_t *comet_presence_create(const comet_presence_config_t *config);
 
-/** Free a presence that nobody uses any more; NULL is ignored. */
+/** Free a presence.  Nobody may be using it any more.  NULL is ignored. */
 void comet_presence_free(comet_presence_t *presence);
 
 /**
- * Note that a client waits.
+ * Note that a client waits for messages.
  * @param rooms  copied.  Rooms whose names are too long, and rooms beyond the
  *               client's allowance (rule 5), are left out
  * @return NULL: there is no memory, or no room was entered
@@ -93,18 +95,19 @@ comet_seat_t *comet_presence_enter(comet_presence_t *presence,
                                    const comet_visitor_t *visitor);
 
 /** Note that the client no longer waits.  NULL is ignored.  Any thread.  While
- * the child ends this does nothing, so a signal handler may call it then. */
+ * the child ends, the call does nothing, so that a signal handler may make
+ * it. */
 void comet_presence_leave(comet_seat_t *seat);
 
 /**
- * Note how far a member has read a channel.  The mark is written within a
- * second, and published.  A mark that is older than the last one changes
- * nothing.
- * @param visitor  all fields are set, since the member may begin to wait before
- *                 the mark is written
+ * Note how far a member has read a channel.  The mark is written to the store
+ * within a second, and published.  A mark that is older than the last one
+ * changes nothing.
+ * @param visitor  all fields must be set, since the member may begin to wait
+ *                 before the mark is written
  * @return COMET_EINVALID: the member or the channel cannot be stored;
- *         COMET_EBUSY: the member marks too many channels (rule 5);
- *         APR_ENOMEM.  Any thread.
+ *         COMET_EBUSY: the member has entered or marked too many channels (rule
+ *         5); APR_ENOMEM.  Any thread.
  */
 apr_status_t comet_presence_mark(comet_presence_t *presence,
                                  const comet_room_t *room,
@@ -112,8 +115,8 @@ apr_status_t comet_presence_mark(comet_presence_t *presence,
                                  comet_timestamp_t read_at);
 
 /** Get the flag that becomes non-zero when the client's member is thrown out.
- * It lives as long as the seat.
- * @return [atomic]; NULL for no seat */
+ * The flag lives as long as the seat.
+ * @return [atomic]; NULL if @a seat is NULL */
 const atomic_int *comet_presence_revoked(const comet_seat_t *seat);
 
 /** Whether a message says that a member was thrown out.  Any thread. */
@@ -139,8 +142,8 @@ apr_status_t comet_presence_step(comet_presence_t *presence,
                                  comet_store_t *store, int *removed,
                                  int *changed);
 
-/** Call this when the child ends.  Its rows stay for as long as its clients
- * need to reconnect.  The caller holds the write lock. */
+/** Call this when the child ends.  The child's rows stay for as long as its
+ * clients need to reconnect.  The caller holds the write lock. */
 apr_status_t comet_presence_end(comet_presence_t *presence,
                                 comet_store_t *store);
 

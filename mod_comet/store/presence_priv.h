@@ -4,8 +4,9 @@
  * Inside presence: its table of members.  presence.c changes the table when
  * clients come and go; lease.c, in the writer's thread, writes it to the store.
  *
- * An entry is `dirty` while the store may differ from what is wanted.  An entry
- * is freed when it is not dirty, not stored, and has no client.
+ * An entry is `dirty` while the store may differ from the entry's wanted
+ * values.  An entry is freed when it is not dirty, not stored, and has no
+ * client.
  */
 #ifndef COMET_PRESENCE_PRIV_H
 #define COMET_PRESENCE_PRIV_H
@@ -25,7 +26,7 @@
 
 typedef struct comet_sitting_t comet_sitting_t;
 
-/** A member in a channel, or all its clients without a name. */
+/** A member in a channel, or all of the channel's clients without a name. */
 typedef struct comet_entry_t comet_entry_t;
 struct comet_entry_t {
     comet_entry_t *next; /* in its bucket */
@@ -33,15 +34,16 @@ struct comet_entry_t {
     LIST_HEAD(, comet_sitting_t) sitting;
     comet_timer_t grace; /* runs after clients have left; until it fires,
                           * ->wanted is not lowered */
-    apr_int64_t clients; /* how many wait now */
+    apr_int64_t clients; /* how many clients wait now */
     apr_int64_t wanted; /* what the store should have: for a member 1 or 0; for
                          * clients without a name, how many they are */
     apr_int64_t stored; /* what the store has */
     comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
     comet_timestamp_t read_stored;
     int dirty;
-    int in_flight; /* the writer's thread is writing it */
-    unsigned seen; /* the last round of comparing that found the entry's row */
+    int in_flight; /* the writer's thread is writing the entry */
+    unsigned seen; /* the number of the last comparison in which the store had
+                    * the entry's row */
     apr_int64_t most;
     apr_time_t since;
     apr_uint32_t hash;
@@ -67,8 +69,8 @@ typedef struct comet_lease_t {
     apr_int64_t holder;
     apr_int64_t beat;
     apr_interval_time_t patience;
-    apr_time_t since; /* when its beat was seen to change */
-    unsigned seen; /* the last look that found the lease */
+    apr_time_t since; /* when its beat was last seen to change */
+    unsigned seen; /* the number of the last look that found the lease */
 } comet_lease_t;
 
 struct comet_presence_t {
@@ -82,19 +84,22 @@ struct comet_presence_t {
     apr_time_t *due; /* [lock] the allowances for entering channels
                       * (base/rate.h), by the hash of the client; by
                       * comet_monotonic() */
-    int hurried; /* [lock] a member is dirty, and the thread was woken for it */
-    atomic_int noticed; /* [atomic] compare the rows soon */
+    int hurried; /* [lock] a member is dirty, and the writer's thread was woken
+                  * for that reason */
+    atomic_int noticed; /* [atomic] members may have been thrown out: compare
+                         * the rows soon */
     /* the rest: [writer's thread] */
     comet_holder_t holder; /* ->id 0: this child has no lease */
     int is_new; /* the store does not have the holder yet */
     char host[256];
     apr_time_t write_at; /* changes are not written before this time */
     apr_time_t numbers_at; /* the same for the numbers of clients without a
-                            * name */
+                            * name, and for marks */
     apr_time_t renew_at, look_at, compare_at, publish_at;
     apr_time_t looked_at; /* when the leases were last read; 0: never */
-    int publishing; /* more numbers must be published at once */
-    apr_time_t notice_at; /* a notice makes the thread compare rows, but not
+    int publishing; /* the last publication left some numbers, which must be
+                     * published at once */
+    apr_time_t notice_at; /* a notice makes the thread compare the rows, but not
                            * before this time */
     apr_time_t step_at; /* after a failure: no step before this time */
     comet_lease_t *leases;

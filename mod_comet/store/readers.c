@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The connections by which the workers of a child read one store. */
+/* The connections through which the workers of a child read one store. */
 #include "store/readers.h"
 
 #include <pthread.h>
 
-/** A caller takes a place before it gets a connection, and keeps it until it
- * gives the connection back.  If all places are taken and no connection was
- * opened or given back for this long, the store counts as hanging.  Callers
- * then wait no longer, and later callers are refused at once. */
+/** A caller takes one of the `places` before it receives a connection, and
+ * frees the place when it gives the connection back.  If all places are taken
+ * and no connection was opened or given back for this long, the store counts as
+ * hanging.  Then waiting callers give up, and later callers are refused at
+ * once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
-/** How long the answer of comet_store_is_usable() is used again.  The check
- * takes three system calls, a tenth of a short request's time. */
+/** How long an answer of comet_store_is_usable() is reused.  The check takes
+ * three system calls, a tenth of a short request's time. */
 #define LOOK_USEC 1000
 
 struct comet_readers_t {
     const comet_store_config_t *config;
     pthread_mutex_t lock;
-    pthread_cond_t vacated; /* with lock: taken < places */
+    pthread_cond_t vacated; /* with `lock`: taken < places */
     apr_size_t keep; /* how many idle connections are kept at most */
     apr_size_t places; /* how many connections may be in use at a time */
     apr_size_t taken; /* [lock] how many places are taken; <= places */
     apr_time_t moved_at; /* [lock] when a connection was last opened or given
                           * back, or a place was taken while all were free */
     int fails; /* [lock] the last use of a connection failed because of the
-                * store, so that use is no sign that the store works */
+                * store; while this is set, taking a place does not set
+                * ->moved_at */
     apr_size_t count; /* [lock] how many connections are idle */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
@@ -47,8 +49,8 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
     return failed ? failed : comet_condition_init(&made->vacated);
 }
 
-/* Wait for a place, and take it.
- * @return whether there was one in time */
+/* Wait for one of the places, and take it.
+ * @return whether one was free in time */
 static int seize_place(comet_readers_t *readers)
 {
     apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
@@ -71,8 +73,8 @@ static int seize_place(comet_readers_t *readers)
     return seized;
 }
 
-/* Note whether the store has answered.  A request that failed by its own fault
- * was answered, too. */
+/* Note whether the store has answered.  A request that failed through its own
+ * fault was answered, too. */
 static void note_answer_locked(comet_readers_t *readers, apr_status_t status)
 {
     readers->fails = comet_store_is_at_fault(status);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/readers.h
- * The connections by which the workers of a child read one store.  They are
- * opened when needed, kept for the next worker, and never used by two threads
- * at a time.
+ * The connections through which the workers of a child read one store.  They
+ * are opened when needed, kept for the next worker, and never used by two
+ * threads at a time.
  */
 #ifndef COMET_READERS_H
 #define COMET_READERS_H
@@ -13,8 +13,8 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Call this in child_init: later nothing is allocated from @a pool.  It opens
- * no connection.
+ * Create the set without opening a connection.  Call this in child_init: later
+ * nothing is allocated from @a pool.
  * @param keep    how many idle connections stay open at most
  * @param places  how many connections may be in use at a time; at least 1
  */
@@ -24,13 +24,14 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
                                   apr_pool_t *pool);
 
 /**
- * Take a connection to the store that is now at its place.  While all places
- * are taken, the caller waits for at most a second.  The caller is refused
- * earlier if no connection was opened or given back for 500 ms, because then
- * the store hangs.
- * @param store  OUT: the connection, which the caller owns until it is returned
- * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; otherwise why the
- *         store cannot be opened.  Any thread.
+ * Take a connection to the store that is now at the configured path.  While @a
+ * places connections are in use, the caller waits for at most a second.  The
+ * caller is refused earlier if no connection was opened or given back for 500
+ * ms, because then the store hangs.
+ * @param store  OUT: the connection, which the caller owns until
+ *               comet_readers_return()
+ * @return APR_SUCCESS; COMET_EBUSY: no connection became free in time;
+ *         otherwise why the store cannot be opened.  Any thread.
  */
 apr_status_t comet_readers_take(comet_readers_t *readers,
                                 comet_store_t **store);
@@ -43,7 +44,7 @@ apr_status_t comet_readers_take(comet_readers_t *readers,
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
 
-/** Close the idle connections.  Call this when no thread takes connections any
+/** Close the idle connections.  Call this when no thread uses the set any
  * more. */
 void comet_readers_close(comet_readers_t *readers);
 

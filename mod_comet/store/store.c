@@ -242,7 +242,8 @@ apr_status_t comet_store_append(comet_store_t *store,
     apr_size_t i;
 
     for (i = 0; i < count; i++) {
-        /* setting a rule changes a row, unless there are too many rules */
+        /* setting a rule changes a row; if it did not, there are too many
+         * rules */
         if (groups[i]->rule.pattern.data && !groups[i]->rule.is_removed
             && groups[i]->result == APR_NOTFOUND) {
             groups[i]->result = COMET_EFULL;
@@ -308,8 +309,8 @@ static void add_to_hash(apr_sha1_ctx_t *sha1, comet_text_t text)
 {
     char length[24];
 
-    /* hash the length of each text first: otherwise different lists of texts
-     * could give the same bytes */
+    /* hash each text's length first, since otherwise different lists of texts
+     * could yield the same bytes */
     snprintf(length, sizeof(length), "%lu:", (unsigned long)text.length);
     apr_sha1_update(sha1, length, (unsigned)strlen(length));
     if (text.length) {

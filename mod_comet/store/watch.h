@@ -41,13 +41,13 @@ comet_watch_t *comet_watch_open(const comet_place_t *place, apr_time_t now);
 void comet_watch_close(comet_watch_t *watch);
 
 /** Get the descriptor that becomes readable when something may have happened.
- * The watch owns it, perhaps together with other watches of its thread.
+ * The watch owns it, and may share it with other watches of its thread.
  * @return -1: there is none, and only comet_watch_due() says when to look */
 int comet_watch_fd(const comet_watch_t *watch);
 
-/** Call this once each time the descriptor becomes readable, for only one of
- * the watches that share it.  An edge-triggered epoll is enough.  Then ask each
- * of the watches when it is due. */
+/** Call this each time the descriptor becomes readable, for only one of the
+ * watches that share it.  Afterwards ask each of these watches when it is due.
+ * The descriptor may be polled edge-triggered. */
 void comet_watch_event(comet_watch_t *watch, apr_time_t now);
 
 /** When to look at the store next; 0: not before an event. */
@@ -62,8 +62,8 @@ void comet_watch_look(comet_watch_t *watch, apr_time_t now);
  */
 void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
 
-/** Call this after comet_watch_looked() if the look has failed: some time
- * passes before the next look, whatever happens. */
+/** Call this after comet_watch_looked() if the look has failed.  Then the next
+ * look is due only after a pause, whatever events arrive. */
 void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
 
 /** Call this when a child of this server has committed.  It tells the watches

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Group commit: the thread that takes what publishers have queued, commits all
- * of it in one transaction, and answers them.
+ * Group commit: the thread that takes the jobs that publishers have queued,
+ * commits all of them in one transaction, and answers the publishers.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
-/** How long the thread, which holds the bus's lock, waits for another program
- * that has the engine's lock. */
+/** How long the thread waits for another program that has the engine's lock.
+ * It holds the bus's lock meanwhile. */
 #define TURN_USEC 20000
 #define REOPEN_USEC 200000
 #define REOPEN_MAX_USEC 1600000
@@ -23,11 +23,12 @@
 /** Looking into the inbox takes at most 1 / INBOX_SHARE of the time. */
 #define INBOX_SHARE 10
 /** After a failure, the writer does not look into the inbox for this long.
- * Most failures make it connect again, and not every look may do that. */
-#define INBOX_PAUSE_USEC 500000
-/** The longest sleep of the writer.  After each sleep it checks whether the
- * store is still the one at its place.  It also tries to claim the inbox this
+ * Most failures make the writer connect again, which it must not do too
  * often. */
+#define INBOX_PAUSE_USEC 500000
+/** The longest sleep of the writer.  After each sleep the writer checks whether
+ * the open store is still the one at its place.  This is also the time between
+ * two attempts to claim the inbox. */
 #define LOOK_USEC 1000000
 
 static void report(comet_writer_t *writer, apr_status_t status,
@@ -49,8 +50,8 @@ static void report_refusal(const comet_writer_t *writer)
     }
 }
 
-/* Report the store's own error text for the log, if it refused a message.  The
- * publisher learns only that its message was refused. */
+/* If the store has refused a message, report the store's own error text for the
+ * error log.  The publisher learns only that its message was refused. */
 static void report_refusals(const comet_writer_t *writer)
 {
     apr_size_t i = 0;
@@ -64,7 +65,7 @@ static void report_refusals(const comet_writer_t *writer)
     }
 }
 
-/* Whether the writers of this server take turns by the bus's lock. */
+/* Whether the writers of this server take turns by means of the bus's lock. */
 static int uses_bus(const comet_writer_t *writer)
 {
     return !writer->store_config.place.engine->is_remote;
@@ -97,7 +98,7 @@ static void let_guests_in(comet_writer_t *writer)
 
 /* Wait for the bus's lock.  Another child may hold it while its disk stalls, or
  * while its process is stopped.  A long wait is reported once.
- * @return whether the lock is held; 0: this writer must stop */
+ * @return whether the lock is held, or not needed; 0: this writer must stop */
 static int lock_bus(comet_writer_t *writer)
 {
     apr_int64_t since = comet_monotonic();
@@ -119,9 +120,10 @@ static int lock_bus(comet_writer_t *writer)
     return 1;
 }
 
-/* Close the store.  If the writer must stop, it might fail to get the lock.
- * Then it closes the store without the lock, unless the store was moved:
- * closing would remove files of the new store. */
+/* Close the store, holding the bus's lock.  A writer that must stop may fail to
+ * acquire the lock.  Then it closes the store without the lock; but if the
+ * store was moved, it leaves the store open, since closing would remove files
+ * of the new store. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {
@@ -137,9 +139,9 @@ static void close_store(comet_writer_t *writer)
     }
 }
 
-/* How long to wait before the next attempt to open the store.  The pause grows
- * for a database server that does not answer: all children of all web servers
- * try to connect to it. */
+/* How long to wait before the next attempt to open the store.  If a database
+ * server does not answer, the pause grows, because all children of all web
+ * servers try to connect to that server. */
 static apr_interval_time_t next_back_off(const comet_writer_t *writer)
 {
     apr_interval_time_t twice = 2 * writer->back_off;
@@ -171,8 +173,8 @@ static int open_store(comet_writer_t *writer)
     unlock_bus(writer);
     writer->back_off = next_back_off(writer);
     writer->open_after = comet_monotonic() + writer->back_off;
-    if (writer->open_status != COMET_ELOCKED) { /* a lock is released soon, so
-                                                 * readers go on waiting */
+    if (writer->open_status != COMET_ELOCKED) { /* a lock will soon be released,
+                                                 * so readers go on waiting */
         comet_writer_note_tried(writer);
     }
     if (writer->store) {
@@ -190,8 +192,8 @@ static int open_store(comet_writer_t *writer)
     return 0;
 }
 
-/* React to the outcome of a step.  If the connection cannot be used any more,
- * open another. */
+/* React to the outcome of a step: report a failure, and open a new connection
+ * if the present one may be unusable. */
 static void judge(comet_writer_t *writer, apr_status_t status)
 {
     switch (status) {
@@ -199,8 +201,8 @@ static void judge(comet_writer_t *writer, apr_status_t status)
         writer->locked_since = 0;
         report(writer, status, "");
         return;
-    case COMET_ELOCKED: /* each publisher waits as long as its own limit
-                         * allows */
+    case COMET_ELOCKED: /* not a failure: each publisher waits until its own
+                         * time limit */
         if (!writer->locked_since) {
             writer->locked_since = comet_monotonic();
         }
@@ -222,9 +224,10 @@ static void judge(comet_writer_t *writer, apr_status_t status)
 }
 
 /*
- * Commit what is queued.  The order is: commit, release the lock, notify the
- * other children, answer the publishers.  So when a publisher gets a timestamp,
- * the message is in the store, and the other children have been notified.
+ * Commit the queued jobs.  The order is: commit, release the lock, notify the
+ * other children, answer the publishers.  So when a publisher learns a
+ * timestamp, the message is in the store, and the other children have been
+ * notified.
  */
 static void publish_queued(comet_writer_t *writer)
 {
@@ -261,8 +264,8 @@ static void publish_queued(comet_writer_t *writer)
     judge(writer, status);
 }
 
-/* Whether this child must do the upkeep now.  Every UPKEEP_USEC, one child does
- * it.  A child that has begun continues until the upkeep is finished. */
+/* Whether this child must do upkeep now.  Every UPKEEP_USEC, one child begins
+ * upkeep, and continues until it is finished. */
 static int upkeep_is_due(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
@@ -291,7 +294,7 @@ static int has_failed(comet_writer_t *writer, apr_status_t status)
 }
 
 /* Do one small step of pruning, or of tidying, or one of each.  Publishers are
- * served between these calls. */
+ * served between two calls. */
 static void keep_up(comet_writer_t *writer)
 {
     int was_tidying = writer->tidying;
@@ -323,8 +326,9 @@ static void keep_up(comet_writer_t *writer)
     has_failed(writer, status);
 }
 
-/* Let the log begin anew, once the copier has copied most of it.  If the log grows
- * faster than the disk takes it, publishers wait for the copier. */
+/* Let the log begin anew once the copier has copied most of it.  If the log
+ * grows faster than it can be copied to the disk, publishers wait for the
+ * copier. */
 static void checkpoint(comet_writer_t *writer)
 {
     int due = comet_store_checkpoint_due(writer->store);
@@ -340,8 +344,8 @@ static void checkpoint(comet_writer_t *writer)
     }
 }
 
-/* Publish what outside programs have left in the inbox, if the store has one.
- * One child of the server does so. */
+/* Publish the messages that outside programs have left in the inbox, if the
+ * store has one.  Only one child of the server does so. */
 static void take_in(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic(), end;
@@ -397,7 +401,7 @@ static void keep_presence(comet_writer_t *writer)
     }
 }
 
-/* Let the presence of this child end, because the child ends. */
+/* End the presence of this child, since the child is ending. */
 static void end_presence(comet_writer_t *writer)
 {
     if (writer->presence && writer->store && lock_bus(writer)) {
@@ -421,15 +425,15 @@ static apr_int64_t next_duty(const comet_writer_t *writer)
     return due;
 }
 
-/* @return for how many microseconds there is nothing to do */
+/* @return how many microseconds the thread may sleep */
 static apr_int64_t leisure(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
     apr_int64_t until;
     int refused;
 
-    if (!writer->store) { /* keep trying even if nobody publishes: readers need
-                           * the store, too */
+    if (!writer->store) { /* keep trying to open the store even if nobody
+                           * publishes: readers need it, too */
         until = writer->open_after - now;
         refused = writer->open_status != COMET_ELOCKED
                   && comet_writer_has_jobs(writer);
@@ -477,8 +481,8 @@ void *comet_writer_run(void *baton)
             break;
         }
         if (!open_store(writer)) {
-            /* do not refuse the jobs because of a lock: it will be released,
-             * and each publisher has its own time limit */
+            /* do not refuse the jobs because of a lock: the lock will be
+             * released, and each publisher has its own time limit */
             if (writer->open_status != COMET_ELOCKED) {
                 comet_writer_refuse_jobs(writer, writer->open_status);
             }
@@ -504,8 +508,8 @@ void *comet_writer_run(void *baton)
             keep_up(writer);
         }
     }
-    /* a publisher that comes from now on takes the mutex and sees that the
-     * writer is stopping */
+    /* publishers that arrive from now on see, under the mutex, that the writer
+     * is stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
     end_presence(writer);
     comet_copier_stop(writer->copier);

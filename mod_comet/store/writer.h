@@ -5,8 +5,9 @@
  * publish, commits all of it in one transaction, and answers them.
  *
  * Only this thread waits for the engine.  A publisher waits for the thread, but
- * never longer than its own timeout.  At most `places` publishers wait at any
- * time, so that a stalled disk never blocks all of a child's threads.
+ * never longer than its own timeout.  At most `places` publishers may wait for
+ * a commit, so that a stalled disk never blocks all of a child's threads.
+ * Further publishers wait for one of these places, for at most 50 ms.
  */
 #ifndef COMET_WRITER_H
 #define COMET_WRITER_H
@@ -26,17 +27,18 @@ typedef void comet_writer_error_cb(void *baton, apr_status_t status,
                                    const char *detail);
 
 typedef struct comet_writer_config_t {
-    const comet_store_config_t *store; /* the configuration and the bus must
-                                        * outlive the writer */
+    const comet_store_config_t *store; /* this and the bus must outlive the
+                                        * writer */
     comet_bus_t *bus;
-    comet_committed_t *committed; /* what is committed is passed on here; or
-                                   * NULL */
-    apr_size_t places; /* how many publishers may wait at a time; at least 1 */
-    /** [atomic] How many publishers wait, over all writers of a child.  NULL:
-     * this writer counts only its own. */
+    comet_committed_t *committed; /* where committed messages are passed on to
+                                   * the hub; or NULL */
+    apr_size_t places; /* how many publishers may wait for a commit at a time;
+                        * at least 1 */
+    /** [atomic] How many places are taken, counted over all writers of a child.
+     * NULL: this writer counts only its own. */
     atomic_int *waiting;
-    comet_writer_error_cb *on_error; /* or NULL; gets APR_SUCCESS when the store
-                                      * works again */
+    comet_writer_error_cb *on_error; /* or NULL; called with APR_SUCCESS when
+                                      * the store works again */
     /** Called on the writer's thread after each commit, and each step of
      * retention, in which the store refused a change.  @a detail is the store's
      * error text for the last refusal.  May be NULL. */
@@ -69,10 +71,10 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
  * @return APR_SUCCESS: committed.  COMET_EREPEATED: the group was committed
  *         before.  COMET_EUNSURE: during the commit, the time ran out or the
  *         sync failed, so the outcome is unknown.  Any other status: the group
- *         is not stored and will not be.  COMET_EBUSY: all places are taken
- *         and the disk does not keep up.  COMET_ELOCKED: the time ran out
- *         before the group's turn.  COMET_ESTOPPING; or as
- *         comet_store_append().  Any thread except the writer's.
+ *         is not stored and will not be.  COMET_EBUSY: all places are taken and
+ *         the disk does not keep up.  COMET_ELOCKED: the time ran out before
+ *         the group's turn.  COMET_ESTOPPING: the writer is stopping.  Also the
+ *         statuses of comet_store_append().  Any thread except the writer's.
  */
 apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   const comet_store_group_t *group,
@@ -86,9 +88,9 @@ comet_presence_t *comet_writer_presence(comet_writer_t *writer);
 #define COMET_WRITER_GROUPS 1000
 
 /**
- * Store groups of messages in one commit, in their order; each group is stored
- * or refused by itself.  Together they take one place.  Otherwise this is like
- * comet_writer_publish().
+ * Store groups of messages in one commit, in the given order.  Each group is
+ * stored or refused on its own.  Together they take one of the writer's places.
+ * Otherwise this is like comet_writer_publish().
  * @param groups  1 to COMET_WRITER_GROUPS
  * @return APR_SUCCESS: committed, and the ->result of each group is set as by
  *         comet_store_append().  Any other status applies to all groups
@@ -99,25 +101,25 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       apr_interval_time_t timeout);
 
 /**
- * Wait until the writer has tried to open the store; until then readers may
+ * Wait until the writer has tried to open the store.  Before that, readers may
  * find no store.  An attempt that failed because of another program's lock does
  * not count, since the writer soon tries again.
- * @param limit  how long to wait.  If twice as many threads as `places` wait
- *               already, the call waits for at most 50 ms.
+ * @param limit  how long to wait.  If at least 2 * `places` threads already
+ *               wait in this function, the call waits for at most 50 ms.
  * @return whether the writer has tried.  Any thread except the writer's.
  */
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
 
 /**
- * Stop the writer: finish what is being stored, refuse the rest, and join the
+ * Stop the writer: finish the jobs in flight, refuse the others, and join the
  * thread.  The call takes no lock that a publisher may hold, because on prefork
- * it may run in a signal handler.  It gives up after @a limit.
+ * a signal handler may make it.  It gives up after @a limit.
  * @return whether the thread has ended
  */
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
 
-/** Whether the thread has waited for a disk or a lock for at least 500 ms, so
- * that it may not stop soon.  Any thread; safe in a signal handler. */
+/** Whether the thread has waited for a disk or a lock for at least 500 ms, and
+ * so might not stop soon.  Any thread; safe in a signal handler. */
 int comet_writer_is_stuck(const comet_writer_t *writer);
 
 #endif /* COMET_WRITER_H */

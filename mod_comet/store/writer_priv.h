@@ -4,12 +4,13 @@
  * Inside the writer: its queue of jobs.  Publishers add jobs to the queue
  * (jobs.c), and the writer's thread takes them (writer.c).
  *
- * A job waits in the overflow until there is a place for it; then it is queued,
- * then in flight, done, and answered.  The thread takes jobs only while it
- * holds both write locks, the bus's and the engine's.  So if a publisher's time
- * runs out before that, it takes its job back and has certainly published
- * nothing.  A publisher cannot take back a job in flight; it can only leave the
- * job to the thread.  A publisher sleeps on the semaphore of its job.
+ * A job waits in the overflow until one of the `places` is free
+ * (comet_writer_config_t).  Then it is queued, then in flight, done, and
+ * answered.  The thread takes jobs only while it holds both write locks, the
+ * bus's and the engine's.  So a publisher whose time runs out before that takes
+ * its job back, and has certainly published nothing.  A publisher cannot take
+ * back a job in flight; it can only leave the job to the thread.  A publisher
+ * sleeps on the semaphore of its job.
  *
  * Locks: the bus's write lock, then writer->mutex.
  */
@@ -33,11 +34,11 @@ typedef enum {
 } job_state_e;
 
 typedef struct job_t {
-    TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
+    TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow or in the queue */
     apr_status_t result; /* until the job is done, this and the results of its
                           * groups belong to the writer's thread */
     _Atomic job_state_e state; /* [atomic] to read; [mutex] to change */
-    int left; /* [mutex] the publisher waits no longer, so the writer's thread
+    int left; /* [mutex] the publisher no longer waits, so the writer's thread
                * frees the job */
     sem_t answered; /* raised last: from then on the publisher owns the job */
     apr_size_t bytes; /* the size of its messages' bodies */
@@ -55,33 +56,40 @@ struct comet_writer_t {
     pthread_mutex_t mutex;
     jobs_t queue, overflow; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
-    atomic_int own_waiting; /* [atomic] how many publishers wait, if writers do
-                             * not share a counter */
-    apr_int64_t answered_at; /* [mutex] when a job was last answered, or got a
-                              * place while no other job had one */
+    atomic_int own_waiting; /* [atomic] the places that are taken, if this
+                             * writer does not share a counter with others */
+    apr_int64_t answered_at; /* [mutex] when a job was last answered, or was
+                              * queued while no other job was queued or in
+                              * flight */
     pthread_cond_t has_tried; /* with mutex: `tried` was set */
-    int tried; /* [mutex] the thread has tried to open the store; an attempt
-                * that failed because of a lock does not count */
+    int tried; /* [mutex] the thread has tried to open the store.  An attempt
+                * that failed because of another program's lock does not
+                * count */
     apr_size_t awaiting; /* [mutex] threads in comet_writer_await() */
     sem_t wake; /* raised to wake the thread */
-    /** [atomic] The thread works, or was woken: it will look at the queue. */
+    /** [atomic] The thread is working or was woken, so it will check the
+     * queue. */
     atomic_int awake;
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
     comet_presence_t *presence; /* NULL: presence is off */
-    _Atomic apr_int64_t busy_since; /* [atomic] 0: the thread rests */
+    _Atomic apr_int64_t busy_since; /* [atomic] when the thread last began to
+                                     * work; 0: it rests */
     comet_copier_t *copier; /* NULL: there is none */
     /* the rest: [writer's thread] */
     comet_store_t *store;
     apr_status_t open_status; /* result of the last attempt to open */
     apr_int64_t open_after;
-    apr_interval_time_t back_off; /* from the last attempt to the next */
+    apr_interval_time_t back_off; /* the pause between the last attempt to open
+                                   * and the next */
     apr_int64_t locked_since; /* since when the store has been locked; 0: it is
                                * not locked */
     apr_int64_t upkeep_after;
-    int pruning, tidying; /* another step of pruning, or of tidying, is due */
-    int has_inbox_role; /* this child has claimed the inbox */
+    int pruning, tidying; /* another step of pruning, or of tidying, is due at
+                           * once */
+    int has_inbox_role; /* this child has claimed the task of reading the
+                         * inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
@@ -102,19 +110,19 @@ void *comet_writer_run(void *baton);
 /** Whether any job is queued. */
 int comet_writer_has_jobs(comet_writer_t *writer);
 
-/** Take as many queued jobs into writer->jobs and ->groups as one transaction
- * may have.
+/** Move queued jobs into writer->jobs and their groups into ->groups, as many
+ * as one transaction may have.
  * @return how many; they are now in flight */
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 
 /** Answer the jobs that were taken.
- * @param status  APR_SUCCESS: each group has its result.  Jobs whose groups are
- *                all COMET_ELOCKED are queued again */
+ * @param status  APR_SUCCESS: the result of each group is set.  Jobs whose
+ *                groups all have the result COMET_ELOCKED are queued again */
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
 
-/** Put the jobs that were taken back at the head of the queue, since nothing of
- * them was stored.  A job that its publisher has left is freed. */
+/** Put the taken jobs back at the head of the queue, since nothing of them was
+ * stored.  A job that its publisher has left is freed. */
 void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count);
 
 /** Refuse all jobs that are queued or in the overflow.  Nothing of them was
