@@ -123,7 +123,8 @@ static void free_job(job_t *job)
 }
 
 /* Take one of the places for waiting publishers, which all writers of a child
- * share.  @return whether one was free */
+ * share.
+ * @return whether one was free */
 static int seize_place_locked(comet_writer_t *writer)
 {
     int waiting = atomic_load(writer->config.waiting);

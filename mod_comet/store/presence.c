@@ -198,7 +198,7 @@ static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
     return storable;
 }
 
-/* Count one more channel that a client enters.
+/* Charge a client's allowance for one more channel.
  * @return whether the allowance permits it */
 static int spend_locked(comet_presence_t *presence,
                         const comet_visitor_t *visitor)

@@ -20,7 +20,7 @@ static int is_octal(char digit)
     return digit >= '0' && digit <= '7';
 }
 
-/* Undo the octal escapes of mountinfo, in place. */
+/* Decode the octal escapes of mountinfo, overwriting the text. */
 static void unescape(char *text)
 {
     const char *from = text;
@@ -49,7 +49,7 @@ int comet_alias_is_mount(FILE *table, const char *path)
         char *rest = line, *field = NULL;
         int i;
 
-        for (i = 0; i < 5; i++) { /* the fifth is the mount point */
+        for (i = 0; i < 5; i++) { /* the fifth field is the mount point */
             field = strsep(&rest, " ");
         }
         if (field) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/alias.h
- * Find out whether a database file has a second name, and so could get a second
- * log.
+ * Find out whether a database file has a second name, and could therefore have
+ * a second log.
  *
- * SQLite finds the write-ahead log by the database's name.  A file that is
- * opened by two names therefore gets two logs.  What was committed to one of
- * them is missing, or is overwritten, for programs that use the other name
+ * SQLite finds the write-ahead log by the database's name.  So a file that is
+ * opened under two names has two logs.  Programs that use one name do not see
+ * what was committed under the other name, and overwrite it
  * (https://sqlite.org/howtocorrupt.html, 2.5 and 2.6).
  */
 #ifndef COMET_ALIAS_H
@@ -15,16 +15,16 @@
 #include <stdio.h>
 
 typedef enum {
-    COMET_ALIAS_NONE, /* no second name; also if there is no file, or it cannot
-                       * be examined */
+    COMET_ALIAS_NONE, /* no second name; also if there is no file, or the file
+                       * cannot be examined */
     COMET_ALIAS_MOUNTED, /* the file is a mount of its own */
     COMET_ALIAS_LINKED, /* the file has several hard links */
-    COMET_ALIAS_SYMBOLIC /* a symbolic link to a file */
+    COMET_ALIAS_SYMBOLIC /* the path is a symbolic link */
 } comet_alias_e;
 
 /**
- * Look for a second name of a database file.  Opens nothing: closing a
- * descriptor of the file would drop SQLite's locks.
+ * Look for a second name of a database file.  The call opens no file, since
+ * closing a descriptor of the database would drop SQLite's locks.
  * @param path  absolute
  * @return what is wrong.  Any thread; two system calls.
  */
@@ -32,15 +32,15 @@ comet_alias_e comet_alias_check(const char *path);
 
 /**
  * Say what is wrong and what to do.
- * @return a constant sentence that follows the path's name; "" for
+ * @return a constant text that follows the path in a message; "" for
  *         COMET_ALIAS_NONE
  */
 const char *comet_alias_text(comet_alias_e place);
 
 /**
- * Whether a file is itself a mount point.  This is the slow way, for kernels
+ * Whether a file is itself a mount point.  This slow method is for kernels
  * before 5.8 and for containers that forbid statx(2).
- * @param table  an open /proc/self/mountinfo, proc_pid_mountinfo(5)
+ * @param table  the open file /proc/self/mountinfo, see proc_pid_mountinfo(5)
  * @param path   absolute and real
  */
 int comet_alias_is_mount(FILE *table, const char *path);

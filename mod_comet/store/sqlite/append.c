@@ -5,14 +5,14 @@
 #include <string.h>
 
 /*
- * Others may add triggers to the database.  Their triggers may refuse a message
- * in ways that harm the rest of a commit: RAISE(FAIL) leaves the message's row
- * behind, and RAISE(ROLLBACK) ends the transaction.  They may also publish
- * messages of their own, for which the database takes timestamps from
+ * Administrators may add triggers to the database.  Such a foreign trigger can
+ * refuse a message in a way that harms the rest of a commit: RAISE(FAIL) leaves
+ * the message's row behind, and RAISE(ROLLBACK) ends the transaction.  It can
+ * also publish messages of its own, whose timestamps the database takes from
  * comet_clock.  An append that notices such a trigger is undone, and begins
  * again with care (store->careful): each group has a savepoint, comet_clock is
- * kept up to date after each message, and a group that ended the transaction
- * is left out.  The connection stays careful from then on.
+ * kept up to date after each message, and a group that ended the transaction is
+ * left out.  The connection stays careful from then on.
  */
 
 /* --- Messages --------------------------------------------------------- */
@@ -21,17 +21,17 @@
 typedef struct append_t {
     comet_timestamp_t now;
     comet_timestamp_t last; /* the last timestamp given */
-    comet_timestamp_t clock; /* what comet_clock says, unless a trigger has
+    comet_timestamp_t clock; /* the time in comet_clock, unless a trigger has
                               * published something */
-    /* the previous message's channel, which usually is the next message's,
-     * too */
+    /* the channel of the previous message; usually the next message has the
+     * same one */
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
-    int added; /* this append has created the channel */
+    int added; /* the channel was created for the present message */
     int changes; /* how many rows moderators have changed */
 } append_t;
 
-/* Keep SQLite's message about a failure, which the next call would replace.
+/* Save SQLite's message about a failure, which its next call would replace.
  * @return @a code */
 static int note(comet_sqlite_t *store, int code)
 {
@@ -98,7 +98,7 @@ static void bind_keep(comet_sqlite_t *store, const comet_message_t *message,
     }
 }
 
-/* Make it possible to find a message by its alternates.
+/* Index a message by its alternates.
  * @return SQLITE_OK or SQLite's code */
 static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
                           append_t *append)
@@ -119,7 +119,7 @@ static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
     return code;
 }
 
-/* Set comet_clock, so that messages of triggers get later timestamps.
+/* Set comet_clock, so that messages of triggers are given later timestamps.
  * @return SQLITE_OK or SQLite's code */
 static int set_clock(comet_sqlite_t *store, comet_timestamp_t time,
                      append_t *append)
@@ -204,8 +204,8 @@ static int is_refusal(int code)
            || primary == SQLITE_MISMATCH;
 }
 
-/* Whether a refusal can come from a foreign trigger, or from a message that
- * such a trigger has published. */
+/* Whether a refusal may be due to a foreign trigger, or to a message that such
+ * a trigger has published. */
 static int is_of_trigger(int code)
 {
     return code == SQLITE_CONSTRAINT_TRIGGER
@@ -224,7 +224,8 @@ static void bind_key(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_text(store, which, 3, key->text);
 }
 
-/* Give a group the timestamps that it got the first time. */
+/* Give a group's messages the timestamps that they were given when first
+ * stored. */
 static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 {
     apr_size_t i;
@@ -237,8 +238,8 @@ static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 
 /*
  * Find out whether a group was stored under this group's key before.
- * @return SQLITE_DONE: none was; SQLITE_ROW: one was, and group->result says
- *         whether it is the same; otherwise SQLite's code
+ * @return SQLITE_DONE: no; SQLITE_ROW: yes, and group->result says whether it
+ *         was the same group; otherwise SQLite's code
  */
 static int find_key(comet_sqlite_t *store, comet_store_group_t *group,
                     comet_timestamp_t now)
@@ -305,7 +306,7 @@ static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
 }
 
 /*
- * Remove the message or the member that a moderator removes.  The database may
+ * Carry out a moderator's removal of a message or a member.  The database may
  * publish a message about it, which it numbers itself.
  * @return as insert_group()
  */
@@ -376,8 +377,8 @@ static int insert_whole(comet_sqlite_t *store, comet_store_group_t *group,
 
 /*
  * Store a group as a whole or not at all.
- * @return SQLITE_OK: group->result says whether it was stored; else SQLite's
- *         code, and the whole append has failed
+ * @return SQLITE_OK: group->result says whether it was stored; otherwise
+ *         SQLite's code, and judge() decides how to continue
  */
 static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
@@ -419,10 +420,11 @@ static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
     return APR_EAGAIN;
 }
 
-/* Count the messages that were added.  If triggers have published some, notice
- * this before the first of them is committed.
+/* Count the messages that were added.  Messages that triggers have published
+ * are noticed before the first of them is committed.
  * @param before  the state when the append began
- * @return APR_EAGAIN: triggers have; undo the append, and begin it again */
+ * @return APR_EAGAIN: triggers have published; undo the append, and begin it
+ *         again */
 static apr_status_t count_and_check(comet_sqlite_t *store,
                                     const comet_store_state_t *before,
                                     const append_t *append)
@@ -438,8 +440,7 @@ static apr_status_t count_and_check(comet_sqlite_t *store,
 }
 
 /* Insert all groups except those that were refused already.
- * @param stored  set to whether any group was stored, or has changed
- *                anything
+ * @param stored  set to whether any group was stored or has changed a row
  * @return APR_EAGAIN: undo the append, and begin it again */
 static apr_status_t insert_groups(comet_sqlite_t *store,
                                   comet_store_group_t *const *groups,

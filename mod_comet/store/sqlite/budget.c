@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Limit what reading may cost.  While a statement runs, SQLite calls the
- * progress handler again and again, also after every few pages that FTS5 reads.
- * The handler checks the time, and sometimes whether the client still waits for
- * the answer.
+ * Limit the cost of reading.  While a statement runs, SQLite calls the progress
+ * handler repeatedly, also after every few pages that FTS5 reads.  The handler
+ * checks the time, and sometimes whether the client still waits for the answer.
  */
 #include "store/sqlite/sqlite.h"
 
-/* How many steps of SQLite's virtual machine pass between two checks: 20 to 200
- * microseconds. */
+/* How many steps of SQLite's virtual machine pass between two checks.  They
+ * take 20 to 200 microseconds. */
 #define STEPS_PER_LOOK 1000
 
-/* How many times as much real time as CPU time a reading may take. */
+/* The most real time that a reading may take, as a multiple of its CPU time. */
 #define WAITING 5
 
 static int is_over(apr_time_t now, apr_time_t end)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Remove what moderators remove, and create the trigger that reports deleted
- * messages to clients (sql/deletions.sql). */
+/* Carry out the removals of moderators, and create the trigger that reports
+ * deleted messages to clients (sql/deletions.sql). */
 #include "store/sqlite/sqlite.h"
 
 #include "comet_schema.h"
 
-/* Delete a message from the view "message", and the messages that edit it,
- * whose bodies are JSON that names it. */
+/* Delete a message from the view "message", and with it the messages that edit
+ * it, whose JSON bodies refer to it by "of". */
 static const char message_text[] =
     "DELETE FROM message WHERE channel = ?1 AND timestamp >= ?2"
     " AND (timestamp = ?2 OR (type = 'edit' AND json_valid(body)"

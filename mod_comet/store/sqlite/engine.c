@@ -40,7 +40,7 @@ static const char *cannot_search(void)
 
 /* --- The calls, with this engine's type ----------------------------------- */
 
-/* Cast a store of this engine.  A comet_sqlite_t begins with a
+/* Cast a store of this engine to its own type, which begins with a
  * comet_store_t. */
 static comet_sqlite_t *own(comet_store_t *store)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Translate SQLite's error codes to the status codes of store/store.h.  Each
- * failure also keeps a copy of SQLite's message, because SQLite's next call
- * replaces that message.
+ * Translate SQLite's error codes to the status codes of store/store.h.  For
+ * each failure also save a copy of SQLite's message, because the next call of
+ * SQLite replaces that message.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -33,8 +33,8 @@ static apr_status_t status_of(int code, int error)
         return APR_ENOSPC;
     case SQLITE_READONLY:
         return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
-    case SQLITE_SCHEMA: /* the schema was changed while this connection read
-                         * it */
+    case SQLITE_SCHEMA: /* the schema was changed while this connection was
+                         * reading it */
         return COMET_EMOVED;
     case SQLITE_PERM:
     case SQLITE_AUTH:

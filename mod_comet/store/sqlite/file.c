@@ -27,7 +27,8 @@ apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store)
 
 /* A file system reuses the inode number of a removed file.  So a log that was
  * restored beside a new database could be taken for the old database's log, and
- * readers would wait for its removal.  The time of birth distinguishes them. */
+ * readers would wait for its removal.  The time of birth distinguishes the two
+ * files. */
 file_id_t comet_sqlite_file_id(const char *path)
 {
     struct statx info;
@@ -70,16 +71,16 @@ static void unlink_same(const char *path, file_id_t file)
 }
 
 /**
- * The files that this process last had open for a path.  With them it
- * recognises a log that belongs to an earlier database at the path.  Otherwise
- * a new connection would take that log for the new database's, and truncate the
- * -shm file that the old connections have mapped.
+ * The files that this process last had open for a path.  They identify a log
+ * that belongs to an earlier database at the path.  Otherwise a new connection
+ * would take that log for the new database's, and truncate the -shm file that
+ * the old connections have mapped.
  */
 typedef struct known_t {
     struct known_t *next;
     file_id_t file, wal, shm;
-    /** The files that a connection of this process last found in place, and
-     * when. */
+    /** The files that a connection of this process last found unchanged at
+     * their paths, and the time of that check. */
     struct {
         apr_time_t at;
         file_id_t file, wal, shm;
@@ -118,11 +119,10 @@ static known_t *ensure_known_locked(const char *path)
 }
 
 /*
- * Remember which files are open.  The first connection of a process takes the
- * -shm file at the path as the one in use.  A later connection may find another
- * -shm file there: either the last connection to the old file was just closed,
- * which deletes that file, or another program has deleted it.  This connection
- * cannot tell which, so it fails.
+ * The first connection of a process remembers the -shm file at the path as the
+ * one in use.  A later connection may find a different -shm file there: the old
+ * file was deleted either because its last connection was closed just now, or
+ * by another program.  The connection cannot tell which, so it fails.
  */
 apr_status_t comet_sqlite_make_known(comet_sqlite_t *store)
 {
@@ -221,9 +221,9 @@ int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store)
 
 /*
  * SQLite would create the file with the umask's mode, and a thread must not
- * change the umask.  This uses mknod() and not open() because of invariant 3
- * (sqlite.h).  It also removes the log of an earlier database at this path,
- * which SQLite would take for the new one's.
+ * change the umask.  The function uses mknod() and not open() because of
+ * invariant 3 (sqlite.h).  It also removes the log of an earlier database at
+ * this path, which SQLite would take for the new database's log.
  */
 apr_status_t comet_sqlite_create_file(comet_sqlite_t *store)
 {
@@ -275,8 +275,9 @@ static int is_in_place(comet_sqlite_t *store)
            && !(store->read_only && may_write(store));
 }
 
-/* When a connection of this process last found the files of this connection in
- * place; 0: never.  A connection that can only read must check for itself. */
+/* When a connection of this process last found the files of this connection
+ * unchanged at their paths; 0: never.  A read-only connection uses only its own
+ * checks. */
 static apr_time_t found_at(const comet_sqlite_t *store)
 {
     const known_t *known;

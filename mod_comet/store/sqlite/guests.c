@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Find out whether programs outside this server have the database open.  Such
- * programs cannot queue for its write lock.  Each of them holds a lock on the
- * -shm file, and the kernel lists these locks.
+ * programs cannot queue for the server's write lock.  Each of them holds a lock
+ * on the -shm file, and the kernel lists these locks.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -20,7 +20,7 @@
 #define MACHINE_PID_NAMESPACE 0xEFFFFFFCU
 
 /* Whether the kernel lists the locks of all processes.  In a container it lists
- * only those of the container's processes, but other processes may have the
+ * only the locks of the container's processes, but other processes may have the
  * database open, too. */
 static int sees_all_processes(void)
 {
@@ -40,7 +40,8 @@ static long find_parent(long process)
     snprintf(path, sizeof(path), "/proc/%ld/stat", process);
     file = fopen(path, "re");
     if (file && fgets(line, sizeof(line), file)) {
-        end = strrchr(line, ')'); /* the name before it may have spaces */
+        end = strrchr(line, ')'); /* the name before the ")" may contain
+                                   * spaces */
     }
     if (end && strlen(end) > 4) {
         parent = strtol(end + 4, NULL, 10); /* ") S PARENT …" */
@@ -73,9 +74,10 @@ static long find_holder(char *line, apr_uint64_t file)
 }
 
 /* This server's children are recognised by their common parent.  If the kernel
- * does not list all processes, or not even this one, the answer is yes. While the
- * kernel lists locks none can be taken or released on the machine, and before that
- * it waits for all processors: 5 to 15 ms for each 4 KB of the list. */
+ * does not list the locks of all processes, or not even this one's, the answer
+ * is yes.  While the kernel lists locks, nobody on the machine can take or
+ * release one; and first it waits for all processors.  Each 4 KB of the list
+ * take 5 to 15 ms. */
 int comet_sqlite_has_guests(const comet_sqlite_t *store)
 {
     FILE *locks = sees_all_processes() ? fopen("/proc/locks", "re") : NULL;

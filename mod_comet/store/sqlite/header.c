@@ -6,9 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The places in the header, by SQLite's file format ("The Database Header"). */
+/* The header of SQLite's file format ("The Database Header"): its length, and
+ * the offset of the text encoding. */
 #define HEADER_BYTES 100
-#define ENCODING_AT 59 /* the last byte of a number of four bytes */
+#define ENCODING_AT 59 /* the last byte of a four-byte number */
 
 const char *comet_header_find_fault(const char *path)
 {

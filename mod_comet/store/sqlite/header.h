@@ -9,9 +9,10 @@
 /**
  * Find out why a file cannot be the database.  Only a process without
  * connections to the file may call this, since closing the file drops all locks
- * of the process.
- * @return a constant text that follows the file's name; NULL: the file is an
- *         SQLite database or empty, or it does not exist or cannot be read
+ * that the process has on it.
+ * @return a constant text that follows the file's name in a message; NULL: the
+ *         file is an SQLite database or empty, does not exist, or cannot be
+ *         read
  */
 const char *comet_header_find_fault(const char *path);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index of words (sql/search.sql).  It is created empty, then filled in
- * small steps, and it is emptied in small steps before it is dropped, so that
- * no publisher waits for it.
+ * The index of words (sql/search.sql).  It is created empty and then filled in
+ * small steps; before it is dropped, it is emptied in small steps.  So no
+ * publisher waits long for it.
  *
- * The index is kept as long as its triggers exist.  To remove it, the triggers
- * and the table search_progress are dropped first, so that no search uses it.
+ * The index is kept up to date as long as its triggers exist.  Its removal
+ * begins with the triggers and the table search_progress; from then on no
+ * search uses the index.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -22,7 +23,7 @@ typedef struct index_t {
 } index_t;
 
 /* Run a query for one row of up to two integers.
- * @param bound   the query's two parameters; NULL: it has none
+ * @param bound   the query's two parameters; NULL: the query has none
  * @param first   set to the first integer if there is a row; NULL: ignored
  * @param second  set to the second integer; NULL: ignored */
 static apr_status_t ask(comet_sqlite_t *store, const char *sql,
@@ -124,8 +125,8 @@ apr_status_t comet_sqlite_index_open(comet_sqlite_t *store)
 /* --- Filling ---------------------------------------------------------- */
 
 /*
- * Choose what to index next: some of the newest messages that are not indexed
- * yet.
+ * Choose the messages to index next: some of the newest ones that are not
+ * indexed yet.
  * @param low  set to the timestamp of the oldest chosen message; 0: all
  *             messages are indexed
  */
@@ -158,8 +159,8 @@ static apr_status_t choose(comet_sqlite_t *store, apr_int64_t from,
     return status;
 }
 
-/* Insert in the order of ids: FTS5 flushes whenever an id is lower than the
- * previous one. */
+/* Fill the index by one step, inserting in the order of ids: FTS5 flushes
+ * whenever an id is lower than the previous one. */
 static apr_status_t fill(comet_sqlite_t *store)
 {
     apr_int64_t bounds[2] = { 0, 0 };
@@ -193,8 +194,8 @@ static apr_status_t remove_some(comet_sqlite_t *store)
     static const char *const rows[] = {
         "DELETE FROM message_search_docsize WHERE id IN"
         " (SELECT id FROM message_search_docsize LIMIT ?1)",
-        /* keep the first few rows: they describe the rest, and without them the
-         * table cannot be dropped */
+        /* keep the first few rows, without which the table cannot be dropped:
+         * they describe the others */
         "DELETE FROM message_search_data WHERE id IN"
         " (SELECT id FROM message_search_data WHERE id > 10 LIMIT ?2)",
         "DELETE FROM message_search_idx WHERE (segid, term) IN"
@@ -264,7 +265,7 @@ apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more)
         comet_sqlite_roll_back(store);
     }
     if (status != APR_SUCCESS) {
-        store->indexing = 1; /* the step has failed and must be repeated */
+        store->indexing = 1; /* the failed step must be repeated */
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED
         && !store->config->search) {

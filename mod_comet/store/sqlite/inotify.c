@@ -16,23 +16,23 @@
 #define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
-/* How often a watch that inotify refuses looks.  If a thread has many of them,
- * all together look once in POLL_TOGETHER_USEC, but each looks at least once in
- * POLL_MOST_USEC. */
+/* The time between two looks for a watch that inotify has refused.  If a thread
+ * has many such watches, one of them is looked at every POLL_TOGETHER_USEC, but
+ * each at least once in POLL_MOST_USEC. */
 #define POLL_USEC APR_INT64_C(20000)
 #define POLL_TOGETHER_USEC APR_INT64_C(5000)
 #define POLL_MOST_USEC APR_INT64_C(500000)
-/* How long after an event to keep looking: on a slow disk, it can take this
- * long until the commit becomes visible. */
+/* How long to keep looking after an event.  On a slow disk, a commit can take
+ * this long to become visible. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
 /* The events about names in a folder. */
 #define RENAMED (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)
 /* The events about a file.  The first event removes the watch, so a busy writer
- * wakes nobody until the store was looked at. */
+ * wakes nobody again before the next look at the store. */
 #define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_ONESHOT)
 
-/* The size of an event, inotify(7). */
+/* The largest size of an event, see inotify(7). */
 #define EVENT_BYTES_MOST (sizeof(struct inotify_event) + NAME_MAX + 1)
 
 enum { DATABASE, LOG, FILES };
@@ -46,23 +46,24 @@ struct inotify_t {
     inotify_t *next; /* in the list of all watches of the thread */
     const char *path; /* the database's path, which belongs to the place */
     const char *name; /* the last part of `path` */
-    int refused; /* inotify refused this watch: look without events */
+    int refused; /* inotify has refused this watch: look at fixed intervals */
     int folder; /* inotify's watch descriptor for the folder */
     int files[FILES]; /* inotify's watch descriptor for each file; -1: not
                        * watched */
     int touched; /* whether an event has come since the last look that was
                   * due */
-    apr_time_t due; /* when to look next; 0: not until an event */
+    apr_time_t due; /* when to look next; 0: not before an event */
     apr_time_t paused_until; /* no look before this time */
     apr_time_t give_up; /* when the ladder of looks ends */
-    apr_interval_time_t step; /* how long to wait between two of its looks */
+    apr_interval_time_t step; /* how long to wait before the next look of the
+                               * ladder */
 };
 
 /* A user may have 128 instances of inotify, so the watches of a thread share
  * one. */
 static __thread struct {
-    int fd; /* the instance of inotify, while there are watches; -1: inotify has
-             * refused it */
+    int fd; /* the instance of inotify, while there are watches; -1: none could
+             * be created */
     inotify_t *watches;
 } shared;
 
@@ -115,8 +116,7 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
         .path = place->own,
         .name = slash ? slash + 1 : place->own,
         .files = { -1, -1 },
-        .due = now, /* look at once: the watch has missed what happened
-                     * before */
+        .due = now, /* look at once: the watch has missed all earlier events */
         .give_up = now,
         .step = FIRST_STEP_USEC,
     };
@@ -128,16 +128,18 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
 }
 
 /* Close the instance of inotify, whose last watch has just been removed.
- * Without the pause, about half of these calls take 13 ms: the kernel waits
- * until no processor can see the removed watches.  httpd's restart looks for
- * ended children after 16 ms and next after 82 ms, so it would take 66 ms more. */
+ * Without the pause, about half of these calls take 13 ms, since the kernel
+ * waits until no processor can see the removed watches.  When httpd restarts,
+ * it looks for ended children after 16 ms and next after 82 ms, so the restart
+ * would take 66 ms longer. */
 static void close_instance(void)
 {
     poll(NULL, 0, 1);
     close(shared.fd);
 }
 
-/* The watch on the folder stays while other stores may be in it. */
+/* inotify's watch on the folder stays, since other stores may be in that
+ * folder, until the last watch of the thread is closed. */
 static void close_watch(comet_watch_t *base)
 {
     inotify_t *watch = (inotify_t *)base, **link = &shared.watches;
@@ -178,10 +180,10 @@ static int is_own_name(const inotify_t *watch, const char *name)
            && (!name[length] || name[length] == '-');
 }
 
-/* Note which files have no watch after an event.  If a file was touched, that
- * file has none.  If names have changed, no file has one, since the names may
- * now belong to other files.  A file that has lost its name may report one last
- * event, which concerns no watch.
+/* Note which files inotify no longer watches after an event.  If a file was
+ * touched, its watch has ended.  If names have changed, all watches on files
+ * count as ended, since the names may now belong to other files.  A file that
+ * has lost its name may report one last event, which concerns no watch.
  * @return whether the event concerns this database */
 static int take_event(inotify_t *watch, const struct inotify_event *event)
 {
@@ -213,14 +215,14 @@ static void note_touched(inotify_t *watch, apr_time_t now)
     }
 }
 
-/* Read the events for all watches of the thread, whichever watch is given. */
+/* Read the events for all watches of the thread, not only for @a base. */
 static void take_events(comet_watch_t *base, apr_time_t now)
 {
     char bytes[16384]
         __attribute__((aligned(__alignof__(struct inotify_event))));
     ssize_t length;
 
-    do { /* a read that leaves room for another event has read all events */
+    do { /* if a read leaves room for one more event, it has read them all */
         const char *at = bytes;
 
         length = read(shared.fd, bytes, sizeof(bytes));
@@ -254,15 +256,15 @@ static void before_look(comet_watch_t *base, apr_time_t now)
     inotify_t *watch = (inotify_t *)base;
 
     if (watch->touched && watch->due && watch->due <= now) {
-        watch_files(watch); /* so that a later write is reported again */
+        watch_files(watch); /* so that the next write is reported again */
         watch->touched = 0;
         watch->step = FIRST_STEP_USEC;
         watch->give_up = now + LADDER_USEC;
     }
 }
 
-/* How long a watch without inotify waits for its next look.  A thread may have
- * hundreds of them, so they take turns. */
+/* How long a watch without inotify waits for its next look.  The interval grows
+ * with the number of such watches, since a thread may have hundreds. */
 static apr_interval_time_t poll_interval(void)
 {
     const inotify_t *watch;

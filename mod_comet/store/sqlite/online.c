@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Presence: write the tables of sql/presence.sql.  Statements are prepared when
- * they are needed, since most databases do not have these tables. */
+/* Presence: write the tables of sql/presence.sql.  The statements are prepared
+ * only when they are needed, since most databases do not have these tables. */
 #include "store/sqlite/online.h"
 
 #include <stdio.h>
@@ -17,8 +17,8 @@ static comet_sqlite_t *own(comet_store_t *store)
 
 /* --- statements ------------------------------------------------------------ */
 
-/* Run a statement that was bound.  If the schema refuses a row, the row is left
- * out.
+/* Run a statement whose parameters are bound.  A row that the schema refuses is
+ * left out.
  * @param changes  set to how many rows were changed; may be NULL */
 static apr_status_t run(comet_sqlite_t *store, sqlite3_stmt *statement,
                         int *changes)
@@ -36,7 +36,8 @@ static apr_status_t run(comet_sqlite_t *store, sqlite3_stmt *statement,
                : comet_sqlite_fail(store, code);
 }
 
-/* Run a statement with one or two numbers once. */
+/* Prepare a statement with one or two numbers as its parameters, and run it
+ * once. */
 static apr_status_t run_once(comet_sqlite_t *store, const char *sql,
                              apr_int64_t first, apr_int64_t second,
                              int *changes)
@@ -145,7 +146,8 @@ static const char *const texts[KINDS] = {
                    " WHERE channel = ?1 AND holder = ?2",
 };
 
-/** A transaction that makes changes. */
+/** A transaction that makes changes, with the statements that it has
+ * prepared. */
 typedef struct writing_t {
     comet_sqlite_t *store;
     apr_int64_t holder;
@@ -185,8 +187,8 @@ static apr_status_t set_clients(writing_t *writing,
                : status;
 }
 
-/* Note how far a member has read, and publish it, unless it had read further
- * before. */
+/* Note how far a member has read, and publish this mark, unless an earlier mark
+ * is further on. */
 static apr_status_t set_read(writing_t *writing,
                              const comet_online_change_t *what)
 {
@@ -306,13 +308,12 @@ static apr_status_t is_any_changed(comet_sqlite_t *store, int *any)
     return status;
 }
 
-/* The channels that one call publishes; ?1: how many at most. */
+/* The channels that one call of publish() handles; ?1: how many at most. */
 #define CHANGED \
     "SELECT name FROM presence_channel WHERE changed" \
     " ORDER BY name LIMIT ?1"
 
-/* If a program has inserted a channel with an invalid name, that channel is
- * left out. */
+/* A channel that a program has inserted with an invalid name is left out. */
 static apr_status_t publish(comet_store_t *base, int *count)
 {
     comet_sqlite_t *store = own(base);
@@ -379,10 +380,10 @@ static apr_status_t has_tables(comet_sqlite_t *store, int *has)
     return code == SQLITE_ROW ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-/* Several processes may do this at once, so each checks for the tables while it
- * holds the lock.  Without presence nobody counts as online, and no child looks
- * after the rows that earlier children have left behind.  So all rows of
- * children are removed now. */
+/* Several processes may do this at once, so each checks again for the tables
+ * while it holds the lock.  If presence is off, nobody counts as online, and no
+ * child maintains the rows that earlier children have left behind.  So all rows
+ * of children are removed now. */
 apr_status_t comet_online_open(comet_sqlite_t *store)
 {
     int wanted = store->config->presence_grace > 0, has;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Forget members who left long ago, and the oldest channels of members who were
- * in very many. */
+ * in very many channels. */
 #include "store/sqlite/online_forget.h"
 
 #include "store/sqlite/online_read.h"
@@ -14,9 +14,9 @@
     "SELECT member FROM last_seen WHERE member > ifnull(?1, '')" \
     " ORDER BY member LIMIT 1 OFFSET 499"
 
-/* ?1: the last member before the slice; NULL: it begins with the table.  ?2:
- * the last member of the slice; NULL: it ends with the table, since every blob
- * is greater than any text. */
+/* ?1: the last member before the slice; NULL: the slice begins with the first
+ * row of the table. ?2: the last member of the slice; NULL: the slice ends with
+ * the last row of the table, since every blob is greater than any text. */
 #define IN_SLICE " member > ifnull(?1, '') AND member <= ifnull(?2, x'') "
 
 #define IS_AWAY \
@@ -32,8 +32,8 @@
     "SELECT channel, member FROM last_seen AS s WHERE" IN_SLICE \
     "AND" LAST_SIGN "< ?3 AND" IS_AWAY "LIMIT ?4)"
 
-/* Forget, for each member of the slice, the channels beyond the newest ?3; but
- * at most ?4 rows. */
+/* For each member of the slice, forget all but the newest ?3 channels; but
+ * remove at most ?4 rows. */
 #define FORGET_MANY \
     "DELETE FROM last_seen WHERE (channel, member) IN (" \
     "SELECT channel, member FROM (SELECT channel, member, row_number() OVER (" \
@@ -78,11 +78,11 @@ static apr_status_t find_end(comet_sqlite_t *store, sqlite3_value **end)
     return status;
 }
 
-/* Run FORGET_OLD or FORGET_MANY.  If a foreign trigger refuses this, nothing is
- * removed.
+/* Run FORGET_OLD or FORGET_MANY.  If a foreign trigger refuses the deletion,
+ * nothing is removed.
  * @param limit  the value of ?3
  * @param removed  raised by the number of rows removed
- * @param more  set to 1 if there may be more rows to remove from the slice */
+ * @param more  set to 1 if the slice may have more rows to remove */
 static apr_status_t remove_from(comet_sqlite_t *store, const char *sql,
                                 const sqlite3_value *end, apr_int64_t limit,
                                 int *removed, int *more)
@@ -114,7 +114,7 @@ static apr_status_t remove_from(comet_sqlite_t *store, const char *sql,
 
 /* Age counts back from the newest message, or from now if that message is dated
  * in the future.  So a wrong clock does not make the database forget
- * anybody. */
+ * members. */
 static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
                                         comet_timestamp_t last)
 {
@@ -124,7 +124,7 @@ static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
 }
 
 /* Within a transaction, remove the rows of a slice that must be forgotten.
- * @param more  set to 1 if the slice may have more of them */
+ * @param more  set to 1 if the slice may have more such rows */
 static apr_status_t forget_in(comet_sqlite_t *store, const sqlite3_value *end,
                               int *removed, int *more)
 {
@@ -140,8 +140,8 @@ static apr_status_t forget_in(comet_sqlite_t *store, const sqlite3_value *end,
                                  : status;
 }
 
-/* Note where the next slice begins.  After the last slice, the next one is the
- * first of the table again, an hour later. */
+/* Note where the next slice begins.  After the last slice of the table, begin
+ * again with the first one, an hour later. */
 static void pass(comet_sqlite_t *store, sqlite3_value *end)
 {
     sqlite3_value_free(store->forget_after);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/online_forget.h
- * Limit what the table last_seen remembers of members: by age
- * (CometPresenceMemory) and by number (COMET_ONLINE_SEEN_MOST).
+ * Limit the table last_seen, which remembers members: by age
+ * (CometPresenceMemory) and by the number of rows for each member
+ * (COMET_ONLINE_SEEN_MOST).
  */
 #ifndef COMET_SQLITE_ONLINE_FORGET_H
 #define COMET_SQLITE_ONLINE_FORGET_H
@@ -10,8 +11,8 @@
 #include "store/sqlite/sqlite.h"
 
 /**
- * Look through last_seen once an hour, one slice at each call.  A slice takes
- * some milliseconds, during which nobody publishes.
+ * Check last_seen once an hour, one slice in each call.  A slice takes some
+ * milliseconds, during which nobody can publish.
  * @param more  set to 1 if more slices are left
  * @return APR_SUCCESS, or why the store could not be written.  The writer's
  *         thread.

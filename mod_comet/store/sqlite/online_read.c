@@ -53,8 +53,8 @@ apr_status_t comet_online_read_holders(comet_store_t *base,
                                : comet_sqlite_fail(own(base), code);
 }
 
-/* Hand over the rows of a statement, whose columns are channel, member, since
- * and info. */
+/* Pass the rows of a statement to the callback.  The columns are channel,
+ * member, since and info. */
 static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
                               comet_online_member_cb *callback, void *baton)
 {
@@ -79,7 +79,8 @@ static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
     return code == SQLITE_DONE ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-/* One statement reads the holder and its rows, so both are of the same view. */
+/* One statement reads the holder and its rows, so both come from the same
+ * view. */
 apr_status_t comet_online_read_rows(comet_store_t *base, apr_int64_t holder,
                                     comet_online_member_cb *callback,
                                     void *baton)

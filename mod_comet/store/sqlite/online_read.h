@@ -8,13 +8,13 @@
 
 #include "store/sqlite/sqlite.h"
 
-/** Prepare a statement, which the caller finalizes.  It is not among those that
- * each connection prepares, since most databases do not have these tables. */
+/** Prepare a statement, which the caller finalizes.  Connections do not prepare
+ * it on opening, since most databases do not have these tables. */
 apr_status_t comet_online_read_compile(comet_sqlite_t *store, const char *sql,
                                        sqlite3_stmt **statement);
 
-/** Bind a text, or NULL if it has no data.  The text must live until the
- * statement is reset. */
+/** Bind a text; if its data is NULL, bind SQL's NULL.  The text must live until
+ * the statement is reset. */
 void comet_online_read_bind(sqlite3_stmt *statement, int index,
                             comet_text_t text);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/place.h
- * Find out where a database file is, and check that it may be there.  Its path
- * is in place->name and place->own.  Main process only.
+ * Find out where a database file is, and check that it may be there.  The
+ * file's path is in place->name and place->own.  Main process only.
  */
 #ifndef COMET_PLACE_H
 #define COMET_PLACE_H
@@ -15,16 +15,16 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
                               const char *root, apr_pool_t *p);
 
 /**
- * comet_engine_t's locate.  It finds the real path.  A symbolic link is
- * followed even if its target does not exist yet.  If this user may not enter a
- * folder of the path, the path stays as it is, and comet_rights_advise()
- * reports that.
+ * comet_engine_t's locate.  Finds the real path.  A symbolic link is followed
+ * even if its target does not exist yet.  If the user of this process may not
+ * enter a folder of the path, the path stays unchanged, and
+ * comet_rights_advise() reports the folder.
  */
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 
 /** comet_engine_t's check.  A database must not be in a folder of the server's
- * configuration, in a folder where everybody may write, or below a
- * DocumentRoot.  It must not be mounted as a single file. */
+ * configuration, in a folder that everybody may write, or below a DocumentRoot.
+ * The database must not be mounted as a single file. */
 const char *comet_place_check(const comet_place_t *place,
                               const comet_site_t *site, apr_pool_t *p);
 

@@ -10,9 +10,9 @@
 #include "store/engine.h"
 
 /**
- * comet_engine_t's advise.  It warns of a file that is not a database, of an
- * unsuitable file system, of missing rights, of other users who may write the
- * files, of side files that other users would own, and of a second name of the
+ * comet_engine_t's advise.  It warns of a file that is not a database, an
+ * unsuitable file system, missing rights, other users who may write the files,
+ * -wal and -shm files that other users would own, and a second name of the
  * file.  A warning proposes a command only if the folder holds nothing but
  * databases: elsewhere the command could give away rights to other files.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/sqlite.h
- * The message log in SQLite, through SQLite's C API: what the files of this
- * folder share.  The schema is in sql/.
+ * The message log in SQLite, through SQLite's C API: the declarations that the
+ * files of this folder share.  The schema is in sql/.
  *
  * Invariants:
  * 1. a statement is reset before its function returns, so that no read
@@ -10,8 +10,8 @@
  * 2. a file is written to only after it is known to be mod_comet's;
  * 3. only SQLite opens and closes descriptors of the database file: any other
  *    close(2) would drop all POSIX locks that this process has on the file;
- * 4. before a connection writes it has checked, while it holds the write lock
- *    of the bus, that the file at the path is still the one it has open.
+ * 4. before a connection writes, it checks, while it holds the write lock of
+ *    the bus, that the file at the path is still the one that it has open.
  */
 #ifndef COMET_SQLITE_H
 #define COMET_SQLITE_H
@@ -25,8 +25,8 @@
 #include <sys/types.h>
 
 #define PRUNE_CHANNELS 256
-/* Programs outside httpd checkpoint at 1,000 pages.  The writer does so
- * earlier, so that they need not. */
+/* Programs outside httpd checkpoint at 1,000 pages.  The writer does so at
+ * fewer pages, so that these programs need not. */
 #define CHECKPOINT_PAGES 500
 
 typedef enum {
@@ -88,7 +88,7 @@ typedef enum {
 
 extern const char *const comet_sqlite_text[SQL_COUNT];
 
-/** The identity of a file; ino is 0 while it is unknown. */
+/** The identity of a file; ->ino is 0 while the identity is unknown. */
 typedef struct file_id_t {
     apr_uint32_t dev_major, dev_minor;
     apr_uint64_t ino;
@@ -96,31 +96,34 @@ typedef struct file_id_t {
                        * system does not say */
 } file_id_t;
 
-/** A round of retention, which is done in steps. */
+/** The state of retention: the current round, which is done in steps, and the
+ * last one. */
 typedef struct prune_t {
-    int running; /* whether a round has begun and has not ended */
+    int running; /* a round has begun and has not ended */
     apr_time_t now; /* the time of this step */
     int all_seen; /* a first round over all channels is complete */
-    int has_rules; /* channel_retention has rules */
-    apr_int64_t rule_changes; /* the number of changes to channel_retention when
-                               * the last round began */
+    int has_rules; /* whether channel_retention has rules */
+    apr_int64_t rule_changes; /* how often channel_retention had been changed
+                               * when the last round began */
     comet_timestamp_t seen; /* the store's last timestamp when the last complete
                              * round began */
     comet_timestamp_t end; /* the store's last timestamp when this round
                             * began */
-    apr_int64_t cursor; /* the last channel or message that was listed */
+    apr_int64_t cursor; /* the last channel or message that the listing has
+                         * passed */
     int listed; /* all channels of this round have been listed */
     apr_size_t count, next; /* next <= count <= PRUNE_CHANNELS */
     apr_int64_t channels[PRUNE_CHANNELS];
 } prune_t;
 
-/** A reader's budget (comet_store_limit()), and when it is spent. */
+/** A reader's budget (comet_store_limit()), and the times at which it runs
+ * out. */
 typedef struct comet_sqlite_spending_t {
     comet_budget_t budget;
     apr_time_t ends_at; /* by comet_monotonic(); 0: never */
     apr_time_t view_ends; /* when the current view must end, by
                            * comet_monotonic(); 0: never */
-    apr_time_t look_at; /* when to ask next whether the client has gone */
+    apr_time_t look_at; /* when to ask next whether the client is gone */
     apr_status_t ended; /* why the reading was ended; APR_SUCCESS: it was not */
 } comet_sqlite_spending_t;
 
@@ -143,28 +146,32 @@ typedef struct comet_sqlite_t {
     int read_only; /* set by comet_sqlite_enter() */
     int reserved; /* comet_sqlite_reserve() has begun the transaction of the
                    * next append */
-    int careful; /* foreign triggers refuse or publish messages (append.c) */
+    int careful; /* a foreign trigger has refused or published messages
+                  * (append.c) */
     apr_interval_time_t patience; /* how long the busy handler waits */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
-    int copied; /* how many pages of the log the file had after the last
+    int copied; /* how many pages of the log were in the file after the last
                  * comet_sqlite_copy() */
     prune_t prune;
-    apr_time_t forget_at; /* when to look next for members to forget, by
+    apr_time_t forget_at; /* when to check next for members to forget, by
                            * comet_monotonic() */
-    sqlite3_value *forget_after; /* the last member that this look has passed;
-                                  * NULL: none yet */
+    sqlite3_value *forget_after; /* the last member that the current check has
+                                  * passed; NULL: none yet */
     const volatile apr_uint32_t *tally; /* NULL: not mapped yet, or it cannot be
                                          * mapped */
-    int indexing; /* writers only: the index has to be built or removed */
-    sqlite3_stmt *search; /* readers only: NULL until it is needed */
+    int indexing; /* writers only: the index of words has to be filled or
+                   * removed */
+    sqlite3_stmt *search; /* readers only: the statement of a search; NULL until
+                           * it is needed */
     comet_sqlite_spending_t spending; /* readers only */
     char error[256];
 } comet_sqlite_t;
 
 /* Failures: these functions translate SQLite's error codes to those of
- * store/store.h.  Each keeps a copy of SQLite's message for
- * comet_store_error(), because SQLite's next call replaces that message. */
+ * store/store.h.  Each saves a copy of SQLite's message for
+ * comet_store_error(), because the next call of SQLite replaces that
+ * message. */
 
 /** Whether an errno says that no room is left for a file. */
 int comet_sqlite_is_full(int error);
@@ -172,28 +179,28 @@ int comet_sqlite_is_full(int error);
 /** Whether an errno says that no descriptor is left at the moment. */
 int comet_sqlite_has_no_descriptor(int error);
 
-/** Keep the failure of a call of SQLite.
+/** Save the error of a failed SQLite call for comet_store_error().
  * @param error  errno after the failed call; 0: unknown */
 apr_status_t comet_sqlite_fail_with(comet_sqlite_t *store, int code, int error);
 apr_status_t comet_sqlite_fail(comet_sqlite_t *store, int code);
-/** Keep a failure that this folder has found itself.
+/** Save the text of a failure that this folder's code has found itself.
  * @return @a status */
 apr_status_t comet_sqlite_fail_text(comet_sqlite_t *store, apr_status_t status,
                                     const char *text);
 
-/** Keep the error of a system call.  Its text begins with @a what. */
+/** Save the error of a system call.  The saved text begins with @a what. */
 apr_status_t comet_sqlite_fail_errno(comet_sqlite_t *store, const char *what,
                                      int error);
 
-/** Keep the error of a connection that could not be opened and is about to be
+/** Save the error of a connection that could not be opened and will now be
  * freed.
- * @param store  NULL: there was no memory for it */
+ * @param store  NULL: there was no memory for the connection */
 void comet_sqlite_keep_error(const comet_sqlite_t *store);
 const char *comet_sqlite_error(const comet_sqlite_t *store);
 
 /* Statements */
 
-/** Prepare all statements, and set what the connection needs for them. */
+/** Prepare all statements, and set the pragmas that the connection needs. */
 apr_status_t comet_sqlite_prepare(comet_sqlite_t *store);
 
 void comet_sqlite_reset(comet_sqlite_t *store, sql_e which);
@@ -218,33 +225,33 @@ void comet_sqlite_roll_back(comet_sqlite_t *store);
 /* Budgets */
 
 /** Limit the time of the statements that follow.
- * @param time  0: only the budget limits them */
+ * @param time  0: only the budget limits the statements */
 void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time);
 
-/** Check between statements whether the budget is spent, or the client has
- * gone.
+/** Check between statements whether the budget is spent or the client is gone.
  * @return APR_SUCCESS, COMET_ECOSTLY or COMET_EGONE */
 apr_status_t comet_sqlite_look(comet_sqlite_t *store);
 
 /* The words of a search */
 
-/* Room for all the words and for one more phrase, because that phrase may
- * repeat an earlier one. */
+/* Room for the most words, and for one more phrase of that many words, which
+ * may turn out to repeat an earlier phrase. */
 #define COMET_SQLITE_TOKENS (2 * COMET_WORDS_MAX)
 
 typedef struct comet_sqlite_token_t {
     comet_text_t text;
-    int prefix; /* longer words that begin with it match, too */
+    int prefix; /* longer words that begin with this text match, too */
 } comet_sqlite_token_t;
 
-/** The words of a search.  In its sets, bit i stands for token i. */
+/** The words of a search.  In its bit sets, bit i stands for token i. */
 typedef struct comet_sqlite_words_t {
     fts5_tokenizer methods;
     Fts5Tokenizer *tokenizer;
     comet_sqlite_token_t tokens[COMET_SQLITE_TOKENS];
     unsigned count; /* 0: the text has no letter and no digit */
-    apr_uint32_t starts, ends; /* the first and last tokens of phrases */
-    char *query; /* for FTS5 */
+    apr_uint32_t starts, ends; /* bit sets: the first and the last tokens of the
+                                * phrases */
+    char *query; /* the search in the syntax of FTS5 */
     apr_size_t query_length;
     /* while the words are made: */
     char *bytes;
@@ -254,7 +261,7 @@ typedef struct comet_sqlite_words_t {
 
 /**
  * Split the text of a search into words.
- * @param text   must live as long as @a words
+ * @param text   must live until @a words was made
  * @param words  OUT; on success to be freed by comet_sqlite_words_free()
  * @return COMET_EINVALID: the text is empty, or has more than COMET_WORDS_MAX
  *         words
@@ -273,7 +280,8 @@ int comet_sqlite_words_match(const comet_sqlite_words_t *words,
  * Called for each message.
  * @param row  timestamp, channel, type, author, body, private, alternates,
  *             event, retry, keep, expires; NULL if the walk is ->ids_only
- * @return APR_SUCCESS; APR_EOF ends the walk; any other status makes it fail
+ * @return APR_SUCCESS; APR_EOF: end the walk; any other status makes the walk
+ *         fail
  */
 typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
                                            sqlite3_stmt *row);
@@ -283,15 +291,17 @@ typedef struct comet_sqlite_walk_t {
     comet_timestamp_t after, before; /* the bounds of the timestamps; the walk
                                       * moves one of them */
     int backwards; /* newest first */
-    int ids_only; /* no rows are wanted */
+    int ids_only; /* the callback needs no rows */
     /** Messages that are over at this time are left out; COMET_TIMESTAMP_MAX
      * leaves out all passing messages. */
     apr_time_t now;
     apr_size_t left; /* how many to visit at most */
-    apr_time_t part_ends; /* when the walk may end early, by comet_monotonic();
-                           * 0: never.  Only for a walk forwards */
-    apr_size_t passed; /* how many messages it has visited or passed over */
-    int is_part; /* OUT: the walk has ended early, at ->after */
+    apr_time_t part_ends; /* when this part of the walk ends, by
+                           * comet_monotonic(); 0: the walk is not done in
+                           * parts.  Only for a walk forwards */
+    apr_size_t passed; /* how many messages the walk has visited or passed
+                        * over */
+    int is_part; /* OUT: the walk has ended early and continues at ->after */
     comet_sqlite_visit_cb *visit;
     void *baton;
 } comet_sqlite_walk_t;
@@ -302,9 +312,9 @@ apr_status_t comet_sqlite_walk(comet_sqlite_t *store,
                                comet_sqlite_walk_t *walk);
 
 /**
- * Bind the bounds of the names that begin with a prefix.
- * @param room  for the upper bound: as long as the longest name; must live
- *              until the statement is reset
+ * Bind the lower and the upper bound of the names that begin with a prefix.
+ * @param room  memory for the upper bound, as long as the longest name; must
+ *              live until the statement is reset
  */
 void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
                               comet_text_t prefix, char *room);
@@ -313,24 +323,24 @@ void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
  * program can store such a text with the checks turned off. */
 comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 
-/** Whether a selection contains a row's message. */
+/** Whether a selection contains the message of a row. */
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
 
-/** Whether the time of a row's message is over. */
+/** Whether a row's message, a passing one, is over. */
 int comet_sqlite_is_over(sqlite3_stmt *row, apr_time_t now);
 
-/** Make the message of a row.
+/** Create the message of a row.
  * @return NULL: no memory */
 comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 
 /* The index of words */
 
 /** How much text one step adds to the index, or removes from it.  A step takes
- * 2 to 12 ms, since FTS5 sometimes merges. */
+ * 2 to 12 ms, depending on whether FTS5 merges. */
 #define INDEX_STEP_BYTES (32 * 1024)
 
 /** Call this when a writer opens the database: create the index, or stop
- * keeping it.  The slow part is left to comet_sqlite_index_step(). */
+ * maintaining it.  The slow part is left to comet_sqlite_index_step(). */
 apr_status_t comet_sqlite_index_open(comet_sqlite_t *store);
 
 /** Do one step of filling or removing the index, in its own transaction.
@@ -344,7 +354,7 @@ apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
 apr_status_t comet_sqlite_deletions_open(comet_sqlite_t *store);
 
 /**
- * Remove the message or the member that a moderator removes, in the caller's
+ * Carry out a moderator's removal of a message or a member, in the caller's
  * transaction.
  * @param removed  set to how many rows were removed
  * @return SQLITE_OK or SQLite's code
@@ -371,46 +381,47 @@ file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
 
-/** Create the database file if there is none.  Then also remove the log that an
- * earlier database has left at this path. */
+/** Create the database file if there is none.  If it is created, also remove
+ * the log that an earlier database has left at this path. */
 apr_status_t comet_sqlite_create_file(comet_sqlite_t *store);
 
 /**
- * Count a connection before it is opened.
+ * Register a connection before it is opened.
  *
  * All connections of a process to a file share one mapping of the -shm file,
- * from when the first is opened until the last is closed.  If SQLite may not
- * write the -shm file, the mapping is read-only for all of them.  If the -shm
- * file is deleted, they continue to use the mapping, other programs make a new
- * -shm file, and both sides write to the log as if they were alone.  In both
- * cases all connections must be closed before one is opened that can write.
+ * which exists while any of them is open.  If SQLite may not write the -shm
+ * file, the mapping is read-only for all of them.  If the -shm file is deleted,
+ * they continue to use the mapping, while other programs create a new -shm
+ * file; then both sides write to the log as if they were alone.  In both cases
+ * all connections must be closed before one that can write is opened.
  * @return COMET_EMOVED: the other connections must be closed first; or
  *         APR_ENOMEM
  */
 apr_status_t comet_sqlite_enter(comet_sqlite_t *store);
-/** Count a connection that was closed. */
+/** Unregister a connection that was closed. */
 void comet_sqlite_leave(const comet_sqlite_t *store);
 
 /** Remember which files the connection has open.
  * @return COMET_EMOVED: as comet_sqlite_enter() */
 apr_status_t comet_sqlite_make_known(comet_sqlite_t *store);
 
-/** Whether the log at the path is known to belong to another database file. */
+/** Whether the log at the path is known to belong to an earlier database
+ * file. */
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
 
-/** Remove the log of a database that is no longer at its path: SQLite would
- * take it for the log of the next database there.  comet_sqlite_leave_behind()
- * has saved its contents. */
+/** Remove the log of a database that is no longer at its path, since SQLite
+ * would take it for the log of the next database there.
+ * comet_sqlite_leave_behind() has already saved the log's contents. */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
 
 /** Whether other programs may be committing to a log other than the one that
  * this connection uses. */
 int comet_sqlite_has_other_log(const comet_sqlite_t *store);
 
-/** Whether this connection must be closed.  It must if the file at the path,
- * its -wal file or its -shm file is no longer the one that is open; or if the
- * file was read-only when it was opened, and is writable now.  SQLite itself
- * does not notice that a file was replaced, and what it then writes is lost.
+/** Whether this connection must be closed: the database file, the -wal file or
+ * the -shm file at the path is no longer the one that is open, or the database
+ * was read-only on opening and is writable now.  SQLite itself does not notice
+ * that a file was replaced, and what it then writes is lost.
  * @param within  as for comet_store_is_usable() */
 int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within);
 int comet_sqlite_is_read_only(const comet_sqlite_t *store);
@@ -423,7 +434,7 @@ int comet_sqlite_latest_version(void);
 /**
  * Find out whether the file is mod_comet's database.
  * @param version  set to the schema's version; 0: an empty database
- * @return COMET_ENOTDB: it is not mod_comet's, or it is too new
+ * @return COMET_ENOTDB: the file is not mod_comet's, or its schema is too new
  */
 apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version);
 
@@ -438,20 +449,21 @@ apr_status_t comet_sqlite_migrate(comet_sqlite_t *store);
  * @return COMET_EALIASED
  */
 apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store);
-/** Complete a file that was moved away, or whose log was deleted: copy
- * everything committed so far from the log into the file.
+/** Save the commits of a database file that was moved away, or whose log was
+ * deleted: copy everything committed so far from the log into the file.
  * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, try again */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
 /** Commit; if that fails, roll back.
  * @return COMET_EUNSURE: it is unknown whether the transaction was committed */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
-/** Count for comet_store_t.appended what this transaction has added.
+/** Count the messages that this transaction has added, for
+ * comet_store_t.appended.
  * @param before  the state when the transaction began
- * @param clock   OUT: what comet_clock says; it keeps its value on an error */
+ * @param clock   OUT: the time in comet_clock; unchanged on an error */
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
                                        const comet_store_state_t *before,
                                        comet_timestamp_t *clock);
-/** Do the same as comet_sqlite_commit(), and note the tallies for
+/** Like comet_sqlite_commit(), but also note the tallies for
  * comet_store_t.appended. */
 apr_status_t comet_sqlite_commit_append(comet_sqlite_t *store);
 
