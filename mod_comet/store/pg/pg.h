@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/pg/pg.h
- * PostgreSQL as an engine (store/engine.h), for this folder only.
- * store/store.h and sql/postgresql/ say what the functions do.
+ * PostgreSQL as an engine (store/engine.h): declarations for this folder only.
+ * store/store.h and sql/postgresql/ describe the functions.
  *
  * dial.c     begins a connection to a host
  * connect.c  opens and closes connections
@@ -19,10 +19,10 @@
  * listen.c   hints between the web servers
  * place.c    reads and checks CometStore's argument
  *
- * No call waits for the server longer than its deadline.  Each write is one
- * statement, so no transaction stays open while this process does something
+ * No call waits for the server longer than until its deadline.  Each write is
+ * one statement, so no transaction stays open while this process does something
  * else.  A connection that missed a deadline counts as lost, because its
- * statement may still be running at the server.
+ * statement may still be running on the server.
  */
 #ifndef COMET_PG_H
 #define COMET_PG_H
@@ -32,20 +32,22 @@
 #include "base/buffer.h"
 #include "store/engine.h"
 
-/** The version of sql/postgresql that this module needs. */
+/** The version of the schema in sql/postgresql/ that this module needs. */
 #define COMET_PG_SCHEMA 4
-/** How long to wait for a connection and for an answer. */
+/** How long to wait for a connection, and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
 
 /** place->own of this engine. */
 typedef struct comet_pg_place_t {
     const char *conninfo; /* from CometStore: keywords or a URI */
-    int has_options; /* `conninfo` has the keyword `options` */
-    /** [atomic] A pooler before the server refuses the parameter `options`. */
+    int has_options; /* whether `conninfo` has the keyword `options` */
+    /** [atomic] A pooler between this module and the server refuses the
+     * parameter `options`. */
     atomic_int refuses_options;
-    /** [atomic] The host to try first: the last one that worked.  It is counted
-     * from 0 on, and may exceed the number of hosts. */
+    /** [atomic] The host to try first: the last one that worked.  Hosts are
+     * counted from 0.  The number may exceed the number of hosts, and is then
+     * taken modulo that number. */
     atomic_uint good_host;
     /** [the thread that looks into the inbox] A random number that stands for
      * this web server in the table comet.server; 0: not chosen yet. */
@@ -61,29 +63,30 @@ typedef struct comet_pg_t {
     PGconn *connection;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
-    int warned; /* the server has warned, since the last call began, that a
+    int warned; /* since the last call began, the server has warned that a
                  * commit may not have reached its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
     apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
     /* retention */
     int pruning; /* a round is under way */
-    comet_timestamp_t since; /* where its next step begins; 0: the round covers
-                              * all channels, and continues with `name` */
+    comet_timestamp_t since; /* where the round's next step begins; 0: the round
+                              * covers all channels, and continues with
+                              * `name` */
     comet_timestamp_t until; /* where the round ends */
-    apr_int64_t rule_changes; /* the number of changes to channel_retention when
-                               * the last round began */
+    apr_int64_t rule_changes; /* how often channel_retention had been changed
+                               * when the last round began */
     char name[COMET_CHANNEL_MAX_BYTES + 2];
     /* the inbox */
-    char low[24]; /* where comet.move() begins in the inbox; "": read all of
-                   * it */
+    char low[24]; /* the transaction number from which comet.move() reads the
+                   * inbox; "": read all of it */
     apr_time_t look_all_at;
-    apr_time_t turn; /* when one of this server's turns at the inbox began or
-                      * will begin, by comet_monotonic() */
-    apr_interval_time_t round; /* the time from one of its turns to the next; 0:
-                                * not known yet */
-    apr_time_t forget_at; /* when to look for members to forget */
+    apr_time_t turn; /* when any one of this web server's turns at the inbox
+                      * began or will begin, by comet_monotonic() */
+    apr_interval_time_t round; /* the time from one of these turns to the next;
+                                * 0: not known yet */
+    apr_time_t forget_at; /* when to check next for members to forget */
     char forget_after[COMET_CHANNEL_MAX_BYTES + 2]; /* the member after which
-                                                     * that look begins */
+                                                     * that check begins */
     char error[400];
 } comet_pg_t;
 
@@ -104,15 +107,16 @@ apr_status_t comet_pg_connect_again(comet_pg_t *pg);
 /** A connection that is being begun. */
 typedef struct comet_pg_attempt_t comet_pg_attempt_t;
 
-/** The hosts that CometStore names, directly or through a service file.
- * The items of each list are separated by commas. */
+/** The hosts that CometStore names, directly or through a service file.  In
+ * each list, commas separate the items. */
 typedef struct comet_pg_hosts_t {
-    PQconninfoOption *all; /* owns the lists; NULL: they are not known */
+    PQconninfoOption *all; /* owns the lists; NULL: the lists are not known */
     const char *host, *hostaddr, *port; /* or NULL */
     unsigned count;
 } comet_pg_hosts_t;
 
-/** Ask libpq for the hosts.  @return for comet_pg_free_hosts() */
+/** Ask libpq for the hosts.  The caller frees the result by
+ * comet_pg_free_hosts(). */
 comet_pg_hosts_t comet_pg_find_hosts(const comet_pg_place_t *place);
 void comet_pg_free_hosts(comet_pg_hosts_t *hosts);
 
@@ -120,51 +124,52 @@ void comet_pg_free_hosts(comet_pg_hosts_t *hosts);
  * Begin to connect to a host, with this module's settings.  The call does not
  * wait for the name server.
  * @param hosts  may be freed after this call
- * @param host  the number of the host, from 0 on; after the last host, the
- *              numbers continue with the first one
+ * @param host  the number of the host, counted from 0; after the last host the
+ *              numbers begin again with the first
  * @return the attempt, for comet_pg_attempt_take() or
- *         comet_pg_attempt_abandon(); NULL: no memory or thread is left, or too
- *         many attempts wait for the name server
+ *         comet_pg_attempt_abandon(); NULL: there is no memory or no thread, or
+ *         too many attempts wait for the name server
  */
 comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
                                             const comet_pg_hosts_t *hosts,
                                             unsigned host);
 
 /**
- * Take the connection once it has been begun.  The caller continues with
+ * Take the connection once it was begun.  The caller continues with
  * PQconnectPoll().
  * @param limit  how long to wait until the connection has been begun
- * @param connection  set to what PQconnectStartParams() returned, which is NULL
- *                    if no memory is left
- * @return whether it was taken; if so, the attempt is freed
+ * @param connection  set to the result of PQconnectStartParams(), which is NULL
+ *                    if there was no memory
+ * @return whether the connection was taken; if so, the attempt is freed
  */
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection);
 
 /** Abandon an attempt.
- * @param attempt  is freed, now or later; may be NULL */
+ * @param attempt  will be freed, now or later; may be NULL */
 void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt);
 
 /* --- Failures ------------------------------------------------------------- */
 
-/** Keep a failure's text for comet_pg_error().  @return @a status */
+/** Save a failure's text for comet_pg_error(), and return @a status. */
 apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
                            const char *text);
 
-/** Translate an error result to a status, and keep its text. */
+/** Translate an error result to a status, and save its text. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result);
 
-/** Note that the connection is lost, and keep the reason that libpq gives.
+/** Note that the connection is lost, and save the reason that libpq gives.
  * @return APR_ECONNRESET */
 apr_status_t comet_pg_fail_connection(comet_pg_t *pg);
 
-/** After a failure to connect, add advice for the administrator to its text.
+/** After a failure to connect, append advice for the administrator to the saved
+ * text.
  * @return APR_EACCES: the server did not let this user in; APR_ECONNREFUSED:
  *         the attempt failed for another reason */
 apr_status_t comet_pg_advise_connecting(comet_pg_t *pg);
 
 /** Get the first line of libpq's message about a connection's failure.
- * @param buffer  of @a size bytes */
+ * @param buffer  OUT: a buffer of @a size bytes */
 void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size);
 
 /* --- Calls ---------------------------------------------------------------- */
@@ -185,7 +190,7 @@ void comet_pg_add_int(comet_pg_args_t *args, apr_int64_t value);
 void comet_pg_add_int4(comet_pg_args_t *args, apr_int32_t value);
 void comet_pg_add_bool(comet_pg_args_t *args, int value);
 void comet_pg_add_text(comet_pg_args_t *args, comet_text_t value);
-/** A transaction's number, in decimal. */
+/** Add a transaction's number, given in decimal. */
 void comet_pg_add_xid(comet_pg_args_t *args, const char *value);
 /** Begin an array of @a count elements, which follow. */
 void comet_pg_add_texts(comet_pg_args_t *args, apr_size_t count);
@@ -197,15 +202,15 @@ void comet_pg_add_element(comet_pg_args_t *args, comet_text_t value);
 void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
 
 /** Wait until the socket is ready (POLLIN, POLLOUT).
- * @return 0: the deadline has passed, the thread must stop, or the client has
- *         left */
+ * @return 0: the deadline has passed, the thread has had to stop for some time,
+ *         or the client is gone */
 int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
 
-/** Whether to stop waiting: the thread must stop, or the client has left. */
+/** Whether to stop waiting: the thread must stop, or the client is gone. */
 int comet_pg_must_end(const comet_pg_t *pg);
 
 /** Whether a result is of a kind that this module never asks for, such as
- * COPY's.  libpq would return it again and again. */
+ * COPY's. libpq would return such a result again and again. */
 int comet_pg_is_strange(const PGresult *result);
 
 /**
@@ -213,19 +218,21 @@ int comet_pg_is_strange(const PGresult *result);
  * @param args    freed; NULL: none
  * @param limit   how long the answer may take
  * @param result  set to the rows, in binary form, which the caller clears; set
- *                to NULL after a failure.  May be NULL: the rows are discarded
+ *                to NULL after a failure.  If @a result is NULL, the rows are
+ *                discarded
  */
 apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
                            comet_pg_args_t *args, apr_interval_time_t limit,
                            PGresult **result);
 
-/** Call comet_pg_call() for a read, and keep within the budget of reading. */
+/** Like comet_pg_call(), but for a read: keep within the budget of reading. */
 apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
                           comet_pg_args_t *args, PGresult **result);
 
-/** Get an integer of any size from a result; SQL's NULL gives 0. */
+/** Get an integer of any size from a result.  SQL's NULL is returned as 0. */
 apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
-/** Get a text from a result; SQL's NULL gives data NULL. */
+/** Get a text from a result.  SQL's NULL is returned as a text whose data is
+ * NULL. */
 comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 
 /* --- Questions ------------------------------------------------------------ */
@@ -252,30 +259,31 @@ void comet_pg_add_selection(comet_pg_args_t *args,
 apr_status_t comet_pg_ask_number(comet_store_t *store, const char *sql,
                                  comet_pg_args_t *args, apr_int64_t *number);
 
-/** Ask for at most question->most messages.  The server answers with fewer,
- * even if the log has more, once their bodies fill a batch. */
+/** Ask for at most question->most messages.  The server returns fewer, even if
+ * the log has more, when their bodies fill a batch. */
 apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
                                    const comet_pg_question_t *question,
                                    PGresult **result);
 
 /** Make the message of a row.
- * @param message  set to NULL if the selection does not take the message.  For
- *                 example, a sibling channel has the prefix but is not covered
- *                 by it
- * @param length   set to the length of its body */
+ * @param message  set to NULL if the selection does not contain the message.
+ *                 For example, the name of a sibling channel begins with the
+ *                 prefix, but the prefix does not cover the channel
+ * @param length   set to the length of the message's body */
 apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
                            const PGresult *result, int row,
                            comet_message_t **message, apr_size_t *length);
 
-/** After an answer, change the question so that it asks for the rest.
+/** After an answer, change the question so that it asks for the messages that
+ * are left.
  * @param bytes  the length of all bodies in the answer
- * @return 0: there is no rest; the question is unchanged */
+ * @return 0: no messages are left; the question is unchanged */
 int comet_pg_ask_on(comet_pg_question_t *question, const PGresult *result,
                     apr_size_t bytes);
 
-/** How many rows to ask for in order to get @a limit messages.  It asks for
- * more if some rows may belong to channels that the selection does not
- * cover. */
+/** How many rows to ask for in order to obtain @a limit messages.  The number
+ * is higher than that if some rows may belong to channels that the selection
+ * does not cover. */
 apr_int64_t comet_pg_rows_for(const comet_selection_t *selection,
                               apr_size_t limit);
 
@@ -345,8 +353,8 @@ apr_status_t comet_pg_rules(comet_store_t *store, comet_text_t prefix,
                             comet_text_t after, apr_size_t limit,
                             comet_store_rule_cb *callback, void *baton);
 
-/** Throw out the member that a moderator removes.
- * @param removed  OUT: how many rows the member had */
+/** Throw out a member, for a moderator.
+ * @param removed  OUT: how many rows of the member were removed */
 apr_status_t comet_pg_remove_member(comet_store_t *store,
                                     const comet_removal_t *removal,
                                     apr_int64_t *removed);

@@ -16,7 +16,7 @@
 #define STEP_PAGES 200
 #define PATIENCE_USEC 20000
 
-/** Which parts of an index exist. */
+/** Which parts of the index exist. */
 typedef struct index_t {
     int kept; /* its triggers exist */
     int there; /* its table exists */

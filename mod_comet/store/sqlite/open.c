@@ -12,13 +12,13 @@
 #include "store/sqlite/online.h"
 
 /* A reader waits for a writer only while the writer recovers the log after a
- * crash, or closes it as its last user. */
+ * crash, or closes the log as its last user. */
 #define READ_PATIENCE_USEC 1000000
 #define READ_AT_ONCE_PATIENCE_USEC 5000
 
-/* How long opening is tried again while the files at the path seem to have been
+/* How long to keep trying to open while the files at the path seem to have been
  * replaced.  They seem so while the last connection to the old files is being
- * closed, or while another program makes new ones. */
+ * closed, or while another program creates new files. */
 #define MOVING_USEC 500000
 
 /* The busy handler: waits for at most store->patience. */
@@ -43,7 +43,7 @@ static int on_busy(void *baton, int tries)
 
 static apr_status_t connect_file(comet_sqlite_t *store)
 {
-    /* Readers must write, too: to the shared memory of the log. */
+    /* Readers must be able to write, too: to the shared memory of the log. */
     int code = sqlite3_open_v2(store->path, &store->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
                                    | SQLITE_OPEN_PRIVATECACHE,
@@ -54,13 +54,13 @@ static apr_status_t connect_file(comet_sqlite_t *store)
     }
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_handler(store->db, on_busy, store);
-    /* then statement journals, sorting and VACUUM need no temporary folder */
+    /* so statement journals, sorting and VACUUM need no temporary folder */
     code =
         sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         return comet_sqlite_fail(store, code);
     }
-    /* Closing must not checkpoint a file that may be another program's. */
+    /* Closing must not checkpoint a file that may belong to another program. */
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return APR_SUCCESS;
 }
@@ -93,7 +93,7 @@ static int on_commit(void *baton, sqlite3 *db, const char *name, int pages)
 {
     comet_sqlite_t *store = baton;
 
-    if (pages < store->wal_pages) { /* the log has restarted */
+    if (pages < store->wal_pages) { /* the log has begun anew */
         store->checkpoint_at = CHECKPOINT_PAGES;
     }
     store->wal_pages = pages;
@@ -119,7 +119,7 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
                                       "attempt to write a readonly database");
     }
     if (version == 0) {
-        /* these have no effect on a database that has pages already */
+        /* these pragmas have no effect on a database that already has pages */
         status =
             comet_sqlite_execute(store, "PRAGMA page_size = 4096;"
                                         "PRAGMA auto_vacuum = INCREMENTAL");
@@ -166,7 +166,8 @@ static apr_status_t open_to_read(comet_sqlite_t *store)
         return comet_sqlite_fail_text(store, APR_ENOENT,
                                       "there is no database yet");
     }
-    if (comet_sqlite_has_orphaned_log(store)) { /* a writer will remove it */
+    if (comet_sqlite_has_orphaned_log(store)) { /* a writer will remove that
+                                                 * log */
         return comet_sqlite_fail_text(store, APR_ENOENT,
                                       "the database is being replaced");
     }
@@ -184,7 +185,7 @@ static apr_status_t open_to_read(comet_sqlite_t *store)
     return status;
 }
 
-/* Read once, so that SQLite opens the log, and remember which files are
+/* Read once, so that SQLite opens the log; then remember which files are
  * open. */
 static apr_status_t remember_files(comet_sqlite_t *store)
 {
@@ -197,8 +198,8 @@ static apr_status_t remember_files(comet_sqlite_t *store)
     }
     store->file = comet_sqlite_file_id(store->path);
     store->wal = comet_sqlite_file_id(store->wal_path);
-    /* Check that SQLite has this very file open.  Then no other file gets the
-     * same inode number. */
+    /* Check that SQLite has this very file open.  While it is open, no other
+     * file can have its inode number. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     if (moved || (!store->wal.ino && !store->read_only)
         || comet_sqlite_moved(store, 0)) {
@@ -228,7 +229,7 @@ static apr_interval_time_t patience_of(const comet_store_config_t *config,
                                       : READ_AT_ONCE_PATIENCE_USEC;
 }
 
-/* Do the same as comet_sqlite_open(), but try only once. */
+/* Like comet_sqlite_open(), but try only once. */
 static apr_status_t try_to_open(comet_sqlite_t **store,
                                 const comet_store_config_t *config,
                                 comet_store_mode_e mode,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Read pages of the newest messages: of the history, or of a search's
- * results. */
+/* Read pages, newest first: of the history, or of a search's results. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdlib.h>
@@ -10,9 +9,10 @@
  * own.  A piece takes about 5 ms. */
 #define PIECE_ROWS 500
 #define PIECE_BYTES (256 * 1024)
-/* If the write-ahead log has LOG_PAGES pages, a writer will soon restart it,
- * and waits at most 20 ms for its readers (comet_sqlite_checkpoint()).  So from
- * then on no view stays open for longer than SHORT_VIEW. */
+/* When the write-ahead log has LOG_PAGES pages, a writer will soon let it begin
+ * anew, and waits at most 20 ms for the log's readers
+ * (comet_sqlite_checkpoint()).  So from then on no view stays open for longer
+ * than SHORT_VIEW. */
 #define LOG_PAGES 4000
 #define SHORT_VIEW apr_time_from_msec(10)
 /* The word of a tally that holds the number of pages in the log ("mxFrame" of
@@ -25,7 +25,7 @@ static apr_status_t no_memory(comet_sqlite_t *store)
                                   "no memory for the messages");
 }
 
-/** The newest messages, newest first. */
+/** A page of messages, newest first. */
 typedef struct page_t {
     comet_message_t **messages;
     apr_size_t count;
@@ -111,7 +111,8 @@ static const char search_text[] =
     " WHERE message_search MATCH ?1"
     " AND message_search.rowid > ?2 AND message_search.rowid < ?3"
     " AND m.id = message_search.rowid AND c.id = m.channel_id"
-    /* the removal of the index begins with this table */
+    /* an index that is being removed is not used: its removal begins with this
+     * table */
     " AND EXISTS (SELECT 1 FROM search_progress)"
     " ORDER BY message_search.rowid DESC";
 
@@ -122,12 +123,13 @@ typedef struct search_t {
     comet_timestamp_t after, before; /* the range that has not been searched
                                       * yet */
     apr_size_t limit;
-    apr_size_t piece; /* bytes left to read in this piece; 0: it is finished */
+    apr_size_t piece; /* bytes left to read in this piece; 0: the piece is
+                       * finished */
     page_t page;
     int done; /* the page is full, or nothing is left */
 } search_t;
 
-/* Add a message that has the words to the page.
+/* Add to the page a message that has the words.
  * @return APR_EOF: the page is full */
 static apr_status_t take(search_t *search, comet_timestamp_t id,
                          sqlite3_stmt *row)
@@ -227,8 +229,8 @@ static apr_status_t find(comet_sqlite_t *store, search_t *search)
     return code == SQLITE_DONE ? APR_SUCCESS : fail(store, code);
 }
 
-/* How long a view may be open.  While any view is open, the write-ahead log
- * grows. */
+/* How long a view may be open.  While any view is open, the write-ahead log can
+ * only grow. */
 static apr_interval_time_t view_time(comet_sqlite_t *store)
 {
     comet_tally_t tally;
@@ -262,10 +264,10 @@ static apr_status_t search_index(comet_sqlite_t *store, search_t *search)
 /* --- by both --- */
 
 /*
- * Read the newest messages first; a small channel has no others.  Search the
- * rest by the index, which usually answers at once.  The index is slow for
+ * Read the newest messages first; a small channel has no others.  Search older
+ * messages by the index, which usually answers at once.  The index is slow for
  * words that are in most messages, and for prefixes ("deplo*"), whose words it
- * has to merge first.  If it takes too long, read the rest as well.
+ * must merge first.  If it takes too long, read the older messages as well.
  */
 static apr_status_t search(comet_sqlite_t *store, search_t *search)
 {

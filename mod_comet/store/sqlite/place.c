@@ -14,7 +14,7 @@
 
 #include "store/sqlite/alias.h"
 
-#define LINKS_MAX 40 /* the most that Linux follows */
+#define LINKS_MAX 40 /* the most symbolic links that Linux follows */
 
 const char *comet_place_folder(const char *path, apr_pool_t *p)
 {
@@ -98,9 +98,9 @@ static const char *find_real(const char *path, int *error, apr_pool_t *p)
     return apr_pstrdup(p, real);
 }
 
-/* Make a key that is different for each database.  It consists of the file's
- * name and of the folder's device and inode, because a folder may be mounted in
- * two places. */
+/* Make a key that identifies a database.  The key consists of the file's name
+ * and of the folder's device and inode, because a folder may be mounted
+ * twice. */
 static const char *find_key(const char *path, apr_pool_t *p)
 {
     const char *name = strrchr(path, '/');
@@ -186,8 +186,8 @@ static const char *check_document_roots(const char *path,
             if (errno != EACCES) {
                 continue;
             }
-            /* a DocumentRoot that cannot be resolved is compared as it is
-             * written */
+            /* a DocumentRoot that cannot be resolved is compared as it stands
+             * in the configuration */
             apr_cpystrn(real, root, sizeof(real));
         }
         if (comet_place_is_within(path, real)) {

@@ -50,8 +50,9 @@ void comet_sqlite_end(comet_sqlite_t *store)
     comet_sqlite_roll_back(store);
 }
 
-/* @param id  set to 0 if there is no such channel
- * @param may_hide  set to whether its messages may be private or passing */
+/* @param id  set to the channel's id; 0: there is no such channel
+ * @param may_hide  set to whether the channel may have private or passing
+ *                  messages */
 static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
                                  apr_int64_t *id, apr_int64_t *may_hide)
 {
@@ -60,7 +61,8 @@ static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
     return comet_sqlite_query(store, SQL_CHANNEL, id, may_hide);
 }
 
-/* Find where the replay of a single channel starts, by the channel's index. */
+/* Find where the replay of a single channel starts, using the channel's
+ * index. */
 static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
                                    apr_int64_t count, comet_timestamp_t *cursor,
                                    int *any)
@@ -135,8 +137,8 @@ apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
     return status;
 }
 
-/* Raise a floor to the highest one of the channels under a prefix that a
- * selection by topics reads. */
+/* Raise a floor to the highest floor of any channel that begins with a prefix
+ * and that a selection by topics reads. */
 static apr_status_t raise_floor(comet_sqlite_t *store,
                                 const comet_selection_t *selection,
                                 comet_text_t prefix, comet_timestamp_t *floor)
@@ -208,7 +210,7 @@ apr_status_t comet_sqlite_find_event(comet_sqlite_t *store, comet_text_t event,
 
 /* --- Messages --------------------------------------------------------- */
 
-/** Where the messages go. */
+/** The callback that receives the messages. */
 typedef struct reading_t {
     comet_store_cb *callback;
     void *baton;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Warn of file rights that prevent the children from using a database, and
- * propose a command that corrects them. */
+ * propose commands that correct them. */
 #include "store/sqlite/rights.h"
 
 #include <apr_strings.h>
@@ -19,7 +19,7 @@
 #include "store/sqlite/header.h"
 #include "store/sqlite/place.h"
 
-/* The rights of a class of users, as in the last digit of a mode. */
+/* The rights of a class of users: bits of an octal digit of a mode. */
 #define MAY_ENTER 1
 #define MAY_CHANGE 3
 #define MAY_READ_WRITE 6
@@ -45,8 +45,8 @@ static int is_database(const char *name)
     return suffixes[i] != NULL;
 }
 
-/* Whether a folder belongs to the system.  Its name decides, because some of
- * these folders are empty. */
+/* Whether a folder belongs to the system.  The answer depends on the folder's
+ * name, because some system folders are empty. */
 static int is_of_system(const char *folder)
 {
     static const char *const tops[] = { "/bin",  "/boot",  "/dev",   "/etc",
@@ -56,7 +56,7 @@ static int is_of_system(const char *folder)
     int i;
 
     if (!name) {
-        return 1; /* it is the root, or a folder right below the root */
+        return 1; /* the folder is the root, or lies directly below it */
     }
     for (i = 0; tops[i]; i++) {
         if (comet_place_is_within(folder, tops[i])) {
@@ -66,7 +66,8 @@ static int is_of_system(const char *folder)
     return comet_place_is_within(folder, "/var") && !strchr(name + 1, '/');
 }
 
-/* Whether a folder holds databases and nothing else. */
+/* Whether a folder may be given to the children: it holds databases and nothing
+ * else, and does not belong to the system. */
 static int is_own_folder(const char *folder, const char *database)
 {
     const struct dirent *entry;
@@ -90,9 +91,9 @@ static int is_own_folder(const char *folder, const char *database)
 }
 
 /*
- * Write the end of a warning: the command that helps, if it can do no harm;
- * otherwise what to change.
- * @param command  that would help
+ * Write the end of a warning: a command that helps, if the command can do no
+ * harm; otherwise other advice.
+ * @param command  the command that would help
  * @param path     the database
  * @param subject  the path that the command changes
  */
@@ -109,7 +110,7 @@ static const char *advise(const char *command, const char *subject,
 
 /* --- Rights --------------------------------------------------------------- */
 
-/** The user that the children become. */
+/** The user that the children become, and its groups. */
 typedef struct child_t {
     const char *name;
     uid_t uid;
@@ -117,8 +118,8 @@ typedef struct child_t {
     int gid_count;
 } child_t;
 
-/* Find the children's user and all its groups.  The groups of /etc/group count,
- * since httpd calls initgroups(). */
+/* Find the children's user and all its groups.  The groups of /etc/group are
+ * included, since httpd calls initgroups(). */
 static child_t find_child(const comet_site_t *site, apr_pool_t *p)
 {
     child_t child = { .name = site->user, .uid = site->uid, .gid_count = 64 };
@@ -127,7 +128,8 @@ static child_t find_child(const comet_site_t *site, apr_pool_t *p)
 
     child.gids = apr_palloc(p, 64 * sizeof(gid_t));
     if (getgrouplist(name, site->gid, child.gids, &child.gid_count)
-        < 0) { /* the call has set gid_count to the number of groups */
+        < 0) { /* gid_count was too low; the call has set it to the number of
+                * groups */
         child.gids = apr_palloc(p, (apr_size_t)child.gid_count * sizeof(gid_t));
         if (getgrouplist(name, site->gid, child.gids, &child.gid_count) < 0) {
             child.gid_count = 0;
@@ -183,7 +185,7 @@ __attribute__((format(printf, 2, 3))) static void warn(
 
 /* Check that the children may enter the folder of a file, and all folders above
  * it.
- * @return whether they may */
+ * @return whether they may enter all of them */
 static int check_way(const listener_t *listener, const child_t *child,
                      const char *path)
 {
@@ -203,7 +205,7 @@ static int check_way(const listener_t *listener, const child_t *child,
 }
 
 /* The paths whose rights are checked: the folder, the database, and the two
- * files that SQLite makes beside it. */
+ * files that SQLite creates beside it. */
 #define SUBJECTS 4
 
 static void list_subjects(const char *subjects[SUBJECTS], const char *path,
@@ -243,8 +245,8 @@ static void check_rights(const listener_t *listener, const comet_site_t *site,
 
 /* --- Others ---------------------------------------------------------------- */
 
-/* @return the first member of a group that is neither root nor the child's
- *         user; NULL: there is none in /etc/group */
+/* @return the first member of a group that is neither root nor the children's
+ *         user; NULL: the group's entry lists no such member */
 static const char *find_member(const child_t *child, const struct group *group)
 {
     char **member = group->gr_mem;
@@ -257,9 +259,9 @@ static const char *find_member(const child_t *child, const struct group *group)
     return *member;
 }
 
-/* Find out who may write a file besides root, the child's user and its own
- * group.
- * @param own  the child's group
+/* Find out who may write a file besides root, the children's user and that
+ * user's own group.
+ * @param own  the children's own group
  * @return NULL: nobody */
 static const char *find_other(const child_t *child, gid_t own,
                               const struct stat *info, const char *path,

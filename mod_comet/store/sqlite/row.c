@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows that queries return: make a row's message, and find out whether a
- * selection contains it. */
+/* The rows that queries return: create a row's message, and find out whether a
+ * selection contains that message. */
 #include "store/sqlite/sqlite.h"
 
 #include <string.h>
@@ -33,8 +33,8 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
     };
 
     if (!fields.channel.data || !fields.type.data || !fields.body.data) {
-        return NULL; /* the schema has no NULL here, so SQLite had no memory to
-                      * convert the value */
+        return NULL; /* the schema allows no NULL here, so SQLite lacked memory
+                      * to convert the value */
     }
     return comet_message_create(&fields);
 }
@@ -53,7 +53,8 @@ int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
     };
 
     if (!address.channel.data) {
-        return 1; /* no memory: reading the row will fail */
+        return 1; /* no memory: the caller's attempt to read the row will
+                   * fail */
     }
     address.hash = comet_message_hash(address.channel);
     if (selection->by_topics) {
@@ -73,7 +74,8 @@ void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
         comet_sqlite_bind_text(store, which, 2, prefix);
         return;
     }
-    /* the first text after all those that begin with the prefix */
+    /* the upper bound is the first text after all those that begin with the
+     * prefix */
     while (length && (unsigned char)prefix.data[length - 1] == 0xff) {
         length--;
     }

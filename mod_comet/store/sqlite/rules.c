@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The retention of single channels: read and change the rules in the table
- * channel_retention (sql/006_retention.sql).  Upkeep obeys them. */
+ * channel_retention (sql/006_retention.sql), which upkeep obeys. */
 #include "store/sqlite/sqlite.h"
 
 static void bind_string(sqlite3_stmt *row, int index, comet_text_t text)
@@ -9,7 +9,7 @@ static void bind_string(sqlite3_stmt *row, int index, comet_text_t text)
                         SQLITE_STATIC, SQLITE_UTF8);
 }
 
-/* Bind a limit.  No limit is 0 in a rule, and NULL in the table. */
+/* Bind a limit.  "No limit" is 0 in a comet_rule_t, and NULL in the table. */
 static void bind_limit(sqlite3_stmt *row, int index, apr_int64_t limit)
 {
     if (limit) {
@@ -48,7 +48,7 @@ int comet_sqlite_set_rule(comet_sqlite_t *store, const comet_rule_t *rule,
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Hand over the rows of a statement.
+/* Pass the rows of a statement to the callback.
  * @return SQLITE_DONE or SQLite's code */
 static int hand_over(sqlite3_stmt *row, comet_store_rule_cb *callback,
                      void *baton)
@@ -72,7 +72,7 @@ static int hand_over(sqlite3_stmt *row, comet_store_rule_cb *callback,
     return code;
 }
 
-/* The query looks at all rules, since there are few. */
+/* The query scans all rules, since there are few. */
 apr_status_t comet_sqlite_rules(comet_sqlite_t *store, comet_text_t prefix,
                                 comet_text_t after, apr_size_t limit,
                                 comet_store_rule_cb *callback, void *baton)

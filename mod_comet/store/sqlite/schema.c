@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Find out whether a database is mod_comet's and which version of the schema it
- * has, and bring it up to date. */
+ * has, and bring the schema up to date. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdio.h>
@@ -20,7 +20,8 @@ int comet_sqlite_latest_version(void)
     return version;
 }
 
-/* @return whether a database has everything that a version of the schema has */
+/* @return whether a database has every table, view, index and trigger that @a
+ *         schema has */
 static int has_all(sqlite3 *db, sqlite3 *schema)
 {
     sqlite3_stmt *wanted = NULL, *found = NULL;
@@ -48,7 +49,7 @@ static int has_all(sqlite3 *db, sqlite3 *schema)
 }
 
 /*
- * Find the version of a database by its tables, whatever its header says.
+ * Find the schema's version by the database's tables, whatever the header says.
  * @return 0: its tables are not mod_comet's
  */
 static int recognize(const comet_sqlite_t *store)
@@ -68,8 +69,8 @@ static int recognize(const comet_sqlite_t *store)
 }
 
 /* Refuse a database whose header does not have mod_comet's application_id.  If
- * its tables are mod_comet's, it was restored from a .dump, and the error says
- * how to set what is missing. */
+ * the tables are mod_comet's, the database was restored from a .dump, and the
+ * error says how to set the missing values. */
 static apr_status_t refuse_stranger(comet_sqlite_t *store)
 {
     int version = recognize(store);
@@ -130,8 +131,8 @@ apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version)
     return status;
 }
 
-/* Several processes may do this at once: the first one to get the lock migrates
- * the database.  Each file of sql/ sets user_version itself. */
+/* Several processes may do this at once: the first one that acquires the lock
+ * migrates the database.  Each file of sql/ sets user_version itself. */
 apr_status_t comet_sqlite_migrate(comet_sqlite_t *store)
 {
     apr_status_t status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");

@@ -224,7 +224,7 @@ void comet_sqlite_roll_back(comet_sqlite_t *store);
 
 /* Budgets */
 
-/** Limit the time of the statements that follow.
+/** Limit the time of the statements that are run from now on.
  * @param time  0: only the budget limits the statements */
 void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time);
 
@@ -261,7 +261,7 @@ typedef struct comet_sqlite_words_t {
 
 /**
  * Split the text of a search into words.
- * @param text   must live until @a words was made
+ * @param text   the words, separated by spaces
  * @param words  OUT; on success to be freed by comet_sqlite_words_free()
  * @return COMET_EINVALID: the text is empty, or has more than COMET_WORDS_MAX
  *         words

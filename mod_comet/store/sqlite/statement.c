@@ -2,15 +2,15 @@
 /* The SQL of a connection: prepared once, then bound, run and reset. */
 #include "store/sqlite/sqlite.h"
 
-/* The other columns of a row that comet_sqlite_message() reads. */
+/* The columns that comet_sqlite_message() reads after the first five. */
 #define UPDATE "private, alternates, event, retry, keep, expires"
 #define M_UPDATE "m.private, m.alternates, m.event, m.retry, m.keep, m.expires"
-/* The condition that a message is not over at the time ?5, as
+/* The condition that a message is not over at time ?5, as
  * comet_message_time_is_over() defines it. */
 #define IS_NOT_OVER \
     " AND (keep IS NULL OR expires - ?5 BETWEEN 1 AND 2000000 * keep)"
-/* Retention counts only messages that last, that is, those without a `keep`.
- * It also measures age from the newest of these.  In a channel without passing
+/* Retention counts only messages that last, that is, those without a `keep`,
+ * and measures age from the newest of these.  In a channel without passing
  * messages the rows need no check. */
 #define LASTS \
     " AND ((SELECT has_passing FROM channel WHERE id = ?1) = 0" \
@@ -30,8 +30,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                    " AND (?3 OR (private = 0 AND keep IS NULL))"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
-    /* The statements of a walk, from here to SQL_TAIL_BACK: ?1 < id < ?2, and
-     * at most ?3 rows; none that is over at ?5. */
+    /* The statements of a walk, from here to SQL_TAIL_BACK: at most ?3 messages
+     * with ?1 < id < ?2 that are not over at time ?5. */
     [SQL_READ] =
         "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
         " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)" IS_NOT_OVER
@@ -59,16 +59,17 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
-    /* As SQL_NEXT and SQL_PREVIOUS, for a channel that may have private or
-     * passing messages. */
+    /* The same as SQL_NEXT and SQL_PREVIOUS, but for a channel that may have
+     * private or passing messages. */
     [SQL_NEXT_PUBLIC] = "SELECT id FROM message_log"
                         " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                         " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1",
     [SQL_PREVIOUS_PUBLIC] = "SELECT id FROM message_log"
                             " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                             " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
-    /* As SQL_NEXT and SQL_PREVIOUS, for readers by topics.  They may see
-     * private messages, and messages that have the channel as an alternate. */
+    /* The same as SQL_NEXT and SQL_PREVIOUS, but for readers by topics, who may
+     * see private messages, and messages that have the channel as an
+     * alternate. */
     [SQL_NEXT_TOPIC] =
         "SELECT min(id) FROM"
         " (SELECT (SELECT id FROM message_log WHERE channel_id = ?1"
@@ -101,7 +102,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_INSERT] = "INSERT INTO message_log"
                    "(id, channel_id, type, author, body, " UPDATE ")"
                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    /* This also reads comet_clock, so that an append needs only one query. */
+    /* One query reads comet_clock, too, so that an append needs no second
+     * one. */
     [SQL_ADDED] = "SELECT last, CASE erased WHEN ?2 THEN"
                   " (SELECT count(*) FROM message_log WHERE id > ?1)"
                   " ELSE 0 END FROM comet_clock",
@@ -112,7 +114,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_KEY] = "SELECT timestamp, count, hash FROM idempotency_key"
                 " WHERE channel = ?1 AND author = ?2 AND key = ?3"
                 " AND ifnull(expires > ?4, 1)",
-    /* REPLACE, since the table may still have a key that has expired */
+    /* REPLACE, since the table may still have the same key, expired */
     [SQL_KEY_ADD] = "INSERT OR REPLACE INTO idempotency_key"
                     "(channel, author, key, timestamp, count, hash)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -125,8 +127,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " WHERE timestamp IN"
                         " (SELECT timestamp FROM idempotency_key"
                         " WHERE expires > ?1 LIMIT ?2)",
-    /* ?2 has no effect; it is there because list_channels() binds it for
-     * SQL_CHANNELS_SINCE, too */
+    /* ?2 has no effect here: list_channels() binds it because
+     * SQL_CHANNELS_SINCE needs it */
     [SQL_CHANNELS] = "SELECT id, id FROM channel"
                      " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",
     [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"
@@ -134,9 +136,10 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                            " ORDER BY id LIMIT ?3",
     [SQL_RULES] = "SELECT count, EXISTS (SELECT 1 FROM channel_retention)"
                   " FROM retention_changes",
-    /* The rule with the longest matching pattern; the channel's own name goes
-     * before any wildcard.  (With max(), SQLite takes the other columns from
-     * the row that has the maximum.)  The count is NULL if no rule matches. */
+    /* The rule with the longest matching pattern; a rule for the channel's own
+     * name takes precedence over any wildcard.  (With max(), SQLite takes the
+     * other columns from the row that has the maximum.)  If no rule matches,
+     * the first column is NULL. */
     [SQL_RULE] = "SELECT CASE WHEN count(*)"
                  " THEN ifnull(r.keep_count, 0) END, ifnull(r.keep_age, 0),"
                  " max(length(r.pattern) + 1000 * (r.pattern = c.name))"
@@ -157,15 +160,17 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                        " (SELECT id FROM message_log"
                        " WHERE channel_id = ?1 AND id <= ?2"
                        " ORDER BY id LIMIT ?3)",
-    /* the newest message that lasts among those that will be removed */
+    /* sets the floor to the newest message that lasts among those to be
+     * removed */
     [SQL_PRUNE_FLOOR] = "UPDATE channel SET floor = max(floor, ifnull((SELECT"
                         " id FROM message_log"
                         " WHERE channel_id = ?1 AND id <= ?2 AND keep IS NULL"
                         " ORDER BY id DESC LIMIT 1), 0)) WHERE id = ?1",
     [SQL_PRUNE] = "DELETE FROM message_log"
                   " WHERE channel_id = ?1 AND id <= ?2",
-    /* A message is over if it expires by ?1.  It is also over if it expires
-     * after ?2: then the clock was set back since it was stored. */
+    /* A message is over if it expires at ?1 or earlier.  It also counts as over
+     * if it expires after ?2, since then the clock was set back after the
+     * message was stored. */
     [SQL_PASSING_DUE] = "SELECT 1 FROM message_passing"
                         " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
     [SQL_PASSING_PRUNE] = "DELETE FROM message_log WHERE id IN"
@@ -264,8 +269,8 @@ void comet_sqlite_roll_back(comet_sqlite_t *store)
 
 apr_status_t comet_sqlite_prepare(comet_sqlite_t *store)
 {
-    /* trusted_schema stays on: sql/search.sql's triggers use FTS5, a module
-     * that SQLite does not trust otherwise */
+    /* trusted_schema stays on: without it, the triggers of sql/search.sql could
+     * not use FTS5 */
     apr_status_t status = comet_sqlite_execute(
         store, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON");
     int i;

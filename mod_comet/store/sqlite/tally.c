@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find out without a system call whether any process has committed.  The tally
- * is the header of the WAL-index in the -shm file (SQLite's file format, "The
- * WAL-Index File Format"). */
+/* Find out, without a system call, whether any process has committed.  The
+ * tally is the header of the WAL-index in the -shm file (SQLite's file format,
+ * "The WAL-Index File Format"). */
 #include <string.h>
 
 #include "store/sqlite/sqlite.h"
@@ -11,7 +11,7 @@
 #define PIECE (32 * 1024)
 
 /* Find the connection's own mapping of the WAL-index.  The connection's first
- * read has made it, and it lasts until the connection is closed. */
+ * read creates the mapping, which lasts until the connection is closed. */
 static const volatile apr_uint32_t *find_index(comet_sqlite_t *store)
 {
     sqlite3_file *file = NULL;

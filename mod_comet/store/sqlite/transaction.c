@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Write transactions: take SQLite's write lock, commit, and save the log's
- * contents if the database was moved or the log deleted. */
+ * contents if the database was moved or the log was deleted. */
 #include "store/sqlite/sqlite.h"
 
 #include <errno.h>
@@ -9,12 +9,12 @@
 #define RESCUE_USEC 20000
 
 /*
- * Whether it is safe to copy this connection's log into the file.  It is safe,
- * unless another program has committed to the file meanwhile through another
- * log.  No program can have done so while there is no other log and the -shm
- * file is the one that is open.  If the -shm file was deleted, too, a program
+ * Whether it is safe to copy this connection's log into the file.  It is unsafe
+ * if another program has meanwhile committed to the file through another log.
+ * No program can have done so if there is no other log and the -shm file is
+ * still the one that is open.  But if the -shm file was deleted, too, a program
  * may have opened the database, committed, copied its own log into the file,
- * and closed it.
+ * and closed the database.
  */
 static int is_rescue(const comet_sqlite_t *store)
 {
@@ -26,7 +26,7 @@ static int is_rescue(const comet_sqlite_t *store)
 }
 
 /* Copy everything committed so far from the log into the file.  Then the file
- * is complete, whether it was moved or only its log was deleted.  A partial
+ * has all commits, whether it was moved or only its log was deleted.  A partial
  * copy is worthless: while a reader's snapshot blocks a full copy, nothing is
  * copied, and the caller tries again. */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
@@ -50,7 +50,7 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
 }
 
 /* Check the file before waiting for its lock.  comet_sqlite_reserve() checks it
- * again when it has the lock. */
+ * once more when it has the lock. */
 static apr_status_t check_file(comet_sqlite_t *store)
 {
     return comet_sqlite_moved(store, COMET_STORE_LATELY)
@@ -79,9 +79,9 @@ apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
 }
 
 /*
- * When the disk fails during a commit, its content is unknown: a later recovery
- * may or may not find the transaction.  But if there was no room for the end of
- * the transaction, recovery certainly does not find it.
+ * When the disk fails during a commit, the content of the disk is unknown: a
+ * later recovery may or may not find the transaction.  But if there was no room
+ * for the end of the transaction, a recovery certainly does not find it.
  */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
 {
@@ -109,7 +109,8 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
 /* The word of a tally that counts commits ("iChange" of SQLite's WAL-index). */
 #define TALLY_COMMITS 2
 
-/* Foreign triggers may have published or deleted messages, too. */
+/* The count is taken from the log, since foreign triggers may have published or
+ * deleted messages, too. */
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
                                        const comet_store_state_t *before,
                                        comet_timestamp_t *clock)

@@ -5,13 +5,13 @@
 
 #include <stdio.h>
 
-/* If the log has more pages than this, a checkpoint waits for readers so that
- * the log can restart. */
+/* If the log has at least this many pages, a checkpoint waits for readers, so
+ * that the log can begin anew. */
 #define RESTART_PAGES (4 * CHECKPOINT_PAGES)
 #define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
 #define PRUNE_ROWS 1000
-/* After this time a step begins no more channels. */
+/* After this time a step begins no further channel. */
 #define PRUNE_USEC 10000
 #define PRUNE_SCAN_ROWS 4096
 #define VACUUM_PAGES 256
@@ -20,8 +20,8 @@
 #define KEY_USEC apr_time_from_sec(86400)
 /* How long a message may stay in the log after it is over. */
 #define GATHER_USEC apr_time_from_sec(30)
-/* A message that expires later than this from now is over: the clock was set
- * back (comet_message_time_is_over()). */
+/* A message that expires more than this time from now counts as over: the clock
+ * was set back (comet_message_time_is_over()). */
 #define PASSING_USEC (2 * apr_time_from_sec(COMET_KEEP_MAX_SEC))
 
 /* --- Checkpoints ------------------------------------------------------ */
@@ -44,9 +44,9 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
     if (comet_sqlite_moved(store, 0)) {
         return comet_sqlite_leave_behind(store);
     }
-    /* Short readers never delay a checkpoint for long.  But the log can restart
-     * only while nobody reads, and on a busy server somebody nearly always
-     * does.  So wait for such a moment. */
+    /* Short readers never delay a checkpoint for long.  But the log can begin
+     * anew only while nobody reads, and on a busy server somebody nearly always
+     * does.  So a long log makes the checkpoint wait for such a moment. */
     store->patience = RESTART_PATIENCE_USEC;
     code = sqlite3_wal_checkpoint_v2(store->db, "main",
                                      store->wal_pages >= RESTART_PAGES
@@ -54,7 +54,8 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
                                          : SQLITE_CHECKPOINT_PASSIVE,
                                      &pages, NULL);
     store->patience = store->config->busy_timeout;
-    /* A reader may have kept some pages from being copied: try again later. */
+    /* A reader may have prevented some pages from being copied: try again
+     * later. */
     store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
         return comet_sqlite_fail(store, code);
@@ -62,8 +63,8 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
     return APR_SUCCESS;
 }
 
-/* While others commit, SQLite leaves it to the last checkpoint to wait until the
- * disk has what all of them have copied. */
+/* Wait until the disk has all copied pages.  SQLite does not do so in a
+ * checkpoint during which others commit, but leaves it to a later one. */
 static int sync_file(comet_sqlite_t *store)
 {
     sqlite3_file *file = NULL;
@@ -94,7 +95,7 @@ apr_status_t comet_sqlite_copy(comet_sqlite_t *store, int *pages)
     if (code != SQLITE_OK) {
         return comet_sqlite_fail(store, code);
     }
-    /* if there are fewer than before, the log has begun anew */
+    /* if fewer pages are copied than before, the log has begun anew */
     *pages = copied < store->copied ? copied : copied - store->copied;
     store->copied = copied;
     return APR_SUCCESS;
@@ -103,7 +104,7 @@ apr_status_t comet_sqlite_copy(comet_sqlite_t *store, int *pages)
 /* --- Retention -------------------------------------------------------- */
 
 /* Find out whether retention has anything to do.  After a change of the rules
- * every channel is looked at. */
+ * the next round covers all channels. */
 static apr_status_t look_at_rules(comet_sqlite_t *store, int *any)
 {
     prune_t *prune = &store->prune;
@@ -121,7 +122,8 @@ static apr_status_t look_at_rules(comet_sqlite_t *store, int *any)
     return status;
 }
 
-/* Find out what a channel keeps, by its rule or by CometRetain. */
+/* Find out how many messages a channel keeps and for how long, by its rule or
+ * by CometRetain. */
 static apr_status_t find_rule(comet_sqlite_t *store, apr_int64_t channel,
                               apr_int64_t *count, apr_interval_time_t *age)
 {
@@ -220,9 +222,9 @@ static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
 
 /*
  * With CometSearch each body must be removed from the index of words, too.  So
- * reduce the number of rows to as many as one step has time for, but at least
- * one.
- * @param rows  reduced
+ * reduce the number of rows to those that one step has time for, but to no
+ * fewer than one.
+ * @param rows  the number to reduce
  */
 static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
                                 comet_timestamp_t upto, apr_int64_t *rows)
@@ -247,7 +249,7 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /* Remove all messages of a channel up to a timestamp; after a failure, none.
- * @return COMET_EINVALID: a foreign trigger does not allow it */
+ * @return COMET_EINVALID: a foreign trigger does not allow the removal */
 static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
                                  comet_timestamp_t last)
 {
@@ -263,7 +265,8 @@ static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
         comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
         status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
     }
-    if (sqlite3_get_autocommit(store->db)) { /* the transaction is over */
+    if (sqlite3_get_autocommit(store->db)) { /* the failure has ended the
+                                              * transaction */
         return status == COMET_EINVALID ? APR_EGENERAL : status;
     }
     if (status != APR_SUCCESS) {
@@ -326,7 +329,7 @@ static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
            && comet_monotonic() < until) {
         status =
             prune_channel(store, prune->channels[prune->next], &budget, &more);
-        if (status == COMET_EINVALID) { /* leave this channel as it is */
+        if (status == COMET_EINVALID) { /* leave this channel alone */
             *refused = 1;
             status = APR_SUCCESS;
             more = 0;
@@ -361,7 +364,7 @@ static apr_status_t shrink(comet_sqlite_t *store, int *more)
     if (status == APR_SUCCESS) {
         left = unused;
         status = comet_sqlite_query(store, SQL_PAGES, &left, &pages);
-        /* a database restored without auto_vacuum does not shrink */
+        /* a database that was restored without auto_vacuum does not shrink */
         *more = *more || left < unused;
     }
     return status;
@@ -393,7 +396,7 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
         comet_sqlite_roll_back(store);
     }
     if (status != APR_SUCCESS) {
-        prune->running = 0; /* the next call begins the round again */
+        prune->running = 0; /* the next call restarts the round */
         return status;
     }
     if (prune->listed && prune->next == prune->count) {
@@ -408,8 +411,8 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
 
 /* --- The rest --------------------------------------------------------- */
 
-/* Run a statement that changes keys selected by time, at most PRUNE_ROWS of
- * them. */
+/* Run a statement that removes or changes Idempotency-Keys by their time of
+ * expiry, at most PRUNE_ROWS of them. */
 static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
                                 comet_timestamp_t when, int *more)
 {
@@ -424,8 +427,8 @@ static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
     return status;
 }
 
-/* Remove keys that have expired.  If the clock was set back, let keys expire in
- * a day at the latest. */
+/* Remove expired Idempotency-Keys.  If the clock was set back, make keys expire
+ * in a day at the latest. */
 static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();
@@ -453,8 +456,8 @@ static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
     return status;
 }
 
-/* Remove messages that are over.  Nobody can read them any more, so they gather
- * for a while and are removed together. */
+/* Remove messages that are over.  Nobody can read them any more, so they are
+ * collected for a while and removed together. */
 static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
 {
     apr_time_t now = apr_time_now(), latest = now + PASSING_USEC;

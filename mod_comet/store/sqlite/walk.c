@@ -2,15 +2,16 @@
 /*
  * Walk over the messages of a selection, in the order of their timestamps.
  *
- * One channel is read by its index.  Several channels are read in one scan of
- * the log.  At the end of the log, where nearly every reader is, the scan costs
- * no more than reading one channel.  But the scan is slow if the channels are
- * rare in a long log.  So once it has taken as long as the channels' index
- * would have, the rest is merged from that index.
+ * One channel is read by the index of channels.  Several channels are read in
+ * one scan of the log.  At the end of the log, where nearly every reader is,
+ * the scan costs no more than reading one channel.  But the scan is slow if
+ * messages of the channels are rare in a long log.  So when the scan has taken
+ * as long as reading by the index would have, the remaining messages are merged
+ * from the index.
  *
  * A walk for the hub is done in parts (comet_budget_t), because the hub serves
- * nobody during a part.  A part merges only a limited number of channels.  If
- * there may be more channels, it continues the scan instead.
+ * nobody while it reads.  A part merges only a limited number of channels.  If
+ * there may be more channels, the part continues the scan instead.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -19,17 +20,17 @@
 
 #include "base/name.h"
 
-/* How many rows a scan passes in the time of one index look-up. */
+/* How many rows a scan passes in the time that one index look-up takes. */
 #define ROWS_PER_PROBE 4
 /* How many channels a prefix is assumed to stand for. */
 #define GUESSED_CHANNELS 64
-/* How many messages a walk passes between two looks at the clock.  So each part
- * of a walk passes at least that many. */
+/* How many messages a walk passes between two looks at the clock.  Each part of
+ * a walk passes at least this many. */
 #define ROWS_PER_LOOK 64
-/* How many channels under prefixes and patterns a part of a walk looks at, in
- * order to find the channels that it merges. */
+/* How many channels a part of a walk checks against the selection's prefixes
+ * and patterns, in order to find the channels that it merges. */
 #define PART_CHANNELS 1000
-/* For LIMIT: all rows. */
+/* For SQL's LIMIT: all rows. */
 #define ALL_ROWS APR_SIZE_MAX
 
 static apr_status_t visit_row(comet_sqlite_walk_t *walk, sqlite3_stmt *row)
@@ -48,8 +49,8 @@ static void move(comet_sqlite_walk_t *walk, comet_timestamp_t id)
     }
 }
 
-/* Note that a message was visited or passed over, and whether this part of the
- * walk ends with it. */
+/* Note that a message was visited or passed over, and decide whether this part
+ * of the walk ends with it. */
 static void pass(comet_sqlite_walk_t *walk)
 {
     walk->passed++;
@@ -80,8 +81,8 @@ static void bind_bounds(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_int(store, which, 5, walk->now);
 }
 
-/* Walk over one channel.  Private messages are skipped here, and not by the
- * statement: a channel may have very many, and they must count towards a
+/* Walk over one channel.  Private messages are skipped here and not by the
+ * statement, since a channel may have very many, and they must count towards a
  * part. */
 static apr_status_t walk_channel(comet_sqlite_t *store,
                                  comet_sqlite_walk_t *walk)
@@ -110,7 +111,7 @@ static apr_status_t walk_channel(comet_sqlite_t *store,
 
 /* --- One scan for all ------------------------------------------------- */
 
-/* How many rows to scan before giving up the scan for a merge. */
+/* How many rows to scan before changing from the scan to a merge. */
 static apr_size_t patience(const comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;
@@ -125,9 +126,9 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
                           * GUESSED_CHANNELS);
 }
 
-/* @param rows  after how many rows the scan gives up
- * @param more  set to whether it gave up, so that the caller must continue with
- *              a merge */
+/* @param rows  the scan ends after this many rows
+ * @param more  set to whether the scan ended for that reason, so that the
+ *              caller must continue with a merge */
 static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                              apr_size_t rows, int *more)
 {
@@ -156,7 +157,7 @@ static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
 
 /* --- Merging channels ------------------------------------------------- */
 
-/** A channel, and the next of its messages. */
+/** A channel, and the timestamp of its next message. */
 typedef struct source_t {
     apr_int64_t channel;
     comet_timestamp_t next;
@@ -166,8 +167,9 @@ typedef struct source_t {
 typedef struct sources_t {
     source_t *list; /* a heap once merging has begun */
     apr_size_t count, size;
-    apr_size_t looks; /* how many more channels under prefixes and patterns may
-                       * be looked at; 0: perhaps not all were looked at */
+    apr_size_t looks; /* how many more channels may be checked against prefixes
+                       * and patterns; 0: perhaps not all channels were
+                       * checked */
     int backwards;
 } sources_t;
 
@@ -187,8 +189,8 @@ static int add_source(sources_t *sources, apr_int64_t channel, int may_hide)
     return 1;
 }
 
-/* Order by channel.  If one channel occurs twice, the entry that is known to
- * hide nothing comes first. */
+/* Order by channel.  If a channel occurs twice, an entry whose ->may_hide is 0
+ * comes first. */
 static int by_channel(const void *a, const void *b)
 {
     const source_t *one = a, *other = b;
@@ -198,8 +200,9 @@ static int by_channel(const void *a, const void *b)
                                            : one->may_hide - other->may_hide;
 }
 
-/* Add the channels whose names begin with a prefix.  For a selection by topics
- * these are the channels that it reads; otherwise, those that have messages. */
+/* Add channels whose names begin with a prefix.  For a selection by topics, add
+ * those that it reads; otherwise, those that have messages and are not
+ * siblings. */
 static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
                               const comet_selection_t *selection,
                               comet_text_t prefix)
@@ -251,7 +254,7 @@ static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
 }
 
 /* Set source->next to the channel's next message in the walk; 0: none.  A walk
- * in parts also gets private messages, and skips them itself, so that they
+ * in parts also finds private messages here, and skips them later, so that they
  * count towards a part. */
 static apr_status_t find_next(comet_sqlite_t *store,
                               const comet_sqlite_walk_t *walk, source_t *source)
@@ -358,8 +361,8 @@ static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
     code = comet_sqlite_step(store, SQL_MESSAGE);
     if (code == SQLITE_ROW) {
-        /* the message might be private, or over, or have the channel only as an
-         * alternate */
+        /* the message might be private or over, or might have the channel only
+         * as an alternate */
         if (comet_sqlite_is_of(walk->selection, row)
             && !comet_sqlite_is_over(row, walk->now)) {
             status = visit_row(walk, row);
@@ -387,7 +390,8 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
         source_t *first = &sources->list[0];
 
         move(walk, first->next);
-        if (first->next != visited) { /* two channels may find one message */
+        if (first->next != visited) { /* one message may be found by two
+                                       * channels */
             status = visit_id(store, walk, first->next);
         }
         visited = first->next;
@@ -404,7 +408,7 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
 }
 
 /* Merge the channels, by several statements in one view of the log.
- * @param more  set to whether there may be too many channels for that, so that
+ * @param more  set to whether there may be too many channels to merge, so that
  *              nothing was merged */
 static apr_status_t walk_channels(comet_sqlite_t *store,
                                   comet_sqlite_walk_t *walk, int *more)

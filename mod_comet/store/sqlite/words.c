@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The words of a search.  The index's own tokenizer splits the text of a
- * search, so that both agree on what a word is and how many there are.
+ * search, so that search and index agree on what a word is and how many there
+ * are.
  *
- * Spaces separate phrases: "foo-bar" is a phrase of two words that follow each
- * other.  One pass over a text's words finds out whether the text has all
- * phrases (the Shift-And algorithm).  Bit i of the state stands for word i of
- * the search.  It is set if the last words read are those of this word's
- * phrase, from its first word to word i.
+ * Spaces separate phrases: "foo-bar" is a phrase of two consecutive words.  One
+ * pass over a text's words finds out whether the text has all phrases (the
+ * Shift-And algorithm).  Bit i of the state stands for word i of the search.
+ * The bit is set if the words just read equal the words of its phrase up to and
+ * including word i.
  */
 #include "store/sqlite/sqlite.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* FTS5 cuts tokens at this length (FTS5_MAX_TOKEN_SIZE). */
+/* FTS5 truncates tokens to this length (FTS5_MAX_TOKEN_SIZE). */
 #define TOKEN_BYTES_MAX 32768
-/* A token may be longer than its source: an invalid byte of UTF-8 can become
- * two bytes, and two bytes three. */
+/* A token may be longer than the text it is made from: an invalid byte of UTF-8
+ * can become two bytes, and two bytes can become three. */
 #define GROWTH 3
 
 static int is_space(char c)
@@ -74,7 +75,7 @@ static int tokenize(const comet_sqlite_words_t *words, void *baton, int flags,
 
 /* --- Reading the text of a search --------------------------------------- */
 
-/* Append a word's token. */
+/* Append a token to the words.  Called by the tokenizer. */
 static int take_token(void *baton, int flags, const char *data, int length,
                       int start, int end)
 {
@@ -116,7 +117,8 @@ static int is_equal_phrase(const comet_sqlite_words_t *words, unsigned one,
     return 1;
 }
 
-/* Whether an earlier phrase is the same as the one from @a first on. */
+/* Whether the phrase that begins with token @a first equals an earlier
+ * phrase. */
 static int is_repeated(const comet_sqlite_words_t *words, unsigned first)
 {
     unsigned length = words->count - first, i;
@@ -131,7 +133,7 @@ static int is_repeated(const comet_sqlite_words_t *words, unsigned first)
 }
 
 /*
- * Write a phrase as a string of FTS5.  Only '"' is special there, and must be
+ * Write a phrase as an FTS5 string, in which only '"' is special and must be
  * doubled.
  */
 static void quote(comet_text_t phrase, int prefix, char **end)
@@ -154,8 +156,8 @@ static void quote(comet_text_t phrase, int prefix, char **end)
     *end = out;
 }
 
-/* Take the text between two spaces, unless it repeats an earlier phrase or has
- * no word. */
+/* Add the text between two spaces as a phrase, unless it repeats an earlier
+ * phrase or has no word. */
 static int take_phrase(comet_sqlite_words_t *words, comet_text_t phrase,
                        char **end)
 {
@@ -254,8 +256,10 @@ void comet_sqlite_words_free(comet_sqlite_words_t *words)
 
 typedef struct match_t {
     const comet_sqlite_words_t *words;
-    apr_uint32_t state; /* phrases that are under way */
-    apr_uint32_t found; /* the last words of the phrases that were found */
+    apr_uint32_t state; /* bit set: the words up to which a phrase has been
+                         * matched, see above */
+    apr_uint32_t found; /* bit set: a phrase that was found is represented by
+                         * the bit of its last word */
 } match_t;
 
 static int is_hit(const comet_sqlite_token_t *wanted, comet_text_t token)
