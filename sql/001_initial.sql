@@ -8,33 +8,34 @@
 --   INSERT INTO message(channel, body) VALUES('chat', 'deploy finished');
 --   DELETE FROM message WHERE author = 'spammer';
 --
--- An inserted message is on every connected page an instant after its commit.
--- The database assigns the timestamp.  The program that inserts may read it in
--- the same transaction: SELECT last FROM comet_clock.  Let your program wait
--- for the lock, so that it does not fail while the web server is writing:
--- ".timeout 5000" in sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
+-- Every connected page shows an inserted message an instant after its commit.
+-- The database assigns the timestamp.  In the same transaction, your program
+-- may read the timestamp: SELECT last FROM comet_clock.  Let your program wait
+-- for the database's lock, so that it does not fail while the web server is
+-- writing: ".timeout 5000" in sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in
+-- Python.
 --
--- The module runs each numbered file of this folder once, all in one
--- transaction.  If you run only this file by hand, it makes a database that the
--- module accepts.  The files work with SQLite 3.9 and later.
+-- The module runs each numbered file of this folder once, all of them in one
+-- transaction.  If you run only this file by hand, it creates a database that
+-- the module accepts.  The files work with SQLite 3.9 and later.
 --
 -- A .dump leaves out the two PRAGMAs by which the module recognises its
--- database.  After you restore one, set both: user_version is the number of the
--- last file.
+-- database.  After you restore a .dump, set both.  The value of user_version is
+-- the number of the last file.
 
--- Lets the file shrink when messages are removed.  This can be set only while
--- the database is empty.
+-- This lets the file shrink when messages are removed.  It can be set only
+-- while the database is empty.
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1129270612; -- "COMT"
 PRAGMA user_version = 1;
 
 CREATE TABLE comet_clock(
-  -- The table has one row.  It changes whenever the log changes.
+  -- The table has one row, which changes whenever the log changes.
   one INTEGER PRIMARY KEY CHECK (one = 1),
-  -- The last timestamp assigned: never smaller than any message's.
+  -- The last timestamp that was assigned; no message has a higher one.
   last INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(last) = 'integer' AND last BETWEEN 0 AND 9007199254740991),
-  -- Counts the messages removed, by retention or by anybody else.
+  -- How many messages were removed, by retention or by anybody else.
   erased INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(erased) = 'integer' AND erased >= 0)
 );
@@ -43,7 +44,8 @@ INSERT INTO comet_clock(one) VALUES(1);
 CREATE TABLE channel(
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  -- The highest timestamp that retention (CometRetain) has removed, or 0.
+  -- The highest timestamp of a message that retention (CometRetain) has removed
+  -- from the channel, or 0.
   floor INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(floor) = 'integer'
            AND floor BETWEEN 0 AND 9007199254740991),
@@ -65,7 +67,7 @@ CREATE TABLE message_log(
   -- The timestamp: microseconds since the epoch, unique and increasing.
   id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 9007199254740991),
   channel_id INTEGER NOT NULL REFERENCES channel(id),
-  -- The name of the event on the page.
+  -- The type of the event that the page receives.
   type TEXT NOT NULL DEFAULT 'message',
   -- The authenticated user who published the message, or NULL.
   author TEXT,
@@ -114,14 +116,15 @@ BEGIN
       FROM comet_clock;
 END;
 
--- Moderate: no replay has a deleted message, not even a replay from memory.
+-- Moderate: no replay includes a deleted message, not even a replay from
+-- memory.
 CREATE TRIGGER message_delete INSTEAD OF DELETE ON message
 BEGIN
   DELETE FROM message_log WHERE id = OLD.timestamp;
 END;
 
--- A message cannot change: clients keep what they were sent and never ask
--- again.
+-- A message cannot change, since clients keep what they have received and never
+-- ask for it again.
 CREATE TRIGGER message_update INSTEAD OF UPDATE ON message
 BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
@@ -132,7 +135,7 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal.  Remove a channel that is empty now, unless clients must
+-- Count every removal.  Remove a channel that is now empty, unless clients must
 -- be told that retention has removed messages from it.
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 2 of mod_comet's database: which messages were published under which
--- Idempotency-Key.  So a publisher that does not know whether its message was
--- stored may send it again.
+-- Idempotency-Key.  With such a key, a publisher that does not know whether its
+-- message was stored may send the message again.
 --
 -- Only the module writes this table.  Deleting rows is harmless, except that a
 -- publisher that repeats a request then publishes its message twice.
@@ -9,8 +9,8 @@
 PRAGMA user_version = 2;
 
 CREATE TABLE idempotency_key(
-  -- The last timestamp published under the key.  A batch has "count"
-  -- consecutive timestamps that end here.
+  -- The timestamp of the last message published under the key.  A batch has
+  -- "count" consecutive timestamps that end with this one.
   timestamp INTEGER PRIMARY KEY
     CHECK (timestamp BETWEEN 1 AND 9007199254740991),
   count INTEGER NOT NULL
@@ -21,7 +21,7 @@ CREATE TABLE idempotency_key(
   author TEXT NOT NULL,
   key TEXT NOT NULL
     CHECK (typeof(key) = 'text' AND length(key) BETWEEN 1 AND 255),
-  -- SHA-1 of the channels, types and bodies.
+  -- The SHA-1 of the messages' channels, types and bodies.
   hash BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 20),
   -- When the key will be removed, in microseconds since the epoch: 24 hours
   -- after its message was removed.  NULL while the message exists.

@@ -5,8 +5,8 @@
 
 PRAGMA user_version = 3;
 
--- This is SQLite's own way to change a CHECK constraint without writing the
--- whole table again (https://sqlite.org/lang_altertable.html, section 7).
+-- SQLite documents this way of changing a CHECK constraint without rewriting
+-- the whole table (https://sqlite.org/lang_altertable.html, section 7).
 PRAGMA writable_schema = ON;
 UPDATE sqlite_master
    SET sql = replace(replace(sql,
@@ -16,7 +16,7 @@ UPDATE sqlite_master
          'length(CAST(body AS BLOB)) <= 1048576')
  WHERE type = 'table' AND name = 'message_log';
 
--- On event streams "gap" tells a client that it missed messages.
+-- On event streams, "gap" tells a client that it has missed messages.
 CREATE TRIGGER message_log_type BEFORE INSERT ON message_log
 WHEN NEW.type = 'gap'
 BEGIN

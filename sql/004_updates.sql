@@ -1,20 +1,21 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 4 of mod_comet's database: what an update of the Mercure protocol has
--- besides a channel, a type and a body.
+-- Version 4 of mod_comet's database: the fields that an update of the Mercure
+-- protocol has besides a channel, a type and a body.
 --
 -- An inserted message is public unless you say otherwise:
 --
 --   INSERT INTO message(channel, body, private) VALUES('user/7', 'for you', 1);
 --
 -- A private message reaches only Mercure subscribers whose token grants its
--- topic; no other reader and no search gets it.  The column "id" is the id that
--- the publisher gave.  "retry" is in milliseconds.  "alternates" lists more
--- channels, separated by line feeds, through which Mercure subscribers find the
--- message; only the web server stores them.
+-- topic; no other reader and no search finds it.  The column "id" is the id
+-- that the publisher gave the message.  "retry" is in milliseconds.
+-- "alternates" lists further channels, separated by line feeds, through which
+-- Mercure subscribers find the message; only the web server stores alternates.
 
 PRAGMA user_version = 4;
 
--- A trigger checks the new columns: adding a CHECK would read the whole table.
+-- A trigger checks the new columns, since adding a CHECK would read the whole
+-- table.
 ALTER TABLE message_log ADD COLUMN private INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message_log ADD COLUMN event TEXT;
 ALTER TABLE message_log ADD COLUMN retry INTEGER;
@@ -66,7 +67,7 @@ BEGIN
     SELECT NEW.event, NEW.id WHERE NEW.event IS NOT NULL;
 END;
 
--- The view again, with the new columns.
+-- Create the view again, with the new columns.
 DROP VIEW message;
 CREATE VIEW message(timestamp, channel, type, author, body, private, id, retry,
                     alternates) AS
@@ -106,7 +107,7 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal.  Remove a channel that is empty now, unless it is an
+-- Count every removal.  Remove a channel that is now empty, unless it is an
 -- alternate of a message, or clients must be told that retention has removed
 -- messages from it.
 DROP TRIGGER message_log_delete;

@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 5 of mod_comet's database: messages that pass, such as "Ann is
--- typing".  The column "keep" says how many seconds a message lasts:
+-- Version 5 of mod_comet's database: passing messages, such as "Ann is typing".
+-- The column "keep" says how many seconds a message lasts:
 --
 --   INSERT INTO message(channel, type, author, body, keep)
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
--- Such a message is ordered and pushed like any other.  Once its time is over,
--- nobody can read it any more: the view "message" does not have it, and no
--- client is told of a gap.  Its row is removed later.
+-- Such a message is ordered and pushed like any other.  When its time is over,
+-- nobody can read it any more: the view "message" leaves it out, and no client
+-- is told of a gap.  The row is removed later.
 
 PRAGMA user_version = 5;
 
@@ -15,7 +15,7 @@ ALTER TABLE message_log ADD COLUMN keep INTEGER;
 -- When a passing message expires, by the system clock.
 ALTER TABLE message_log ADD COLUMN expires INTEGER;
 
--- Whether the channel has ever had a message that passes.
+-- Whether the channel has ever had a passing message.
 ALTER TABLE channel ADD COLUMN has_passing INTEGER NOT NULL DEFAULT 0;
 
 -- The passing messages, in the order in which they expire.
@@ -49,8 +49,9 @@ BEGIN
    WHERE expires = OLD.expires AND message = OLD.id;
 END;
 
--- The view again, with the new column.  If the system clock was set back, and a
--- message would now last longer than twice its "keep", it counts as over.
+-- Create the view again, with the new column.  A message that would last more
+-- than twice its "keep" from now, because the system clock was set back, counts
+-- as over.
 DROP VIEW message;
 CREATE VIEW message(timestamp, channel, type, author, body, private, id, retry,
                     alternates, keep) AS
@@ -96,8 +97,8 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal that a reader can notice: nobody can read a message whose
--- time is over.  Remove a channel that is empty now, unless it is an alternate
+-- Count every removal that a reader can notice, which excludes messages whose
+-- time is over.  Remove a channel that is now empty, unless it is an alternate
 -- of a message, or clients must be told that retention has removed messages
 -- from it.
 DROP TRIGGER message_log_delete;
@@ -115,8 +116,9 @@ BEGIN
                       WHERE channel_id = OLD.channel_id);
 END;
 
--- If the database already has the index of words (search.sql) and the unread
--- counts (presence.sql), leave messages that pass out of both.
+-- Passing messages must not be in the index of words (search.sql), nor count as
+-- unread (presence.sql).  If the database already has these, change their
+-- triggers and their view.
 PRAGMA writable_schema = ON;
 UPDATE sqlite_master
    SET sql = replace(sql, 'WHEN NEW.id >= ',

@@ -2,10 +2,11 @@
 -- Version 6 of mod_comet's database: the retention of single channels, and a
 -- list of the channels.
 --
--- A row of channel_retention says what the channels of a pattern keep.  The
--- pattern is the name of a channel, or a prefix and a star.  If several match,
--- the name counts first, then the longest prefix.  CometRetain applies to all
--- other channels.  NULL means: no limit.
+-- A row of channel_retention says how many messages the channels that match a
+-- pattern keep, and for how long.  The pattern is the name of a channel, or a
+-- prefix and a star.  If several patterns match, the channel's name takes
+-- precedence, then the longest prefix.  CometRetain applies to all other
+-- channels.  NULL means "no limit".
 --
 --   INSERT INTO channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
@@ -16,7 +17,7 @@ CREATE TABLE channel_retention(
   pattern TEXT NOT NULL PRIMARY KEY,
   -- How many messages a channel keeps.
   keep_count INTEGER,
-  -- How many seconds a message may be older than the channel's newest one.
+  -- By how many seconds a message may be older than the channel's newest one.
   keep_age INTEGER,
   CONSTRAINT "a pattern is text of 1 to 256 bytes"
     CHECK (typeof(pattern) = 'text'
@@ -31,8 +32,8 @@ CREATE TABLE channel_retention(
                AND keep_age BETWEEN 1 AND 3153600000))
 ) WITHOUT ROWID;
 
--- Counts the changes of channel_retention.  After a change, retention looks at
--- every channel again, and not only at those that get messages.
+-- Counts the changes to channel_retention.  After a change, retention checks
+-- every channel once, and not only those that receive messages.
 CREATE TABLE retention_changes(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   count INTEGER NOT NULL
@@ -51,7 +52,7 @@ BEGIN
   UPDATE retention_changes SET count = count + 1;
 END;
 
--- The channels that have messages.  Messages that pass do not count.
+-- The channels that have messages.  Passing messages do not count.
 --
 --   SELECT channel, messages, datetime(last / 1e6, 'unixepoch')
 --     FROM channel_info ORDER BY bytes DESC LIMIT 20;

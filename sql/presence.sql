@@ -1,29 +1,30 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Presence: who is online.  "CometPresence on" adds this to mod_comet's
--- database.  It is not a migration: the version stays the same.
+-- Presence: who is online.  "CometPresence on" adds these tables, views and
+-- triggers to mod_comet's database.  This is not a migration: the version stays
+-- the same.
 --
--- The view "online" has a row for each member of a channel who is connected
--- now.  Read it, and delete from it to throw a member out:
+-- The view "online" has a row for each channel and each member who is connected
+-- to it now.  Read the view, and delete from it to throw a member out:
 --
 --   SELECT member, datetime(since / 1e6, 'unixepoch') FROM online
 --    WHERE channel = 'room/42';
 --   DELETE FROM online WHERE member = 'mallory';
 --
--- The streams and polls of that member end within a second.  The member's
--- client then reconnects and is authorised again, so revoke the member's
--- permission first.  A program may also insert people who are online by other
--- means; they stay until the program deletes them:
+-- The streams and polls of a member who is thrown out end within a second.  The
+-- member's client then reconnects and is authorised again, so revoke the
+-- member's permission first.  A program may also insert people who are online
+-- by other means; they stay in the view until the program deletes them:
 --
 --   INSERT INTO online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
 --
 -- Joins and leaves are published to the sibling channel, room/42/@online, as
--- messages of the types join and leave, with the member as their author.  Above
--- the limit of CometPresence only the number of members is published (type
--- count).
+-- messages of the types join and leave, with the member as their author.  If a
+-- channel has more members than the limit of CometPresence, only the number of
+-- members is published (type count).
 
--- The children of the web server.  A child raises its "beat" again and again.
--- If the beat stays the same for "patience" milliseconds, the child counts as
+-- The children of the web server.  A child raises its "beat" repeatedly.  If
+-- the beat stays the same for "patience" milliseconds, the child counts as
 -- gone, and another child removes it together with its rows.
 CREATE TABLE presence_holder(
   id INTEGER PRIMARY KEY,
@@ -33,8 +34,8 @@ CREATE TABLE presence_holder(
   patience INTEGER NOT NULL CHECK (typeof(patience) = 'integer')
 );
 
--- One row for each member of a channel and each child that the member is
--- connected to, by however many clients.  Rows that a program inserts into
+-- One row for each channel, member and child (the holder), however many clients
+-- of the member are connected to that child.  Rows that a program inserts into
 -- "online" have the holder 0.
 CREATE TABLE presence_row(
   channel TEXT NOT NULL,
@@ -43,10 +44,10 @@ CREATE TABLE presence_row(
   since INTEGER NOT NULL CHECK (typeof(since) = 'integer'),
   -- JSON about the member, from the site's application; or NULL.
   info TEXT,
-  -- 1 just before the row is deleted because the member is thrown out.
+  -- Set to 1 just before the row is deleted, if the member is being thrown out.
   removed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (channel, member, holder),
-  -- this leaves room for "/@online" within the 255 bytes of a name
+  -- the limit leaves room for "/@online" within the 255 bytes of a name
   CONSTRAINT "a channel with presence has a name of 1 to 247 bytes"
     CHECK (typeof(channel) = 'text'
            AND length(CAST(channel AS BLOB)) BETWEEN 1 AND 247),
@@ -62,7 +63,7 @@ CREATE TABLE presence_row(
 CREATE INDEX presence_row_by_holder ON presence_row(holder);
 CREATE INDEX presence_row_by_member ON presence_row(member);
 
--- How many clients without a name each child has.
+-- How many clients without a name each child has in a channel.
 CREATE TABLE presence_anonymous(
   channel TEXT NOT NULL,
   holder INTEGER NOT NULL,
@@ -74,7 +75,8 @@ CREATE INDEX presence_anonymous_by_holder ON presence_anonymous(holder);
 -- The channels that have members or nameless clients.
 CREATE TABLE presence_channel(
   name TEXT NOT NULL PRIMARY KEY,
-  -- With more members than this, joins and leaves are not published one by one.
+  -- If there are more members than this, joins and leaves are not published one
+  -- by one.
   most INTEGER NOT NULL DEFAULT 100 CHECK (typeof(most) = 'integer'),
   members INTEGER NOT NULL DEFAULT 0,
   -- 1: a message of the type count is due.
@@ -83,14 +85,16 @@ CREATE TABLE presence_channel(
 CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
 
 -- What is known about everybody who has been in a channel.  A row lasts as long
--- as CometPresenceMemory says.  Of each member, only the newest 10,000 rows are
--- kept.
+-- as CometPresenceMemory says.  For each member, only the newest 10,000 rows
+-- are kept.
 CREATE TABLE last_seen(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
-  -- The timestamp at which the member last left; NULL: it has not left yet.
+  -- The timestamp at which the member last left; NULL: the member has not left
+  -- yet.
   left_at INTEGER,
-  -- The newest message that the member has read; NULL: not known.
+  -- The timestamp of the newest message that the member has read; NULL: not
+  -- known.
   read_at INTEGER,
   PRIMARY KEY (channel, member)
 ) WITHOUT ROWID;
@@ -100,8 +104,8 @@ CREATE VIEW online(channel, member, since, info) AS
   SELECT channel, member, min(since), info FROM presence_row
    GROUP BY channel, member;
 
--- Everybody who has been in a channel and is not forgotten yet: whether they
--- are online, and how many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet, with whether
+-- they are online and how many messages they have not read.
 --
 --   SELECT member, unread FROM member WHERE channel = 'room/42' AND NOT online;
 CREATE VIEW member(channel, member, online, left_at, read_at, unread) AS
@@ -136,8 +140,8 @@ BEGIN
                         WHERE channel = NEW.channel AND member = NEW.member);
 END;
 
--- If a message says "removed", each child checks which of its own rows were
--- deleted.
+-- A member leaves when the last row is deleted.  When a published message says
+-- "removed", each child checks which of its own rows were deleted.
 CREATE TRIGGER presence_leave AFTER DELETE ON presence_row
 WHEN NOT EXISTS (SELECT 1 FROM presence_row
                   WHERE channel = OLD.channel AND member = OLD.member)

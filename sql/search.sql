@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The search index.  "CometSearch on" adds it to mod_comet's database, and
--- "CometSearch off" removes it.  It is not a migration: the version stays the
--- same.
+-- The search index.  "CometSearch on" adds the index to mod_comet's database,
+-- and "CometSearch off" removes it.  This is not a migration: the version stays
+-- the same.
 --
--- Use the view and the index together to search for messages:
+-- To search for messages, use the view "message" and the index together:
 --
 --   SELECT datetime(timestamp / 1e6, 'unixepoch'), channel, body FROM message
 --    WHERE timestamp IN (SELECT rowid FROM message_search
@@ -17,12 +17,13 @@
 -- unicode61 splits a body into words: runs of letters and digits.  A search
 -- ignores case and diacritics.  In languages written without spaces (Chinese,
 -- Japanese, Thai) a word extends to the next punctuation mark; a search finds
--- it by the whole word or by its beginning ('deplo*').
+-- such a word by the whole word or by its beginning ('deplo*').
 
--- FTS5 collects the words of new messages in a hash table without a secret.  So
--- an attacker can choose words that take time in proportion to the square of
--- their number.  For this reason the index has only the first 32,768 characters
--- of a body (on PostgreSQL, too), and FTS5 empties the table at 32,768 bytes.
+-- FTS5 collects the words of new messages in a hash table whose hash function
+-- has no secret.  So an attacker can choose words that all collide and take
+-- time in proportion to the square of their number.  For this reason the index
+-- has only the first 32,768 characters of a body (on PostgreSQL, too), and FTS5
+-- empties the hash table at 32,768 bytes.
 CREATE VIEW search_text(id, body) AS
 SELECT id, substr(body, 1, 32768) FROM message_log WHERE keep IS NULL;
 
@@ -30,12 +31,14 @@ CREATE VIRTUAL TABLE message_search USING fts5(
   body, content='search_text', content_rowid='id',
   tokenize="unicode61 remove_diacritics 2"
 );
--- The pages are small, because FTS5 merges page by page while publishers wait.
+-- The pages of the index are small, because FTS5 merges page by page while
+-- publishers wait.
 INSERT INTO message_search(message_search, rank) VALUES('pgsz', 1000);
 INSERT INTO message_search(message_search, rank) VALUES('hashsize', 32768);
 
 -- Messages that are older than the index are added to it in small steps, the
--- newest first.  Messages from indexed_from on are in the index; 0 means all.
+-- newest first.  The messages from the timestamp indexed_from on are in the
+-- index; 0: all are.
 CREATE TABLE search_progress(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   indexed_from INTEGER NOT NULL CHECK (typeof(indexed_from) = 'integer')

@@ -16,39 +16,40 @@
 --   INSERT INTO comet.message(channel, body) VALUES('chat', 'deploy finished');
 --   DELETE FROM comet.message WHERE author = 'spammer';
 --
--- An inserted message is on every connected page an instant after its commit.
--- A transaction that inserts may stay open for long: it delays nobody.  A web
--- server gives the message its timestamp after the commit; until then the view
--- shows it with the timestamp NULL.
+-- Every connected page shows an inserted message an instant after its commit.
+-- A transaction that inserts may stay open for a long time without delaying
+-- anybody.  After the commit a web server gives the message its timestamp;
+-- until then the view shows the message with the timestamp NULL.
 
 \set ON_ERROR_STOP on
 BEGIN;
 CREATE SCHEMA comet;
 
 -- The module compares this version with the one that it needs.  New functions
--- get new names, so that web servers can be upgraded one by one.
+-- have new names, so that web servers can be upgraded one by one.
 CREATE TABLE comet.schema(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   version integer NOT NULL
 );
 INSERT INTO comet.schema(version) VALUES(1);
 
--- What the log alone cannot tell.  The row changes whenever messages are
--- removed.  Publishing does not change it: if each commit updated the row, dead
--- versions of it would pile up for as long as any transaction of the cluster
--- stays open.
+-- The state that the log itself does not show, in one row.  The row changes
+-- whenever messages are removed, but not when messages are published: if each
+-- commit updated the row, dead versions of it would pile up while any
+-- transaction of the cluster stays open.
 CREATE TABLE comet.clock(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
-  last bigint NOT NULL DEFAULT 0,     -- not smaller than any timestamp removed
+  last bigint NOT NULL DEFAULT 0,     -- no removed timestamp is higher
   erased bigint NOT NULL DEFAULT 0,   -- grows with every removal
-  timeline text NOT NULL              -- of the server that gave the timestamps
+  timeline text NOT NULL              -- the WAL timeline of the server that
+                                      -- assigned timestamps last
 );
 INSERT INTO comet.clock(timeline)
   VALUES(substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8));
 
--- A transaction that numbers messages holds this table's EXCLUSIVE lock until
--- its commit can be seen.  So messages become visible in the order of their
--- timestamps.  Only the functions below take the lock.
+-- A transaction that numbers messages holds this table's EXCLUSIVE lock ("the
+-- turn") until its commit is visible.  So messages become visible in the order
+-- of their timestamps.  Only the functions below take the lock.
 CREATE TABLE comet.turn();
 
 CREATE TABLE comet.message_log(
@@ -80,16 +81,17 @@ CREATE INDEX message_by_channel ON comet.message_log(channel, id);
 ALTER TABLE comet.message_log SET (autovacuum_vacuum_insert_scale_factor = 0.05,
                                    autovacuum_analyze_scale_factor = 0.02);
 
--- The highest timestamp that retention (CometRetain) has removed from a
--- channel.
+-- The highest timestamp among the messages that retention (CometRetain) has
+-- removed from a channel.
 CREATE TABLE comet.floor(
   channel text COLLATE "C" PRIMARY KEY,
   floor bigint NOT NULL
 );
 
 -- Which messages were published under an Idempotency-Key.  Each key belongs to
--- a channel and an author ('' if there was none).  The messages have "count"
--- consecutive timestamps, the last of which is "timestamp".
+-- a channel and an author ('' if the publisher was not authenticated).  The
+-- messages have "count" consecutive timestamps, the last of which is
+-- "timestamp".
 CREATE TABLE comet.idempotency_key(
   timestamp bigint NOT NULL,
   count integer NOT NULL CHECK (count > 0),
@@ -104,7 +106,8 @@ CREATE INDEX idempotency_key_by_timestamp ON comet.idempotency_key(timestamp);
 CREATE INDEX idempotency_key_by_expiry ON comet.idempotency_key(expires)
   WHERE expires IS NOT NULL;
 
--- The messages that other programs have inserted, and that have no number yet.
+-- The messages that other programs have inserted, and that have no timestamp
+-- yet.
 CREATE TABLE comet.inbox(
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   seq bigint GENERATED ALWAYS AS IDENTITY,
@@ -115,7 +118,7 @@ ALTER TABLE comet.inbox DROP COLUMN id;
 ALTER TABLE comet.inbox SET (autovacuum_vacuum_scale_factor = 0,
                              autovacuum_vacuum_threshold = 1000,
                              autovacuum_vacuum_cost_delay = 0);
--- One row, which the session that moves messages out of the inbox locks.
+-- One row.  The session that moves messages out of the inbox locks it.
 CREATE TABLE comet.mover AS SELECT true AS one;
 
 CREATE VIEW comet.message(timestamp, channel, type, author, body) AS
@@ -165,9 +168,9 @@ CREATE TRIGGER message_update INSTEAD OF UPDATE ON comet.message
 CREATE TRIGGER message_log_update BEFORE UPDATE ON comet.message_log
   FOR EACH ROW EXECUTE FUNCTION comet.immutable();
 
--- Note removals, but only once in a transaction, although the view deletes row
--- by row.  The setting comet.erasing says up to which timestamp this
--- transaction has noted them.
+-- Note in comet.clock that messages were removed, but only once in a
+-- transaction, although the view deletes row by row.  The setting comet.erasing
+-- has the timestamp up to which this transaction has noted removals.
 CREATE FUNCTION comet.log_deleted() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -211,9 +214,10 @@ CREATE TRIGGER log_truncated BEFORE TRUNCATE ON comet.message_log
 
 -- Begin a new timeline, because a standby was promoted.  If the standby was
 -- asynchronous, messages that the old server acknowledged may be lost, but
--- clients know their timestamps.  So the new timestamps begin well beyond
--- those.  They also begin beyond what comet.state() returns until this
--- transaction commits, since readers may have that as their cursors.
+-- clients know the timestamps of these messages.  So the new timestamps begin
+-- well beyond those.  They also begin beyond the values that comet.state()
+-- returns until this transaction commits, since readers may use those values as
+-- cursors.
 CREATE FUNCTION comet.begin_timeline(base bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -227,7 +231,7 @@ END $$;
 
 -- Wait for the turn to number messages.  Returns the timestamp after which the
 -- caller numbers its messages.  Every later statement of the caller sees all
--- messages that were numbered before.  This takes the isolation level read
+-- messages that were numbered earlier; this requires the isolation level read
 -- committed.
 CREATE FUNCTION comet.take_turn(wait_ms integer) RETURNS bigint
 LANGUAGE plpgsql AS $$
@@ -241,8 +245,8 @@ BEGIN
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
-  -- while this transaction has the turn, it hardly waits for other locks: a row
-  -- that an application's open transaction has changed must not stop all
+  -- while this transaction has the turn, it waits for other locks only briefly:
+  -- a row that an application's open transaction has changed must not stop all
   -- publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.message_log),
@@ -264,7 +268,7 @@ BEGIN
 END $$;
 
 -- Append messages, in one statement and one transaction.  Returns the timestamp
--- of the first message; those of the others are consecutive.
+-- of the first message; the others have the timestamps that follow.
 CREATE FUNCTION comet.append(channels text[], types text[], authors text[],
   bodies text[], wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -288,10 +292,10 @@ BEGIN
   RETURN base + 1;
 END $$;
 
--- Append groups with keys.  groups[i] is the number, from 1 on, of the group
--- that message i belongs to.  Returns a row for each group.  Its result is 0:
--- the group was stored; 1: it was stored before; 2: another group was stored
--- under its key.
+-- Append groups with keys.  groups[i] is the number, counted from 1, of the
+-- group that message i belongs to.  Returns a row for each group.  The row's
+-- "result" is 0: the group was stored; 1: it was stored before; 2: another
+-- group was stored under its key.
 CREATE FUNCTION comet.append_keyed(channels text[], types text[],
   authors text[], bodies text[], groups bigint[], key_groups bigint[],
   key_channels text[], key_authors text[], key_texts text[],
@@ -346,13 +350,14 @@ BEGIN
 END $$;
 
 -- Number the messages that other programs have committed.  Only one session at
--- a time does so; otherwise the rows of one transaction might change places.
---   low  look only at rows of this transaction and of later ones: all others
---        were moved, or never will be.  Without this limit the scan would read
---        all rows that are dead, but cannot be vacuumed while some transaction
---        is open.
---        '0': look at all rows
--- Returns how many messages were moved, and the low for the next call.
+-- a time does so; otherwise the rows of one transaction could get out of order.
+--   low  read only the rows of this transaction and of later ones: all other
+--        rows were moved, or never will be.  Without this limit the scan would
+--        read all rows that are dead but cannot be vacuumed while some
+--        transaction is open.
+--        '0': read all rows
+-- Returns how many messages were moved, and the value of "low" for the next
+-- call.
 CREATE FUNCTION comet.move(low xid8, most integer, wait_ms integer,
   full_ boolean, OUT moved bigint, OUT next_low text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -398,10 +403,10 @@ END $$;
 
 -- ---- Reading ----------------------------------------------------------------
 
--- Return values, at least one of which changes whenever the log does.  Between
--- a promotion and the first append after it, "last" is already ahead of the
--- clock, though less than begin_timeline() will set it.  So cursors of the lost
--- server are not taken for those of another database.
+-- Return two values, at least one of which changes whenever the log does.
+-- Between a promotion and the first append after it, "last" is already ahead of
+-- the system clock, though by less than in begin_timeline().  So cursors that
+-- the lost server has given out are not taken for those of another database.
 CREATE FUNCTION comet.state(OUT last bigint, OUT erased bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -421,7 +426,8 @@ BEGIN
   END IF;
 END $$;
 
--- The channels whose names begin with a prefix, in the order of their bytes.
+-- The channels whose names begin with a prefix, in the order of the names'
+-- bytes.
 CREATE FUNCTION comet.channels(prefix text, most bigint) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
@@ -491,9 +497,9 @@ BEGIN
   END IF;
 END $$;
 
--- Like comet.read_one(), but for a selection of several parts, by a walk over
--- the log.  The walk gives up after "patience" rows; its last row then has no
--- body, and says how far the walk came.
+-- Like comet.read_one(), but for a selection of several names or prefixes, by a
+-- walk over the log.  The walk ends early after "patience" rows; then the last
+-- row returned has only an id, which says how far the walk came.
 CREATE FUNCTION comet.walk(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   patience bigint)
@@ -543,8 +549,8 @@ BEGIN
   CLOSE forwards;
 END $$;
 
--- Like comet.walk(), but by the index of the channels, for the part that the
--- walk has not reached.
+-- Like comet.walk(), but using the index of the channels; for the messages that
+-- the walk has not reached.
 CREATE FUNCTION comet.merge(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)
@@ -607,7 +613,7 @@ END $$;
 
 -- Find where a replay of "count" messages begins.  "cursor" is the timestamp
 -- just before the first of them; 0: the selection has no more than "count"
--- messages.  any_ is 1 if the selection has any message.
+-- messages.  any_ is 1 if the selection has any messages.
 CREATE FUNCTION comet.replay(names text[], prefixes text[], count bigint,
   OUT "cursor" bigint, OUT any_ bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -638,7 +644,7 @@ BEGIN
   any_ := coalesce(any_, 0);
 END $$;
 
--- The cursor with at most "count" messages of all channels after it.
+-- The cursor after which all channels together have at most "count" messages.
 CREATE FUNCTION comet.recent(count bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET jit = off AS $$
@@ -658,7 +664,8 @@ END $$;
 
 -- Remove at most "most" messages of a channel: those beyond the newest
 -- keep_count, and those that are older by more than keep_age than the newest
--- message, or than now_ if that is earlier.  0: no such limit.
+-- message or, if it is earlier, than now_.  A keep_count or keep_age of 0 means
+-- "no such limit".
 CREATE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -692,10 +699,10 @@ BEGIN
   RETURN n;
 END $$;
 
--- Do one step of retention, over the channels that got messages after "since",
--- up to "until_".  If since is 0, it goes over all channels from "name" on.
--- Returns where the next step continues; next_since NULL: the round is
--- complete.
+-- Do one step of retention, over the channels that received messages after
+-- "since" and up to "until_".  If since is 0, the step covers all channels from
+-- "name" on.  Returns where the next step continues; next_since NULL: the round
+-- is complete.
 CREATE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -747,9 +754,9 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired.  If the clock was set back, let keys expire in
--- a day at the latest.  Returns how many rows were removed or changed,
--- whichever number is larger.
+-- Remove expired Idempotency-Keys.  If the clock was set back, make keys expire
+-- in a day at the latest.  Returns the number of removed rows or the number of
+-- changed rows, whichever is larger.
 CREATE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,36 +1,38 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 2 of mod_comet's schema for PostgreSQL: messages that pass, updates
--- of the Mercure protocol, the retention of single channels, and notices of
--- deletions.  Run it as the owner of the schema, then run grants.sql again.
+-- Version 2 of mod_comet's schema for PostgreSQL: passing messages, updates of
+-- the Mercure protocol, the retention of single channels, and notices of
+-- deletions.  Run this file as the owner of the schema, then run grants.sql
+-- again.
 --
 -- Web servers with an older module continue to work meanwhile.  They know the
--- log as comet.message_log, which is now a view without messages that are
--- private or pass.  The log itself is comet.log.
+-- log as comet.message_log, which is now a view without private and passing
+-- messages.  The log itself is comet.log.
 --
--- A message that passes, such as "Ann is typing", lasts for "keep" seconds:
+-- A passing message, such as "Ann is typing", lasts for "keep" seconds:
 --
 --   INSERT INTO comet.message(channel, type, author, body, keep)
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
--- It is ordered and pushed like any other message.  Once its time is over,
--- nobody can read it any more, and no client is told of a gap.  Its row is
+-- Such a message is ordered and pushed like any other.  When its time is over,
+-- nobody can read it any more, and no client is told of a gap.  The row is
 -- removed later.
 --
 -- A private message reaches only Mercure subscribers whose token grants its
--- topic; no other reader and no search gets it:
+-- topic; no other reader and no search finds it:
 --
 --   INSERT INTO comet.message(channel, body, private)
 --   VALUES('user/7', 'for you', 1);
 --
--- The column "id" is the id that the publisher gave; "retry" is in
--- milliseconds.  "alternates" lists more channels, separated by line feeds,
+-- The column "id" is the id that the publisher gave the message; "retry" is in
+-- milliseconds.  "alternates" lists further channels, separated by line feeds,
 -- through which Mercure subscribers find the message; only the web server
--- stores them.
+-- stores alternates.
 --
--- A row of comet.channel_retention says what the channels of a pattern keep.
--- The pattern is the name of a channel, or a prefix and a star.  If several
--- match, the name counts first, then the longest prefix.  CometRetain applies
--- to all other channels.  NULL: no limit.
+-- A row of comet.channel_retention says how many messages the channels that
+-- match a pattern keep, and for how long.  The pattern is the name of a
+-- channel, or a prefix and a star.  If several patterns match, the channel's
+-- name takes precedence, then the longest prefix.  CometRetain applies to all
+-- other channels.  NULL means "no limit".
 --
 --   INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
@@ -84,7 +86,7 @@ CREATE TABLE comet.alternate(
 );
 CREATE INDEX alternate_by_message ON comet.alternate(message);
 
--- What the web servers' configuration says.
+-- The settings that the web servers have configured.
 CREATE TABLE comet.setting(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   deletions boolean NOT NULL DEFAULT false    -- CometDeletions
@@ -99,8 +101,8 @@ CREATE VIEW comet.message_log AS
 
 -- ---- What applications do ---------------------------------------------------
 
--- If the system clock was set back, and a message would now last longer than
--- twice its "keep", it counts as over.
+-- A message that would last more than twice its "keep" from now, because the
+-- system clock was set back, counts as over.
 CREATE OR REPLACE VIEW comet.message(timestamp, channel, type, author, body,
                                      private, id, retry, alternates, keep) AS
   SELECT id, channel, type, author, body, private, event, retry, alternates,
@@ -131,16 +133,16 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- Whether pages are told of a message's deletion: only if CometDeletions is on,
--- the message does not pass, and its channel is not a sibling channel.
+-- Whether pages are told of a message's deletion: CometDeletions is on, the
+-- message is not a passing one, and its channel is not a sibling channel.
 CREATE FUNCTION comet.is_told(channel text, keep integer) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT deletions AND keep IS NULL AND strpos('/' || channel, '/@') = 0
     FROM comet.setting
 $$;
 
--- The notice of a deletion lasts for a day, so that it reaches pages that were
--- offline meanwhile.
+-- The notice of a deletion lasts for a day, so that it reaches pages that are
+-- offline for a while.
 CREATE OR REPLACE FUNCTION comet.message_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -164,11 +166,11 @@ BEGIN
   RETURN CASE WHEN done THEN OLD END;
 END $$;
 
--- Note removals that a reader can notice, but only once in a transaction,
--- although the view deletes row by row.  The setting comet.erasing says up to
--- which timestamp this transaction has noted them.  Nobody can read a message
--- whose time is over, so after its removal this only ensures that its timestamp
--- is not given again.
+-- Note in comet.clock that messages were removed, but only once in a
+-- transaction, although the view deletes row by row.  The setting comet.erasing
+-- has the timestamp up to which this transaction has noted removals.  No reader
+-- can notice the removal of a message whose time is over; for such a message
+-- this only ensures that the timestamp is not assigned again.
 CREATE OR REPLACE FUNCTION comet.log_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -241,9 +243,9 @@ BEGIN
   RETURN CASE WHEN known THEN base ELSE comet.begin_timeline(base) END;
 END $$;
 
--- Append groups like comet.append_keyed(); the messages may also pass, or be
--- updates of the Mercure protocol.  In "keeps" and "retries", 0 stands for
--- none.
+-- Append groups, as comet.append_keyed() does; the messages may also be passing
+-- messages or updates of the Mercure protocol.  In "keeps" and "retries", 0
+-- means that a message has no such value.
 CREATE FUNCTION comet.publish(channels text[], types text[], authors text[],
   bodies text[], privates bigint[], events text[], retries bigint[],
   alternates_ text[], keeps bigint[], groups bigint[], key_groups bigint[],
@@ -312,7 +314,7 @@ BEGIN
   END IF;
 END $$;
 
--- The message that an edit names in its body; NULL: none.
+-- The timestamp of the message that an edit names in its body; NULL: none.
 CREATE FUNCTION comet.edited_by(body text) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -326,8 +328,7 @@ EXCEPTION WHEN data_exception THEN
 END $$;
 
 -- Remove a message and the messages that have edited it.  Returns how many
--- messages were removed.  Rows that another transaction is about to delete are
--- skipped.
+-- messages were removed.  Rows that another transaction has locked are skipped.
 CREATE FUNCTION comet.remove_message(name text, wanted bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -399,13 +400,13 @@ BEGIN
   END IF;
 END $$;
 
--- The web servers that look into the inbox.
+-- The web servers that look into the inbox, and when each last said so.
 CREATE TABLE comet.server(
   id bigint PRIMARY KEY,
   seen timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
--- Note that a web server looks into the inbox.  Returns how many do so.
+-- Note that a web server looks into the inbox.  Returns how many servers do so.
 CREATE FUNCTION comet.attend(id_ bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -420,7 +421,7 @@ BEGIN
   RETURN (SELECT count(*) FROM comet.server);
 END $$;
 
--- Store what the web server's configuration says.
+-- Store the settings of a web server's configuration.
 CREATE FUNCTION comet.configure(deletions_ boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -449,8 +450,8 @@ BEGIN
   END IF;
 END $$;
 
--- Like comet.channels(), but including channels whose messages all pass.
---   all_  include channels whose messages are all private, too
+-- Like comet.channels(), but includes channels that have only passing messages.
+--   all_  also include channels that have only private messages
 CREATE FUNCTION comet.channels_under(prefix text, most bigint, all_ boolean)
 RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off
 SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
@@ -529,9 +530,9 @@ CREATE FUNCTION comet.is_alternate(alternates text, names text[],
         OR EXISTS (SELECT FROM unnest(prefixes) p WHERE starts_with(a, p)))
 $$;
 
--- Like comet.messages_of(), but for a selection of several parts, by a walk
--- over the log.  The walk gives up after "patience" rows; its last row then has
--- no body, and says how far the walk came.
+-- Like comet.messages_of(), but for a selection of several names or prefixes,
+-- by a walk over the log.  The walk ends early after "patience" rows; then the
+-- last row returned has only an id, which says how far the walk came.
 --   all_  include private messages, and find messages by their alternates
 CREATE FUNCTION comet.walk_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
@@ -590,7 +591,7 @@ END $$;
 
 -- The channels of a selection: its names, and the channels under its prefixes
 -- that have messages.
---   all_  include channels that have only private messages, or that are
+--   all_  also include channels that have only private messages, or that are
 --         alternates of messages
 CREATE FUNCTION comet.selected_all(names text[], prefixes text[], all_ boolean)
 RETURNS SETOF text LANGUAGE sql STABLE AS $$
@@ -603,8 +604,8 @@ RETURNS SETOF text LANGUAGE sql STABLE AS $$
    WHERE all_ AND starts_with(a.channel, p)
 $$;
 
--- Like comet.walk_all(), but by the index of the channels, for the part that
--- the walk has not reached.
+-- Like comet.walk_all(), but using the index of the channels; for the messages
+-- that the walk has not reached.
 CREATE FUNCTION comet.merge_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   all_ boolean)
@@ -717,7 +718,7 @@ BEGIN
                     WHERE m.event = event_), 0);
 END $$;
 
--- The floors of a selection's channels, as far as they are higher than "above".
+-- Those floors of a selection's channels that are higher than "above".
 CREATE FUNCTION comet.floors_of(names text[], prefixes text[], above bigint)
 RETURNS TABLE(channel text, floor bigint) LANGUAGE sql STABLE AS $$
   SELECT f.channel, f.floor FROM comet.floor f
@@ -733,7 +734,7 @@ CREATE TABLE comet.channel_retention(
   pattern text COLLATE "C" PRIMARY KEY,
   -- How many messages a channel keeps.
   keep_count integer,
-  -- How many seconds a message may be older than the channel's newest one.
+  -- By how many seconds a message may be older than the channel's newest one.
   keep_age bigint,
   CONSTRAINT "a pattern is text of 1 to 256 bytes"
     CHECK (octet_length(pattern) BETWEEN 1 AND 256),
@@ -743,8 +744,8 @@ CREATE TABLE comet.channel_retention(
     CHECK (keep_age BETWEEN 1 AND 3153600000)
 );
 
--- Counts the changes of comet.channel_retention.  After a change, retention
--- looks at every channel again, and not only at those that get messages.
+-- Counts the changes to comet.channel_retention.  After a change, retention
+-- checks every channel once, and not only those that receive messages.
 CREATE TABLE comet.retention_changes(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   count bigint NOT NULL
@@ -760,7 +761,7 @@ CREATE TRIGGER channel_retention_changed
   AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON comet.channel_retention
   FOR EACH STATEMENT EXECUTE FUNCTION comet.retention_changed();
 
--- The channels that have messages.  Messages that pass do not count.
+-- The channels that have messages.  Passing messages do not count.
 --
 --   SELECT channel, messages, to_timestamp(last / 1e6)
 --     FROM comet.channel_info ORDER BY bytes DESC LIMIT 20;
@@ -775,8 +776,9 @@ LANGUAGE sql STABLE AS $$
     FROM comet.retention_changes
 $$;
 
--- Set the rule of a pattern, or remove it.  0: no limit.  If there are already
--- "most" other rules, this sets none.  Returns how many rows were changed.
+-- Set or remove the rule of a pattern.  A count_ or age_ of 0 means "no limit".
+-- If there are already "most" other rules, none is set.  Returns how many rows
+-- were changed.
 CREATE FUNCTION comet.set_rule(pattern_ text, count_ bigint, age_ bigint,
   removes boolean, full_ boolean, most bigint)
 RETURNS bigint LANGUAGE plpgsql
@@ -800,9 +802,9 @@ BEGIN
   RETURN n;
 END $$;
 
--- A rule of comet.channel_retention that matches replaces keep_count and
--- keep_age.  Messages that pass are not counted, and age does not count back
--- from them.
+-- If a rule of comet.channel_retention matches the channel, it replaces
+-- keep_count and keep_age.  Passing messages are not counted, and age is not
+-- measured from them.
 CREATE OR REPLACE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -846,10 +848,10 @@ BEGIN
   RETURN n;
 END $$;
 
--- Do one step of retention, over the channels that got messages after "since",
--- up to "until_".  If since is 0, it goes over all channels from "name" on.
--- Returns where the next step continues; next_since NULL: the round is
--- complete.
+-- Do one step of retention, over the channels that received messages after
+-- "since" and up to "until_".  If since is 0, the step covers all channels from
+-- "name" on.  Returns where the next step continues; next_since NULL: the round
+-- is complete.
 CREATE OR REPLACE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -901,11 +903,11 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired, and messages whose time is over.  Nobody can
--- read such messages, so they gather for a while and are removed together.  If
--- the clock was set back, let keys expire in a day at the latest, and remove
--- messages that would pass in more than two days.  Returns how many keys were
--- removed or changed, or messages removed, whichever number is largest.
+-- Remove expired Idempotency-Keys, and messages whose time is over.  Nobody can
+-- read such messages, so they are collected for a while and removed together.
+-- If the clock was set back, make keys expire in a day at the latest, and
+-- remove passing messages that would expire in more than two days.  Returns the
+-- largest of three numbers: keys removed, keys changed, and messages removed.
 CREATE OR REPLACE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

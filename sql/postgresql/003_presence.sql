@@ -1,37 +1,38 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is
--- online.  Run it as the owner of the schema, then run grants.sql again.
+-- online.  Run this file as the owner of the schema, then run grants.sql again.
 --
--- The view comet.online has a row for each member of a channel who is connected
--- to any of the web servers now.  Read it, and delete from it to throw a member
--- out:
+-- The view comet.online has a row for each channel and each member who is
+-- connected to it now, through any of the web servers.  Read the view, and
+-- delete from it to throw a member out:
 --
 --   SELECT member, to_timestamp(since / 1e6) FROM comet.online
 --    WHERE channel = 'room/42';
 --   DELETE FROM comet.online WHERE member = 'mallory';
 --
--- The streams and polls of that member end within a second of the commit.  The
--- member's client then reconnects and is authorised again, so revoke the
--- member's permission first.  A program may also insert people who are online
--- by other means; they stay until the program deletes them:
+-- The streams and polls of a member who is thrown out end within a second of
+-- the commit.  The member's client then reconnects and is authorised again, so
+-- revoke the member's permission first.  A program may also insert people who
+-- are online by other means; they stay in the view until the program deletes
+-- them:
 --
 --   INSERT INTO comet.online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
 --
--- Like messages, these changes take effect after the commit, when a web server
--- takes them out of an inbox.
+-- Like inserted messages, these changes take effect after the commit, when a
+-- web server takes them from an inbox.
 --
 -- Joins and leaves are published to the sibling channel, room/42/@online, as
--- messages of the types join and leave, with the member as their author.  Above
--- the limit of CometPresence only the number of members is published (type
--- count).
+-- messages of the types join and leave, with the member as their author.  If a
+-- channel has more members than the limit of CometPresence, only the number of
+-- members is published (type count).
 
 \set ON_ERROR_STOP on
 BEGIN;
 UPDATE comet.schema SET version = 3;
 
--- The children of all web servers.  A child raises its "beat" again and again.
--- If the beat stays the same for "patience" milliseconds, the child counts as
+-- The children of all web servers.  A child raises its "beat" repeatedly.  If
+-- the beat stays the same for "patience" milliseconds, the child counts as
 -- gone, and another child removes it together with its rows.
 CREATE TABLE comet.presence_holder(
   id bigint PRIMARY KEY,
@@ -39,12 +40,12 @@ CREATE TABLE comet.presence_holder(
   pid integer NOT NULL,
   beat bigint NOT NULL DEFAULT 0,
   patience bigint NOT NULL,
-  -- by the clock of the database server
+  -- when the beat was last raised, by the clock of the database server
   renewed timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
--- One row for each member of a channel and each child that the member is
--- connected to, by however many clients.  Rows that a program inserts into
+-- One row for each channel, member and child (the holder), however many clients
+-- of the member are connected to that child.  Rows that a program inserts into
 -- "online" have the holder 0.
 CREATE TABLE comet.presence_row(
   channel text COLLATE "C" NOT NULL,
@@ -53,10 +54,10 @@ CREATE TABLE comet.presence_row(
   since bigint NOT NULL,
   -- JSON about the member, from the site's application; or NULL.
   info text,
-  -- 1 just before the row is deleted because the member is thrown out.
+  -- Set to 1 just before the row is deleted, if the member is being thrown out.
   removed smallint NOT NULL DEFAULT 0,
   PRIMARY KEY (channel, member, holder),
-  -- this leaves room for "/@online" within the 255 bytes of a name
+  -- the limit leaves room for "/@online" within the 255 bytes of a name
   CONSTRAINT "a channel with presence has a name of 1 to 247 bytes"
     CHECK (octet_length(channel) BETWEEN 1 AND 247),
   CONSTRAINT "a channel's name has no control characters"
@@ -73,7 +74,7 @@ CREATE TABLE comet.presence_row(
 CREATE INDEX presence_row_by_holder ON comet.presence_row(holder);
 CREATE INDEX presence_row_by_member ON comet.presence_row(member);
 
--- How many clients without a name each child has.
+-- How many clients without a name each child has in a channel.
 CREATE TABLE comet.presence_anonymous(
   channel text COLLATE "C" NOT NULL,
   holder bigint NOT NULL,
@@ -85,7 +86,8 @@ CREATE INDEX presence_anonymous_by_holder ON comet.presence_anonymous(holder);
 -- The channels that have members or nameless clients.
 CREATE TABLE comet.presence_channel(
   name text COLLATE "C" PRIMARY KEY,
-  -- With more members than this, joins and leaves are not published one by one.
+  -- If there are more members than this, joins and leaves are not published one
+  -- by one.
   most bigint NOT NULL DEFAULT 100,
   members bigint NOT NULL DEFAULT 0,
   -- A message of the type count is due.
@@ -95,14 +97,16 @@ CREATE INDEX presence_channel_changed ON comet.presence_channel(name)
   WHERE changed;
 
 -- What is known about everybody who has been in a channel.  A row lasts as long
--- as CometPresenceMemory says.  Of each member, only the newest 10,000 rows are
--- kept.
+-- as CometPresenceMemory says.  For each member, only the newest 10,000 rows
+-- are kept.
 CREATE TABLE comet.last_seen(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
-  -- The timestamp at which the member last left; NULL: it has not left yet.
+  -- The timestamp at which the member last left; NULL: the member has not left
+  -- yet.
   left_at bigint,
-  -- The newest message that the member has read; NULL: not known.
+  -- The timestamp of the newest message that the member has read; NULL: not
+  -- known.
   read_at bigint,
   PRIMARY KEY (channel, member)
 );
@@ -124,8 +128,8 @@ CREATE VIEW comet.online(channel, member, since, info) AS
   SELECT channel, member, min(since), (array_agg(info ORDER BY since))[1]
     FROM comet.presence_row GROUP BY channel, member;
 
--- Everybody who has been in a channel and is not forgotten yet: whether they
--- are online, and how many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet, with whether
+-- they are online and how many messages they have not read.
 --
 --   SELECT member, unread FROM comet.member
 --    WHERE channel = 'room/42' AND NOT online;
@@ -211,8 +215,8 @@ CREATE TRIGGER presence_join AFTER INSERT ON comet.presence_row
   REFERENCING NEW TABLE AS came
   FOR EACH STATEMENT EXECUTE FUNCTION comet.presence_join();
 
--- A member leaves when its last row is deleted.  If a message says "removed",
--- each child checks which of its own rows were deleted.
+-- A member leaves when its last row is deleted.  When a published message says
+-- "removed", each child checks which of its own rows were deleted.
 CREATE FUNCTION comet.presence_leave() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -286,8 +290,8 @@ END $$;
 CREATE TRIGGER presence_holder_gone BEFORE DELETE ON comet.presence_holder
   FOR EACH ROW EXECUTE FUNCTION comet.presence_holder_gone();
 
--- Up to which timestamp a member has read a channel, and how many messages it
--- has not read.  The count stops at "most".
+-- Return the timestamp up to which a member has read a channel, and the number
+-- of messages that the member has not read.  The count stops at "most".
 CREATE FUNCTION comet.unread(channel_ text, member_ text, most bigint,
   OUT read bigint, OUT count bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -305,9 +309,10 @@ END $$;
 -- ---- What the web servers do ------------------------------------------------
 
 -- Raise a child's beat, and make changes.  A member NULL stands for the clients
--- without a name.  Rows are changed only under the turn, so that no two servers
--- take the same row for a member's first or last one.  Returns 0 if the
--- holder's row is missing, because another child took this child for dead.
+-- without a name.  Rows are changed only by the session that has the turn, so
+-- that no two servers take the same row for a member's first or last one.
+-- Returns 0 if the holder's row is missing, because another child has declared
+-- this child dead.
 CREATE FUNCTION comet.online_write(holder_ bigint, host_ text, pid_ bigint,
   patience_ bigint, is_new boolean, channels text[], mosts bigint[],
   members text[], infos text[], sinces bigint[], clients_ bigint[],
@@ -323,7 +328,7 @@ BEGIN
     PERFORM comet.take_turn(wait_ms);
   END IF;
   IF is_new THEN
-    -- an earlier attempt may have succeeded without an answer
+    -- an earlier attempt may have succeeded although no answer arrived
     INSERT INTO comet.presence_holder AS h(id, host, pid, patience)
       VALUES(holder_, host_, pid_, patience_)
       ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1;
@@ -382,8 +387,8 @@ BEGIN
   RETURN 1;
 END $$;
 
--- Remove at most "slice" rows of a holder that has gone; after the last of
--- them, remove the holder.  Returns 1 if there may be more rows.
+-- Remove at most "slice" rows of a holder that is gone; after the last row,
+-- remove the holder.  Returns 1 if there may be more rows.
 CREATE FUNCTION comet.online_sweep(holder_ bigint, slice bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -412,8 +417,9 @@ BEGIN
   RETURN 0;
 END $$;
 
--- Publish the numbers of members and clients of at most "slice" channels in
--- which they have changed.  Returns the number of these channels.
+-- Publish the numbers of members and of other clients, for at most "slice"
+-- channels in which a number has changed.  Returns the number of these
+-- channels.
 CREATE FUNCTION comet.online_publish(slice bigint, wait_ms integer,
   full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -489,9 +495,9 @@ BEGIN
   RETURN n;
 END $$;
 
--- Put rows of the inbox into the log.  A trigger or a constraint that somebody
--- has added to the log may refuse some of them.  Those are dropped, with a
--- warning in the log of the database server; the others are published.
+-- Put rows of the inbox into the message log.  A trigger or a constraint that
+-- somebody has added to the log may refuse some rows.  These are dropped, with
+-- a warning in the database server's own log; the others are published.
 CREATE FUNCTION comet.log_rows(base bigint, rows_ comet.inbox[])
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -559,11 +565,11 @@ BEGIN
 END $$;
 
 -- Forget members who are not online and whose last sign of life is older than
--- "oldest".  If a member has more than "most" rows, also forget the oldest of
--- them.  One call looks at a slice of the table: about "slice" rows, which are
--- all rows of the members that follow the member "after".  Returns how many
--- rows were removed, and the member after which the next slice begins; NULL:
--- this was the last slice.
+-- "oldest".  If a member has more than "most" rows, also forget that member's
+-- oldest rows.  One call covers a slice of the table: about "slice" rows,
+-- namely all rows of some members that follow the member "after".  Returns how
+-- many rows were removed, and the member after which the next slice begins;
+-- NULL: this was the last slice.
 CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint,
   after text, OUT removed bigint, OUT next_after text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -610,9 +616,9 @@ BEGIN
   END IF;
 END $$;
 
--- Remove the rows that web servers with presence have left behind.  Web servers
--- without presence call this, since perhaps no server with presence runs any
--- more.
+-- Remove the rows that children of web servers with presence have left behind.
+-- Web servers without presence call this, since there may be no running server
+-- with presence that would do so.
 CREATE FUNCTION comet.online_abandon(wait_ms integer)
 RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

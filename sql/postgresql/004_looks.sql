@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 4 of mod_comet's schema for PostgreSQL: web servers ask less.  Run it as
--- the owner of the schema, then run grants.sql again.
+-- Version 4 of mod_comet's schema for PostgreSQL: web servers send fewer
+-- queries.  Run this file as the owner of the schema, then run grants.sql
+-- again.
 --
--- Web servers with an older module go on working meanwhile.
+-- Web servers with an older module continue to work meanwhile.
 
 \set ON_ERROR_STOP on
 BEGIN;
@@ -10,9 +11,9 @@ UPDATE comet.schema SET version = 4;
 
 -- ---- The inbox --------------------------------------------------------------
 
--- Note that a web server looks into the inbox.  The servers look in turn: this
--- returns how many there are, which turn this one has (from 0 on), and the time
--- by which they take turns.
+-- Note that a web server looks into the inbox.  The servers take turns, by the
+-- clock of the database: this returns how many servers there are, which turn
+-- this one has (counted from 0), and the time by that clock.
 CREATE FUNCTION comet.take_place(id_ bigint, OUT servers bigint,
   OUT place bigint, OUT now_ bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -22,9 +23,9 @@ BEGIN
   now_ := comet.now_us();
 END $$;
 
--- Find out whether the inbox has anything to be moved.  Returns NULL if it has;
--- otherwise where the next look begins, as comet.move() does.  One snapshot says
--- both.
+-- Find out whether the inbox has any rows to move.  Returns NULL if it has;
+-- otherwise the value of "low" for the next look, as comet.move() does.  Both
+-- come from one snapshot.
 CREATE FUNCTION comet.inbox_low(low xid8) RETURNS text
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -38,13 +39,13 @@ END $$;
 
 -- ---- News -------------------------------------------------------------------
 
--- What the log has that a web server does not know yet, in one question and one
--- snapshot.  Each row has the state of the log, too (comet.state()).  "id" is NULL
--- in the only row if there is no message to return.
+-- The messages that a web server does not know yet, in one query and one
+-- snapshot.  Each row also has the state of the log (comet.state()).  If there
+-- is no message to return, there is one row whose "id" is NULL.
 --   known_last, known_erased  the state that the web server knows
---   newest     a message that it knows; 0: it knows none
---   goes_on    false: the log has not only grown since, so this returns no
---              messages
+--   newest     the timestamp of a message that it knows; 0: it knows none
+--   goes_on    false: the log has not only grown since then, so no messages are
+--              returned
 CREATE FUNCTION comet.news(known_last bigint, known_erased bigint,
   newest bigint, most bigint, most_bytes bigint)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text,
@@ -87,8 +88,9 @@ END $$;
 
 -- ---- Channels ---------------------------------------------------------------
 
--- As before, in one statement, which skips from channel to channel: a client that
--- selects channels by a wildcard waits for this list.
+-- The same function as before, but in one statement, which skips from channel
+-- to channel.  It must be fast, since a client that selects channels by a
+-- wildcard waits for this list.
 CREATE OR REPLACE FUNCTION comet.channels_under(prefix text, most bigint,
   all_ boolean)
 RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What each role may do.  Run this file as the owner of the schema, after the
--- numbered files, and again after each file that is added later.  It may be run
--- again at any time.
+-- numbered files, and again after each file that is added later.  It does no
+-- harm to run the file again at any time.
 
 \set ON_ERROR_STOP on
 BEGIN;
@@ -10,7 +10,8 @@ GRANT USAGE ON SCHEMA comet
   TO comet_httpd, comet_insert, comet_select, comet_moderate;
 GRANT SELECT ON ALL TABLES IN SCHEMA comet TO comet_httpd;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA comet TO comet_httpd;
--- other functions call these, with the rights of the schema's owner
+-- only other functions call these functions, with the rights of the schema's
+-- owner
 DO $$
 DECLARE
   f regprocedure;

@@ -1,17 +1,17 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The search index that "CometSearch on" needs.  Run this file as the owner of
--- the schema after the numbered files, and then run grants.sql once more.  It
+-- the schema after the numbered files, and then run grants.sql once more.  This
 -- is not a migration: the schema's version stays the same.  To remove the
 -- index: DROP TABLE comet.search CASCADE, comet.search_progress CASCADE.
 --
--- The file needs the extension unaccent.  Debian has it in the server's
--- package.  Any user who may create objects in the database may create the
+-- The file needs the extension unaccent.  In Debian it is part of the server's
+-- package.  Any user who may create objects in the database may create this
 -- extension.
 --
 -- A search ignores case and diacritics.  Any character other than a letter or a
--- digit ends a word.  The words are in a table of their own, which the web
--- servers fill after messages are published: an index on the log itself would
--- make publishing four times slower.
+-- digit ends a word.  The words are in a separate table, which the web servers
+-- fill after messages were published: an index on the log itself would make
+-- publishing four times slower.
 
 \set ON_ERROR_STOP on
 BEGIN;
@@ -29,8 +29,8 @@ ALTER TEXT SEARCH CONFIGURATION comet.words ADD MAPPING FOR asciiword, word,
   hword_asciipart, asciihword, numhword, email, url, host, file, url_path
   WITH comet.unaccent, simple;
 
--- Replace characters that end a word by spaces, so that PostgreSQL's parser
--- does not find hosts, addresses and signed numbers in a text.
+-- Replace the characters that end a word with spaces, so that PostgreSQL's
+-- parser does not find hosts, addresses and signed numbers in a text.
 CREATE FUNCTION comet.parted(body text) RETURNS text LANGUAGE sql IMMUTABLE
 PARALLEL SAFE AS $$
   SELECT regexp_replace(left(body, 32768),
@@ -41,10 +41,10 @@ CREATE FUNCTION comet.words_of(body text) RETURNS tsvector LANGUAGE sql
 IMMUTABLE PARALLEL SAFE AS
   $$ SELECT to_tsvector('comet.words'::regconfig, comet.parted(body)) $$;
 
--- Translate what a user searches for.  Spaces separate phrases: foo-bar is a
--- phrase of two words that must follow each other.  A star at the end of a
--- phrase matches any word that begins like its last word.  Returns NULL if
--- nothing can match.
+-- Translate the text that a user searches for into a tsquery.  Spaces separate
+-- phrases: foo-bar is a phrase of two words that must follow each other.  A
+-- star at the end of a phrase matches any word that begins like its last word.
+-- Returns NULL if nothing can match.
 CREATE FUNCTION comet.query_of(words text) RETURNS tsquery LANGUAGE plpgsql
 STABLE AS $$
 DECLARE
@@ -80,7 +80,7 @@ END $$;
 
 CREATE TABLE comet.search(id bigint PRIMARY KEY, words tsvector NOT NULL);
 CREATE INDEX message_words ON comet.search USING gin (words);
--- Messages from "low" to "high" are in the index.
+-- The messages with timestamps from "low" to "high" are in the index.
 CREATE TABLE comet.search_progress(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   low bigint NOT NULL,
@@ -91,8 +91,8 @@ INSERT INTO comet.search_progress(low, high)
     FROM comet.clock k,
          (SELECT coalesce(max(l.id), 0) AS id FROM comet.message_log l) m;
 
--- Add the next messages to the index; if there are none, add earlier ones.
--- Returns how many messages were added.
+-- Add the messages that follow the indexed ones; if there are none, add earlier
+-- messages.  Returns how many messages were added.
 CREATE FUNCTION comet.index_step(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -139,8 +139,8 @@ CREATE TRIGGER search_deleted AFTER DELETE ON comet.log
   FOR EACH STATEMENT EXECUTE FUNCTION comet.search_deleted();
 
 -- The newest messages of a selection with after < id < before that have all the
--- words, the newest first.  Messages that are not in the index yet are searched
--- one by one.
+-- words, the newest first.  New messages that are not in the index yet are
+-- searched one by one.
 CREATE FUNCTION comet.search(names text[], prefixes text[], words text,
   after bigint, before bigint, most bigint, most_bytes bigint)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)

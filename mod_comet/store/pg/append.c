@@ -2,18 +2,18 @@
 /* Append messages that the web server publishes. */
 #include "store/pg/pg.h"
 
-/* How long an append waits for its turn at the store before its groups are
- * queued again. */
+/* How long an append waits for its turn to write before its groups are queued
+ * again. */
 #define TURN_MSEC 500
 /* How long the answer to an append may take in all. */
 #define APPEND_USEC APR_INT64_C(5000000)
 
-/* What the database answers for a group with a key. */
+/* The outcomes that comet.publish() returns for a group. */
 enum { STORED, REPEATED, DIFFERENT };
 
-/* There is nothing to reserve: an append takes its turn and gives it back
- * within one statement.  But connect again here if the connection is lost,
- * because no publisher's message is on its way yet. */
+/* There is nothing to reserve: an append takes and ends its turn within one
+ * statement.  But a lost connection is made again here, since no publisher's
+ * message is under way yet. */
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait)
 {
     return comet_pg_connect_again((comet_pg_t *)store);
@@ -44,7 +44,7 @@ static comet_text_t type_of(const comet_message_t *message)
     return message->type;
 }
 
-/* An optional text of a message, as a column has it: NULL if it is empty. */
+/* The value of a column for an optional text: NULL if the text is empty. */
 static comet_text_t or_null(comet_text_t text)
 {
     return text.length ? text : (comet_text_t){ NULL, 0 };
@@ -100,7 +100,7 @@ static int keep_of(const comet_message_t *message)
 }
 
 /* Add an array with a number for each message.
- * @param column  NULL: add the number of the message's group, from 1 on */
+ * @param column  NULL: add the number of the message's group, counted from 1 */
 static void add_numbers(comet_pg_args_t *args,
                         comet_store_group_t *const *groups, apr_size_t count,
                         int (*column)(const comet_message_t *message))
@@ -172,7 +172,7 @@ static void add_key_column(comet_pg_args_t *args,
     }
 }
 
-/* Add the optional fields, which most messages do not have. */
+/* Add the optional fields of the messages, which most messages do not have. */
 static void add_updates(comet_pg_args_t *args,
                         comet_store_group_t *const *groups, apr_size_t count)
 {
@@ -219,10 +219,10 @@ static comet_timestamp_t number(comet_store_group_t *group,
     return first;
 }
 
-/* Find the status of an append.  If no answer came, it may have been stored.
- * The same holds if the server sent a warning because it stopped waiting for
- * its standby.  If it was cancelled before its commit, it was not stored and
- * may be tried again. */
+/* Find the status of an append.  If no answer came, the append may have been
+ * stored.  The same holds if the server has warned that it stopped waiting for
+ * its standby.  An append that was cancelled before its commit was not stored,
+ * and may be tried again. */
 static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
 {
     if (status == COMET_ECOSTLY) {
@@ -239,7 +239,8 @@ static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
                : status;
 }
 
-/* The answer has no timestamps, so it is not known what was stored. */
+/* Fail because the answer lacks timestamps, so that it is unknown what was
+ * stored. */
 static apr_status_t fail_unsure(comet_pg_t *pg)
 {
     pg->lost = 1;
@@ -276,7 +277,7 @@ static apr_status_t append_plain(comet_pg_t *pg,
     return judge(pg, status);
 }
 
-/* Append groups that have keys, or whose messages have optional fields. */
+/* Append groups of which some have keys, or messages with optional fields. */
 static apr_status_t append_any(comet_pg_t *pg,
                                comet_store_group_t *const *groups,
                                apr_size_t count)
@@ -369,7 +370,7 @@ static apr_status_t remove_message(comet_pg_t *pg,
     return status;
 }
 
-/* Whether a group is a moderator's change, and has no messages. */
+/* Whether a group is a moderator's change.  Such a group has no messages. */
 static int is_change(const comet_store_group_t *group)
 {
     return group->removal.channel.data || group->rule.pattern.data;
@@ -389,7 +390,7 @@ static apr_status_t change_for(comet_pg_t *pg, comet_store_group_t *group)
     return judge(pg, status);
 }
 
-/* Append each group in a transaction of its own, because one of them was
+/* Append each group in a transaction of its own, because one of the groups was
  * refused, or two have the same key.  After the first failure that is not a
  * refusal, the remaining groups are not tried.
  * @return COMET_ELOCKED: nothing was stored */
@@ -425,7 +426,7 @@ static apr_status_t append_messages(comet_pg_t *pg,
     return status == COMET_EINVALID ? append_apart(pg, groups, count) : status;
 }
 
-/* How many groups have messages before the first change. */
+/* How many groups come before the first one that is a change. */
 static apr_size_t count_run(comet_store_group_t *const *groups,
                             apr_size_t count)
 {
@@ -448,10 +449,10 @@ static void append_run(comet_pg_t *pg, comet_store_group_t *const *groups,
     }
 }
 
-/* Append messages and make changes, in their order.  The result is
- * COMET_ELOCKED for a change that would have to wait for an application's
- * transaction, and for all groups after the connection was lost: they may be
- * tried again. */
+/* Append messages and make changes, in the order of the groups.  A group that
+ * may be tried again has the result COMET_ELOCKED: a change that would have to
+ * wait for an application's transaction, and every group after the connection
+ * was lost. */
 static void append_and_change(comet_pg_t *pg,
                               comet_store_group_t *const *groups,
                               apr_size_t count)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Call a function of the schema: encode its arguments, and wait for the answer
+/* Call a function of the schema: encode the arguments, and wait for the answer
  * until a deadline. */
 #include "store/pg/pg.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PostgreSQL's numbers for its types. */
+/* PostgreSQL's type numbers (pg_type.oid). */
 #define OID_BOOL 16
 #define OID_BYTEA 17
 #define OID_INT8 20
@@ -23,7 +23,7 @@
 
 /* How often a wait checks whether the thread must stop. */
 #define SLICE_USEC 50000
-/* How long a call that is under way may still take once the thread has to
+/* How long a call that is under way may still take when the thread must
  * stop. */
 #define STOP_USEC 200000
 
@@ -93,11 +93,11 @@ static void begin_array(comet_pg_args_t *args, Oid type, Oid element,
 {
     begin(args, type);
     put_int4(args, count > 0); /* dimensions */
-    put_int4(args, 1); /* there may be NULLs */
+    put_int4(args, 1); /* the array may contain NULLs */
     put_int4(args, element);
     if (count) {
         put_int4(args, (apr_uint32_t)count);
-        put_int4(args, 1); /* the first index */
+        put_int4(args, 1); /* the lower bound of the index */
     }
 }
 
@@ -177,7 +177,7 @@ static apr_status_t fail_late(comet_pg_t *pg)
                          "the server did not answer in time");
 }
 
-/* Send what libpq has not sent yet. */
+/* Send the data that libpq has not sent yet. */
 static apr_status_t flush(comet_pg_t *pg, apr_time_t deadline)
 {
     int more;
@@ -215,7 +215,7 @@ static apr_status_t fail_strange(comet_pg_t *pg)
 }
 
 /* Wait for the answer to what was sent.
- * @param last  OUT: its last result */
+ * @param last  OUT: the answer's last result, or its first error */
 static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
 {
     apr_status_t status = flush(pg, deadline);
@@ -240,8 +240,8 @@ static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
         if (comet_pg_is_strange(result)) {
             status = fail_strange(pg);
         }
-        /* of several statements' results, the first error counts; without an
-         * error, the last result does */
+        /* if several statements have results, keep the first error, or else the
+         * last result */
         if (*last && PQresultStatus(*last) == PGRES_FATAL_ERROR) {
             PQclear(result);
         }
@@ -373,7 +373,7 @@ comet_text_t comet_pg_text(const PGresult *result, int row, int column)
 /* --- Views ---------------------------------------------------------------- */
 
 /* Begin the transaction and read the state in one round trip.  Only the simple
- * query protocol allows that; its values are text. */
+ * query protocol allows two statements at once; its values are text. */
 static const char begin_text[] =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
     " SELECT last, erased FROM comet.state()";
@@ -409,7 +409,7 @@ apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-/* This does not wait for the answer: the next call reads it first. */
+/* This does not wait for the answer.  The next call reads that answer first. */
 void comet_pg_end(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

@@ -10,18 +10,18 @@
 /* Why this thread's last attempt to open a connection failed. */
 static _Thread_local char open_error[400];
 
-/* How long to wait for each of several hosts. */
+/* How long to wait for each host if there are several. */
 #define HOST_USEC APR_INT64_C(2000000)
 /* How often a wait for the name server checks whether the thread must stop. */
 #define SLICE_USEC 50000
-/* How many times in a row to read what the server sends without being asked.
- * More than that counts as a flood. */
+/* How many times in a row to read data that the server sends without being
+ * asked.  If there is still more, it counts as a flood. */
 #define UNASKED_MOST 64
 
 /* Ignore the server's notices, except one warning: that the server stopped
- * waiting for a standby to confirm a commit.  Servers translate its text.  So
- * only the name of its source file tells it from other warnings, such as a
- * trigger's. */
+ * waiting for a standby to confirm a commit.  Since servers translate the text,
+ * only the name of the source file distinguishes this warning from others, such
+ * as a trigger's. */
 static void take_notice(void *baton, const PGresult *result)
 {
     const char *severity =
@@ -34,8 +34,8 @@ static void take_notice(void *baton, const PGresult *result)
     }
 }
 
-/* Wait until a connection is begun.  That takes as long as the name server
- * takes to answer. */
+/* Begin a connection.  This takes as long as the name server takes to
+ * answer. */
 static apr_status_t begin(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
                           unsigned host, apr_time_t deadline)
 {
@@ -59,8 +59,8 @@ static apr_status_t begin(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
                : comet_pg_fail(pg, APR_ENOMEM, "no memory for a connection");
 }
 
-/* Wait until a connection is made, up to a deadline of this module: libpq's
- * connect_timeout has no effect here. */
+/* Wait until a connection is made.  The deadline is this module's own, since
+ * libpq's connect_timeout has no effect here. */
 static apr_status_t await_connection(comet_pg_t *pg, apr_time_t deadline)
 {
     PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
@@ -120,7 +120,7 @@ static apr_status_t dial_any(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
 }
 
 /* Connect to the first host that lets this module in.  Begin with the host that
- * did so the last time. */
+ * did so last time. */
 static apr_status_t dial(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
@@ -142,7 +142,8 @@ static apr_status_t dial(comet_pg_t *pg)
     return status;
 }
 
-/* Name the files that bring the schema up to date. */
+/* Fail because the schema is old.  The error names the files that bring it up
+ * to date. */
 static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
 {
     static const char *const files[COMET_PG_SCHEMA] = { "001_initial.sql",
@@ -192,8 +193,8 @@ static apr_status_t check_schema(comet_pg_t *pg)
     return status;
 }
 
-/* Tell the database whether this server's configuration has deleted messages
- * reported (CometDeletions). */
+/* Tell the database whether this server reports deleted messages to clients
+ * (CometDeletions). */
 static apr_status_t configure(comet_pg_t *pg)
 {
     comet_pg_args_t args = { .count = 0 };
@@ -219,7 +220,8 @@ static apr_status_t connect_to(comet_pg_t *pg)
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
     apr_status_t status = dial(pg);
 
-    pg->look_all_at = 0; /* another server has other transaction numbers */
+    pg->look_all_at = 0; /* this may be another database server, with other
+                          * transaction numbers */
     if (status == APR_SUCCESS) {
         PQsetNoticeReceiver(pg->connection, take_notice, pg);
         status = check(pg);
@@ -281,7 +283,7 @@ const char *comet_pg_error(const comet_store_t *store)
     return store ? ((const comet_pg_t *)store)->error : open_error;
 }
 
-/* This looks at the socket: a server that stops, or ends this session, closes
+/* This checks the socket: a server that stops, or ends this session, closes
  * it. */
 int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
 {

@@ -3,15 +3,16 @@
  * Begin a connection to one of the hosts that CometStore names.
  *
  * libpq can try several hosts itself.  But if a host accepts a connection and
- * then says nothing, libpq leaves it only when its caller gives up, and begins
- * with the same host the next time.  So this module gives libpq one host at a
- * time.
+ * then sends nothing, libpq goes on waiting for it until the caller gives up,
+ * and the next attempt begins with the same host.  So this module gives libpq
+ * one host at a time.
  *
  * libpq finds a host's address by getaddrinfo(), which takes no deadline: if
  * the name server does not answer, the calling thread waits for up to half a
- * minute.  So if a host is given by name, a thread of its own begins the
- * connection, and the caller waits for that thread only as long as it wants to.
- * If the caller gives up, the thread closes the connection and ends.
+ * minute.  So if a host is given by name, a separate thread begins the
+ * connection, and the caller waits for that thread only until the caller's own
+ * deadline.  If the caller gives up, the thread later closes the connection and
+ * ends.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -28,18 +29,18 @@
 #define RESOLVERS_MOST 16
 
 /*
- * Settings that apply unless CometStore sets them.  If either side vanishes,
- * the other one gives up within seconds.  No statement and no open transaction
- * lasts long.  Functions of the schema switch jit off themselves where they
- * must; this switches it off for all other statements.
+ * Settings that apply unless CometStore overrides them.  If either side
+ * vanishes, the other one gives up within seconds.  No statement and no open
+ * transaction lasts long.  Functions of the schema themselves switch jit off
+ * where they must; these settings switch it off for all other statements.
  *
  * The database server must give up on a web server that has vanished, since a
- * session of that web server may have the turn.  Keepalives detect this only
- * while no data is under way to the web server, and tcp_user_timeout only while
- * some is.
+ * session of that web server may have the turn to write.  Keepalives detect
+ * this only while no data is under way to the web server, and tcp_user_timeout
+ * only while some data is.
  *
- * A statement waits for a lock for less time than this module waits for its
- * answer.  Otherwise each attempt to read would leave a session behind that
+ * A statement waits for a lock for less time than this module waits for the
+ * answer.  Otherwise each attempt to read would leave behind a session that
  * waits for the lock, until no more connections are allowed.
  */
 static const char *const defaults[][2] = {
@@ -67,9 +68,9 @@ typedef struct parameters_t {
 
 /* --- Hosts ---------------------------------------------------------------- */
 
-/* An item of a list. */
+/* An item of a list that is separated by commas. */
 typedef struct item_t {
-    char text[256]; /* empty: there is none */
+    char text[256]; /* empty: the list has no such item */
 } item_t;
 
 static void add(parameters_t *parameters, const char *keyword,
@@ -81,8 +82,8 @@ static void add(parameters_t *parameters, const char *keyword,
     parameters->values[parameters->count] = NULL;
 }
 
-/* If a keyword is repeated, libpq takes its last value.  libpq also expands
- * dbname, which is the connection string here. */
+/* Add CometStore's connection string as dbname, which libpq expands.  It comes
+ * last, since libpq takes the last value of a repeated keyword. */
 static void add_place(parameters_t *parameters, const comet_pg_place_t *place)
 {
     size_t i;
@@ -129,8 +130,8 @@ static const char *value_of(const PQconninfoOption *option, const char *keyword)
     return option->keyword && option->val && *option->val ? option->val : NULL;
 }
 
-/* Only libpq knows what a service file and the environment say.  An sslmode
- * that does not exist makes libpq read them without connecting. */
+/* Only libpq knows what a service file and the environment say.  An invalid
+ * sslmode makes libpq read both without connecting. */
 comet_pg_hosts_t comet_pg_find_hosts(const comet_pg_place_t *place)
 {
     parameters_t parameters = { .count = 0 };
@@ -176,19 +177,21 @@ enum { RUNNING, DONE, ABANDONED };
 
 struct comet_pg_attempt_t {
     const comet_pg_place_t *place;
-    int has_others; /* CometStore names several hosts */
+    int has_others; /* CometStore names several hosts, so the items below are
+                     * used */
     item_t host, hostaddr, port;
-    PGconn *connection; /* [the thread while RUNNING] */
+    PGconn *connection; /* [the attempt's thread while RUNNING] */
     sem_t done;
     atomic_int state; /* [atomic] */
 };
 
-/* libpq itself would write a server's notices to the standard error. */
+/* Without this, libpq would write a server's notices to the standard error. */
 static void ignore(void *baton, const PGresult *notice)
 {
 }
 
-static atomic_int resolvers; /* [atomic] how many threads are under way */
+static atomic_int resolvers; /* [atomic] how many threads wait for the name
+                              * server */
 
 static void start(comet_pg_attempt_t *attempt)
 {
@@ -259,7 +262,7 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
     attempt->hostaddr = find_item(hosts->hostaddr, host);
     attempt->port = find_item(
         hosts->port, hosts->port && count_items(hosts->port) > 1 ? host : 0);
-    /* libpq ignores an empty value, and would take the whole list instead */
+    /* libpq ignores an empty value and would then use the whole list */
     attempt->has_others = hosts->count > 1
                           && (attempt->host.text[0]
                               || (!hosts->host && attempt->hostaddr.text[0]));
@@ -298,7 +301,7 @@ void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt)
         && !atomic_compare_exchange_strong(&attempt->state, &running,
                                            ABANDONED)) {
         while (sem_wait(&attempt->done) != 0) {
-            /* the thread is done, and is about to post the semaphore */
+            /* the thread has finished, and is about to post the semaphore */
         }
         PQfinish(attempt->connection);
         free_attempt(attempt);

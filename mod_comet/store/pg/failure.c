@@ -13,8 +13,9 @@ static const struct {
     int lost; /* the connection cannot be used any more */
 } meanings[] = {
     { "55P03", COMET_ELOCKED, 0 }, /* lock_timeout */
-    { "40003", COMET_EUNSURE, 1 }, /* it may have been committed */
-    { "40", COMET_ELOCKED, 0 }, /* a deadlock; the transaction was undone */
+    { "40003", COMET_EUNSURE, 1 }, /* the transaction may have been committed */
+    { "40", COMET_ELOCKED, 0 }, /* a deadlock, among others; the transaction was
+                                 * undone */
     { "53100", APR_ENOSPC, 0 },
     { "53200", APR_ENOMEM, 0 },
     { "53", APR_EGENERAL, 1 }, /* too many connections */
@@ -25,8 +26,8 @@ static const struct {
     { "P0001", COMET_EINVALID, 0 }, /* a trigger has refused a row */
     { "42501", APR_EACCES, 0 },
     { "28", APR_EACCES, 1 },
-    { "3F000", COMET_ENOTDB, 0 }, /* there is no such schema, */
-    { "42P01", COMET_ENOTDB, 0 }, /* no such table, */
+    { "3F000", COMET_ENOTDB, 0 }, /* no such schema */
+    { "42P01", COMET_ENOTDB, 0 }, /* no such table */
     { "42883", COMET_ENOTDB, 0 }, /* no such function */
     { "57014", COMET_ECOSTLY, 0 }, /* statement_timeout */
     { "CM001", APR_ENOENT, 0 }, /* the index of words is being filled */
@@ -42,7 +43,7 @@ apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
     return status;
 }
 
-/* The end of an error text: what the administrator can do. */
+/* Find the end of an error text: what the administrator can do. */
 static const char *remedy(apr_status_t status)
 {
     switch (status) {
@@ -73,7 +74,7 @@ static int is_fatal(const PGresult *result)
     return severity && strcmp(severity, "ERROR") != 0;
 }
 
-/* Keep the primary message only, because the other fields may contain the
+/* Save only the primary message, because the other fields may contain the
  * values of a row. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
 {
@@ -112,8 +113,8 @@ apr_status_t comet_pg_fail_connection(comet_pg_t *pg)
     return APR_ECONNRESET;
 }
 
-/* libpq has no SQLSTATE for a connection that was never made, so this looks at
- * the text. */
+/* libpq has no SQLSTATE for a connection that was never made, so the text of
+ * the error decides. */
 apr_status_t comet_pg_advise_connecting(comet_pg_t *pg)
 {
     int is_denied = PQconnectionUsedPassword(pg->connection)

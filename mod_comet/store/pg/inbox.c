@@ -12,12 +12,12 @@
 /* How often to read the whole inbox again.  Other reads begin at pg->low, and
  * may have skipped rows that another session had locked. */
 #define LOOK_ALL_USEC APR_INT64_C(5000000)
-/* How often one of the web servers looks into the inbox.  They do so in turn, by
- * the clock of the database server. */
+/* How often one of the web servers looks into the inbox.  The servers take
+ * turns, by the clock of the database server. */
 #define TURN_USEC 10000
 
-/* Count the web servers that look into the inbox, and find when it is this
- * server's turn. */
+/* Take a place among the web servers that look into the inbox: find the times
+ * of this server's turns. */
 static apr_status_t take_place(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
@@ -42,8 +42,9 @@ static apr_status_t take_place(comet_pg_t *pg)
     return status;
 }
 
-/* Prepare a look: connect if the connection is lost.  Every LOOK_ALL_USEC, also
- * find this server's turn, and let the look read the whole inbox. */
+/* Prepare a look: connect again if the connection is lost.  Every
+ * LOOK_ALL_USEC, also find the times of this server's turns, and let the look
+ * read the whole inbox. */
 static apr_status_t begin_look(comet_pg_t *pg)
 {
     apr_status_t status = comet_pg_connect_again(pg);
@@ -57,7 +58,7 @@ static apr_status_t begin_look(comet_pg_t *pg)
     return status == COMET_ELOCKED ? APR_SUCCESS : status;
 }
 
-/* How long it is until this server's turn comes next. */
+/* How long it is until this server's next turn. */
 static apr_interval_time_t until_turn(const comet_pg_t *pg)
 {
     apr_interval_time_t round = pg->round > TURN_USEC ? pg->round : TURN_USEC;
@@ -71,7 +72,7 @@ static void add_low(const comet_pg_t *pg, comet_pg_args_t *args)
     comet_pg_add_xid(args, pg->low[0] ? pg->low : "0");
 }
 
-/* Note where the next look begins. */
+/* Note the transaction number from which the next look reads. */
 static void note_low(comet_pg_t *pg, comet_text_t low)
 {
     if (low.length < sizeof(pg->low)) {
@@ -79,7 +80,8 @@ static void note_low(comet_pg_t *pg, comet_text_t low)
     }
 }
 
-/* Mostly there is nothing.  To find that costs much less than comet.move(). */
+/* Find out whether the inbox has anything.  Mostly it is empty, and this query
+ * costs much less than comet.move(). */
 static apr_status_t look(comet_pg_t *pg, int *any)
 {
     comet_pg_args_t args = { .count = 0 };

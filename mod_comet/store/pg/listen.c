@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hints between the web servers: LISTEN and NOTIFY, on a connection of its own
- * in one child of each server.  A hint says nothing but "look at the store", so
- * a needless one costs one look.
+ * Hints between the web servers: LISTEN and NOTIFY, on a separate connection in
+ * one child of each server.  A hint says only "look at the store", so a
+ * needless hint costs one look.
  *
- * Nothing here waits: each step, connecting included, is done when the socket
- * is ready.
+ * Nothing here waits: each step, also of connecting, is done when the socket is
+ * ready.
  *
- * Through a pooler LISTEN succeeds, but between two statements no notification
- * arrives.  So the watch sends itself a NOTIFY.  The notification comes back in
- * any case, and names the server process that sent it.  If that is the process
- * that libpq is connected to, there is no pooler in between, and LISTEN works.
- * Until this is known, and behind a pooler, the watch asks for a look every
- * 20 ms.
+ * Through a pooler, LISTEN succeeds, but no notification arrives between two
+ * statements.  To find this out, the watch sends itself a NOTIFY.  The
+ * notification comes back in any case, and names the server process that sent
+ * it.  If libpq is connected to that very process, there is no pooler in
+ * between, and LISTEN works.  Until this is known, and behind a pooler, the
+ * watch asks for a look every 20 ms.
  */
 #include "store/pg/pg.h"
 
@@ -34,22 +34,23 @@ typedef struct listen_t {
     comet_pg_attempt_t *attempt; /* NULL unless STARTING */
     PGconn *connection; /* NULL while DOWN or STARTING */
     phase_e phase;
-    unsigned host; /* which host to connect to */
-    int epoll; /* contains the connection's socket; this descriptor itself never
-                * changes */
+    unsigned host; /* the number of the host to connect to */
+    int epoll; /* an epoll instance with the connection's socket; unlike the
+                * socket, this descriptor never changes */
     int busy; /* a statement's result has not been read yet */
     apr_time_t sent_at; /* when that statement was sent */
     int hears; /* LISTEN works on this connection */
-    apr_time_t hint_at; /* when a hint came; 0: none since the last look */
+    apr_time_t hint_at; /* when the last hint came; 0: none since the last
+                         * look */
     apr_time_t looked_at, told_at;
     int must_tell; /* a hint must be sent when PACE_USEC allows it */
-    apr_time_t again_at; /* when to give up (STARTING, CONNECTING), or to try
-                          * again (DOWN) */
+    apr_time_t again_at; /* when to give up (while STARTING or CONNECTING), or
+                          * to try again (while DOWN) */
     apr_interval_time_t back_off;
 } listen_t;
 
-/* Close the connection, and set when to try again.  If the connection was never
- * made, the next attempt goes to the next host. */
+/* Close the connection, and set the time of the next attempt.  If the
+ * connection was never made, the next attempt uses the next host. */
 static void go_down(listen_t *listen, apr_time_t now)
 {
     comet_pg_attempt_abandon(listen->attempt);
@@ -65,8 +66,8 @@ static void go_down(listen_t *listen, apr_time_t now)
     listen->again_at = now + listen->back_off;
 }
 
-/* Let epoll wait for the socket.  libpq may have opened another socket since
- * the last call. */
+/* Let epoll watch the socket.  libpq may have opened another socket since the
+ * last call. */
 static void await(const listen_t *listen, int writes)
 {
     int fd = PQsocket(listen->connection);
@@ -126,7 +127,8 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
         listen->back_off = BACK_OFF_MIN_USEC / 2;
         PQsetnonblocking(listen->connection, 1);
         send_on(listen, "LISTEN comet; NOTIFY comet", now);
-        listen->hint_at = now; /* hints were missed meanwhile: look once */
+        listen->hint_at = now; /* hints may have been missed meanwhile: look
+                                * once */
         break;
     case PGRES_POLLING_READING:
         await(listen, 0);
@@ -277,7 +279,7 @@ static void before_look(comet_watch_t *watch, apr_time_t now)
 {
     listen_t *listen = (listen_t *)watch;
 
-    listen->hint_at = 0; /* a hint that comes from now on asks for another
+    listen->hint_at = 0; /* a hint that arrives from now on causes another
                           * look */
     advance(listen, now);
 }

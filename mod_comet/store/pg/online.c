@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Presence: calls the functions, and reads the tables, of
+/* Presence: call the functions and read the tables of
  * sql/postgresql/003_presence.sql. */
 #include "store/pg/pg.h"
 
 #include <stdio.h>
 
-/* How long a change of presence waits for its turn at the store, and how long
- * its answer may take. */
+/* How long a change of presence waits for its turn to write, and how long the
+ * answer may take. */
 #define TURN_MSEC 500
 #define WRITE_USEC APR_INT64_C(5000000)
 
@@ -15,8 +15,8 @@ static comet_pg_t *own(comet_store_t *store)
     return (comet_pg_t *)store;
 }
 
-/* Call a function that returns one number.  Its last two arguments, which are
- * added here, are how long to wait for the turn, and CometSync.
+/* Call a function that returns one number.  This adds the last two arguments:
+ * how long to wait for the turn, and whether CometSync is full.
  * @param number  OUT: the result; 0 after a failure */
 static apr_status_t change(comet_store_t *store, const char *sql,
                            comet_pg_args_t *args, apr_int64_t *number)
@@ -191,8 +191,8 @@ static apr_status_t holders(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* Hand over the rows of a result, whose columns are channel, member, since and
- * perhaps info. */
+/* Pass the rows of a result to the callback.  The columns are channel, member,
+ * since and perhaps info. */
 static void hand_over(const PGresult *result, comet_online_member_cb *callback,
                       void *baton)
 {
@@ -212,7 +212,8 @@ static void hand_over(const PGresult *result, comet_online_member_cb *callback,
     }
 }
 
-/* One statement reads the holder and its rows, so both are of the same view. */
+/* One statement reads the holder and its rows, so both come from the same
+ * view. */
 static apr_status_t rows(comet_store_t *store, apr_int64_t holder,
                          comet_online_member_cb *callback, void *baton)
 {
@@ -317,11 +318,11 @@ static apr_status_t unread(comet_store_t *store, comet_text_t channel,
 
 /* --- Upkeep --------------------------------------------------------------- */
 
-/* How often to look for members whose CometPresenceMemory has run out. */
+/* How often to check for members whose CometPresenceMemory has run out. */
 #define FORGET_USEC apr_time_from_sec(3600)
 
-/* Note where the next slice begins.  After the last slice, the next one is the
- * first of the table again, an hour later. */
+/* Note where the next slice begins.  After the last slice of the table, begin
+ * again with the first one, an hour later. */
 static void note_slice(comet_pg_t *pg, const PGresult *result, int *more)
 {
     comet_text_t after = comet_pg_text(result, 0, 1);
@@ -338,7 +339,7 @@ static void note_slice(comet_pg_t *pg, const PGresult *result, int *more)
 
 /* Forget members in one slice of the table.  Age counts back from the newest
  * message, or from now if that message is dated in the future.  So a wrong
- * clock does not make the database forget anybody. */
+ * clock does not make the database forget members. */
 static apr_status_t forget(comet_pg_t *pg, int *more)
 {
     comet_pg_args_t args = { .count = 0 };

@@ -13,7 +13,7 @@ static apr_size_t page_size(apr_size_t limit)
 typedef struct page_t {
     comet_message_t **messages;
     apr_size_t count, limit;
-    apr_size_t bytes; /* of bodies */
+    apr_size_t bytes; /* the sum of the bodies */
     int full;
 } page_t;
 
@@ -109,7 +109,7 @@ apr_status_t comet_pg_page(comet_store_t *store,
     return read_page((comet_pg_t *)store, &question, limit, callback, baton);
 }
 
-/* The database server has the index and searches all of it, so a page is always
+/* The database server searches the whole index at once, so a page is always
  * complete. */
 apr_status_t comet_pg_search(comet_store_t *store,
                              const comet_selection_t *selection,

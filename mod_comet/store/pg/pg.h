@@ -210,7 +210,7 @@ int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
 int comet_pg_must_end(const comet_pg_t *pg);
 
 /** Whether a result is of a kind that this module never asks for, such as
- * COPY's. libpq would return such a result again and again. */
+ * COPY's.  libpq would return such a result again and again. */
 int comet_pg_is_strange(const PGresult *result);
 
 /**

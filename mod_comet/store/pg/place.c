@@ -16,8 +16,8 @@ static const char *value_of(const PQconninfoOption *options, const char *name)
                                                              : NULL;
 }
 
-/* Get the connection string for libpq.  If CometStore has a URI, `text` begins
- * with its slashes: the "postgresql:" before them was cut off. */
+/* Make the connection string for libpq.  If CometStore has a URI, `text` begins
+ * with the URI's slashes, since "postgresql:" was cut off. */
 static const char *conninfo_of(const char *text, apr_pool_t *p)
 {
     return strncmp(text, "//", 2) == 0
@@ -25,8 +25,8 @@ static const char *conninfo_of(const char *text, apr_pool_t *p)
                : text;
 }
 
-/* Make a text of all keywords in libpq's order, so that equal places have equal
- * texts. */
+/* Make a text of all keywords and values, in libpq's order, so that equal
+ * places have equal texts. */
 static const char *key_of(const PQconninfoOption *options, apr_pool_t *p)
 {
     const char *key = "";
@@ -52,7 +52,7 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
     place->name = "postgresql:...";
     options = PQconninfoParse(own->conninfo, &words);
     if (!options) {
-        /* libpq's message may quote a part of a password */
+        /* libpq's message may quote part of a password */
         int quotable = words && !strstr(text, "password") && !strchr(text, '@');
 
         wrong = apr_psprintf(p,

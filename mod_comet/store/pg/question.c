@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ask for messages of a selection, and make messages of the answer. */
+/* Ask for the messages of a selection, and make messages from the answer. */
 #include "store/pg/pg.h"
 
-/* The fewest rows to ask for if the selection may not take all of them. */
+/* The fewest rows to ask for if some of the rows may not belong to the
+ * selection. */
 #define LEAST_ROWS 100
 
 /* --- Selections ----------------------------------------------------------- */
@@ -97,8 +98,8 @@ apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
     return comet_pg_ask(pg, function_of(question), &args, result);
 }
 
-/* The columns of comet.log.  A search's answer has only the first five, and
- * that of comet.news() has more. */
+/* The columns of comet.log.  The answer to a search has only the first five
+ * columns; that of comet.news() has further ones. */
 enum {
     ID,
     CHANNEL,

@@ -75,10 +75,10 @@ apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
 
 /* --- Messages ------------------------------------------------------------- */
 
-/* Hand over one answer, oldest first.
- * @param bytes  set to the length of all its bodies
+/* Pass the messages of one answer to the callback, oldest first.
+ * @param bytes  set to the length of all bodies in the answer
  * @param left   reduced by the number of messages that were handed over; set to
- *               0 if the callee wants no more */
+ *               0 if the callback wants no more */
 static apr_status_t hand_over(comet_pg_t *pg,
                               const comet_pg_question_t *question,
                               const PGresult *result, apr_size_t *bytes,
@@ -170,11 +170,11 @@ apr_status_t comet_pg_news(comet_store_t *store,
 
 /* --- Where a replay begins -------------------------------------------------- */
 
-/* Count back in one answer.
+/* Count the messages of one answer, newest first.
  * @param left   reduced by the number of messages counted, which are those
  *               without a `keep`
- * @param found  OUT: the timestamp of the message before the counted ones; 0:
- *               this answer does not reach back to it
+ * @param found  OUT: the timestamp of the message just before the counted ones;
+ *               0: the answer does not reach back to that message
  * @param bytes  OUT: the length of all bodies in the answer */
 static apr_status_t count_back(comet_pg_t *pg,
                                const comet_pg_question_t *question,
@@ -203,7 +203,7 @@ static apr_status_t count_back(comet_pg_t *pg,
     return status;
 }
 
-/* Only this process can tell which messages a selection by topics takes, so
+/* Only this process can tell which messages a selection by topics contains, so
  * they are counted here and not in the database. */
 static apr_status_t replay_topics(comet_pg_t *pg,
                                   const comet_selection_t *selection,
@@ -262,7 +262,7 @@ apr_status_t comet_pg_replay(comet_store_t *store,
     return status;
 }
 
-/* Raise a floor to the highest one of the channels that a selection by topics
+/* Raise a floor to the highest floor of any channel that a selection by topics
  * reads. */
 static apr_status_t raise_floor(comet_pg_t *pg,
                                 const comet_selection_t *selection,
@@ -347,7 +347,8 @@ apr_status_t comet_pg_channels(comet_store_t *store, comet_text_t prefix,
         ask_channels((comet_pg_t *)store, prefix, most, &result);
     int i;
 
-    /* some rows were sibling channels, so there may be more of the others */
+    /* some rows were sibling channels, so there may be other channels after
+     * them */
     while (status == APR_SUCCESS && (apr_size_t)PQntuples(result) == most
            && count_channels(result) < limit && most < APR_INT32_MAX) {
         PQclear(result);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The retention of single channels: read and change the rules in the table
- * comet.channel_retention.  Upkeep obeys them. */
+ * comet.channel_retention, which upkeep obeys. */
 #include "store/pg/pg.h"
 
 apr_status_t comet_pg_set_rule(comet_pg_t *pg, const comet_rule_t *rule,

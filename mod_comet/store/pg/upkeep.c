@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Upkeep: retention, removing old keys, and filling the index of words. */
+/* Upkeep: apply retention, remove old Idempotency-Keys, and fill the index of
+ * words. */
 #include "store/pg/pg.h"
 
 #include <string.h>
@@ -22,7 +23,7 @@ static apr_status_t begin_round(comet_pg_t *pg)
 }
 
 /* Find out whether retention has anything to do.  After a change of the rules
- * every channel is looked at. */
+ * the next round covers all channels. */
 static apr_status_t look_at_rules(comet_pg_t *pg, int *any)
 {
     PGresult *result;
