@@ -97,7 +97,7 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Count every removal that a reader can notice, which excludes messages whose
+-- Count every removal that a reader can notice, that is, unless the message's
 -- time is over.  Remove a channel that is now empty, unless it is an alternate
 -- of a message, or clients must be told that retention has removed messages
 -- from it.

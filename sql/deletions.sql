@@ -10,7 +10,8 @@
 -- offline for a while.
 --
 -- Retention deletes from "message_log", and so publishes no notices.  A program
--- that removes thousands of old messages should delete from "message_log", too:
+-- that removes thousands of old messages should do the same, and delete from
+-- "message_log":
 --
 --   DELETE FROM message_log WHERE id < 1795229965123456;
 

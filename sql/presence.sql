@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Presence: who is online.  "CometPresence on" adds these tables, views and
--- triggers to mod_comet's database.  This is not a migration: the version stays
--- the same.
+-- Presence: who is online.  "CometPresence on" adds the tables, views and
+-- triggers of this file to mod_comet's database.  This is not a migration: the
+-- version stays the same.
 --
 -- The view "online" has a row for each channel and each member who is connected
 -- to it now.  Read the view, and delete from it to throw a member out:

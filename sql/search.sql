@@ -14,16 +14,16 @@
 -- or later with FTS5.  A program without FTS5 can still read the view
 -- "message", but its INSERT and DELETE fail ("no such module: fts5").
 --
--- unicode61 splits a body into words: runs of letters and digits.  A search
--- ignores case and diacritics.  In languages written without spaces (Chinese,
--- Japanese, Thai) a word extends to the next punctuation mark; a search finds
--- such a word by the whole word or by its beginning ('deplo*').
+-- The tokenizer unicode61 splits a body into words: runs of letters and digits.
+-- A search ignores case and diacritics.  In languages written without spaces
+-- (Chinese, Japanese, Thai) a word extends to the next punctuation mark; a
+-- search finds such a word by the whole word or by its beginning ('deplo*').
 
 -- FTS5 collects the words of new messages in a hash table whose hash function
--- has no secret.  So an attacker can choose words that all collide and take
--- time in proportion to the square of their number.  For this reason the index
--- has only the first 32,768 characters of a body (on PostgreSQL, too), and FTS5
--- empties the hash table at 32,768 bytes.
+-- has no secret.  So an attacker can choose words that all collide; adding them
+-- takes time in proportion to the square of their number.  For this reason the
+-- index has only the first 32,768 characters of a body (on PostgreSQL, too),
+-- and FTS5 empties the hash table at 32,768 bytes.
 CREATE VIEW search_text(id, body) AS
 SELECT id, substr(body, 1, 32768) FROM message_log WHERE keep IS NULL;
 

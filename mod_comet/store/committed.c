@@ -75,8 +75,8 @@ static int is_plain(const comet_message_t *message)
            && !message->update.event.length && !message->update.retry_msec;
 }
 
-/* Count a group's messages.
- * @return 0: the group, or so many bytes, cannot be passed on */
+/* Add a group's messages and the lengths of their bodies to the totals.
+ * @return 0: the group cannot be passed on, or the total length is too high */
 static int measure(const comet_store_group_t *group, apr_size_t *messages,
                    apr_size_t *bytes)
 {

@@ -42,8 +42,8 @@ void comet_committed_add(comet_committed_t *committed,
                          comet_store_group_t *const *groups, apr_size_t count);
 
 /**
- * Take the transaction that followed a tally, and drop those before it.  Called
- * by the hub's thread.
+ * Take the transaction whose ->before equals a tally, and drop the earlier
+ * ones.  Called by the hub's thread.
  * @param committed  NULL: the answer is always NULL
  * @return to be freed by comet_committed_free(); NULL: there is none
  */

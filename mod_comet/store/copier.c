@@ -33,7 +33,7 @@ struct comet_copier_t {
     sem_t wanted, copied; /* `wanted` is raised when the state becomes COPYING,
                            * `copied` when it becomes DONE */
     atomic_int stopping; /* [atomic] */
-    comet_store_t *store; /* [copier's thread] NULL: it is closed */
+    comet_store_t *store; /* [copier's thread] NULL: the store is closed */
 };
 
 comet_copier_t *comet_copier_create(const comet_store_config_t *config,

@@ -188,8 +188,9 @@ struct comet_engine_t {
                             apr_interval_time_t *rest);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
-    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: never, as
-                                                             * above */
+    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: the engine
+                                                             * has no log that
+                                                             * must be copied */
 
     const comet_online_engine_t *online;
 

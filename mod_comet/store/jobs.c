@@ -141,7 +141,7 @@ static int seize_place_locked(comet_writer_t *writer)
     return 0;
 }
 
-/* Whether it is useless to wait until a publisher's place becomes free.  With a
+/* Whether it is useless to wait for one of the writer's `places`.  With a
  * healthy disk, places become free all the time.  The disk counts as stalled if
  * no publisher was answered for as long as a publisher may wait for a place. */
 static int is_stalled_locked(const comet_writer_t *writer)
@@ -204,8 +204,8 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
 }
 
 /* When a publisher checks its job again.  A place that this writer frees goes
- * to a waiting job at once, but nobody tells this writer when other writers
- * free places. */
+ * at once to one of its own waiting jobs, but nobody tells this writer when
+ * other writers free places. */
 static apr_int64_t next_look_locked(const comet_writer_t *writer,
                                     const job_t *job, apr_int64_t deadline)
 {

@@ -106,8 +106,8 @@ static void lose_lease(comet_presence_t *presence)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* End the grace periods that are over.  The store is then to have the entry's
- * present number of clients. */
+/* End the grace periods that are over: set each entry's ->wanted by its present
+ * clients. */
 static void end_graces(comet_presence_t *presence)
 {
     apr_time_t now = comet_monotonic();

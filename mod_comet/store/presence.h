@@ -13,7 +13,7 @@
  *    another child, that child adds its row before this child deletes its own,
  *    so nobody sees the member leave;
  * 2. a child that ends deletes no row.  Its lease runs out, as if the child had
- *    been killed.  Other children measure by their own monotonic clocks that
+ *    been killed.  Other children notice, by their own monotonic clocks, that
  *    its beat no longer changes, and remove its rows;
  * 3. each write also checks that the child still has its lease.  A child that
  *    was declared dead takes a new lease, and writes its members again;

@@ -80,7 +80,7 @@ struct comet_presence_t {
     comet_entry_t **buckets; /* [lock] */
     apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
-    comet_wheel_t wheel; /* [lock] the timers of graces */
+    comet_wheel_t wheel; /* [lock] the timers of grace periods */
     apr_time_t *due; /* [lock] the allowances for entering channels
                       * (base/rate.h), by the hash of the client; by
                       * comet_monotonic() */

@@ -13,8 +13,8 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Create the set without opening a connection.  Call this in child_init: later
- * nothing is allocated from @a pool.
+ * Create the set of connections, which is empty at first.  Call this in
+ * child_init: later nothing is allocated from @a pool.
  * @param keep    how many idle connections stay open at most
  * @param places  how many connections may be in use at a time; at least 1
  */
@@ -27,7 +27,7 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
  * Take a connection to the store that is now at the configured path.  While @a
  * places connections are in use, the caller waits for at most a second.  The
  * caller is refused earlier if no connection was opened or given back for 500
- * ms, because then the store hangs.
+ * ms, because the store then counts as hanging.
  * @param store  OUT: the connection, which the caller owns until
  *               comet_readers_return()
  * @return APR_SUCCESS; COMET_EBUSY: no connection became free in time;

@@ -228,7 +228,7 @@ apr_status_t comet_store_read(comet_store_t *store,
  * the page has at least one, however long its body is.  Only an empty page
  * means the end of the history; a short page does not.
  * @param before    COMET_TIMESTAMP_MAX: start with the newest message
- * @param callback  gets the oldest message of the page first
+ * @param callback  called with the oldest message of the page first
  */
 apr_status_t comet_store_page(comet_store_t *store,
                               const comet_selection_t *selection,
@@ -284,8 +284,8 @@ apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
                                   comet_store_channel_cb *callback,
                                   void *baton);
 
-/** A rule: what the channels of a pattern keep, instead of what CometRetain
- * says (the table channel_retention). */
+/** A rule: how much the channels that match a pattern keep, instead of what
+ * CometRetain says (the table channel_retention). */
 typedef struct comet_rule_t {
     /** A channel's name, or a prefix and a star; data NULL: no rule. */
     comet_text_t pattern;
@@ -418,8 +418,8 @@ typedef struct comet_store_group_t {
     /** APR_SUCCESS.  APR_NOTFOUND: what the group removes does not exist.
      * COMET_EFULL: there are COMET_RULES_MOST other rules.  COMET_EREPEATED:
      * the group was stored before under this key, and the messages have the
-     * timestamps that they got then.  COMET_EMISMATCH: another group was stored
-     * under this key.  COMET_EINVALID: a message was refused. */
+     * timestamps that they were given then.  COMET_EMISMATCH: another group was
+     * stored under this key.  COMET_EINVALID: a message was refused. */
     apr_status_t result;
 } comet_store_group_t;
 
@@ -434,7 +434,7 @@ void comet_store_hash(comet_store_group_t *group);
  * else uses the messages until the call returns.  After a failure nothing was
  * stored; after COMET_ELOCKED the same groups may be appended again.
  * COMET_EUNSURE is the exception: the outcome is unknown, and the connection
- * must be reopened.  The messages of a group get consecutive timestamps.
+ * must be reopened.  The messages of a group are given consecutive timestamps.
  * @param groups  the result of each is set
  */
 apr_status_t comet_store_append(comet_store_t *store,
@@ -472,7 +472,7 @@ int comet_store_has_inbox(const comet_store_t *store);
 
 /**
  * Number and publish messages that programs outside the server have left in the
- * store's inbox.  One child of a server calls this again and again.
+ * store's inbox.  One child of a server calls this repeatedly.
  * @param count  set to how many were published
  * @param rest   set to how long to wait before the next call; 0: the inbox may
  *               have more

@@ -20,7 +20,8 @@
 /** How long to wait for the bus's lock before checking whether to stop. */
 #define LOCK_USEC 50000
 #define UPKEEP_USEC 5000000
-/** Looking into the inbox takes at most 1 / INBOX_SHARE of the time. */
+/** Looking into the inbox takes at most 1 / INBOX_SHARE of the writer's
+ * time. */
 #define INBOX_SHARE 10
 /** After a failure, the writer does not look into the inbox for this long.
  * Most failures make the writer connect again, which it must not do too

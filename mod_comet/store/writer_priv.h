@@ -92,9 +92,9 @@ struct comet_writer_t {
                          * inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
-    job_t **jobs; /* the batch, [places] */
-    comet_store_group_t **groups; /* the jobs' groups, [places +
-                                   * COMET_WRITER_GROUPS] */
+    job_t **jobs; /* the jobs in flight; the array has `places` elements */
+    comet_store_group_t **groups; /* the groups of these jobs; the array has
+                                   * `places` + COMET_WRITER_GROUPS elements */
     apr_size_t group_count;
 };
 

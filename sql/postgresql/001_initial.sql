@@ -351,10 +351,10 @@ END $$;
 
 -- Number the messages that other programs have committed.  Only one session at
 -- a time does so; otherwise the rows of one transaction could get out of order.
---   low  read only the rows of this transaction and of later ones: all other
---        rows were moved, or never will be.  Without this limit the scan would
---        read all rows that are dead but cannot be vacuumed while some
---        transaction is open.
+--   low  the number of a transaction: read only its rows and those of later
+--        transactions.  All earlier rows were moved, or never will be.  Without
+--        this limit the scan would read all rows that are dead but cannot be
+--        vacuumed while some transaction is open.
 --        '0': read all rows
 -- Returns how many messages were moved, and the value of "low" for the next
 -- call.
@@ -371,7 +371,8 @@ DECLARE
   bs text[];
 BEGIN
   moved := 0;
-  next_low := pg_snapshot_xmin(pg_current_snapshot())::text; -- before the look
+  -- this must be read before the look into the inbox
+  next_low := pg_snapshot_xmin(pg_current_snapshot())::text;
   IF NOT EXISTS (SELECT FROM comet.inbox WHERE xid >= low) THEN
     RETURN;
   END IF;
@@ -728,7 +729,7 @@ BEGIN
       END IF;
       n := comet.prune_channel(c, keep_count, keep_age, now_, most - removed);
       removed := removed + n;
-      -- the next possible name, since names have no control characters
+      -- no name lies between the two, since names have no control characters
       next_name := CASE WHEN removed >= most THEN c ELSE c || E'\x01' END;
       IF removed >= most OR clock_timestamp() > ends THEN
         RETURN;

@@ -231,8 +231,8 @@ BEGIN
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
-  -- while this transaction has the turn, it hardly waits for other locks: a row
-  -- that an application's open transaction has changed must not stop all
+  -- while this transaction has the turn, it waits for other locks only briefly:
+  -- a row that an application's open transaction has changed must not stop all
   -- publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.log),
@@ -370,7 +370,8 @@ DECLARE
   rows_ comet.inbox[];
 BEGIN
   moved := 0;
-  next_low := pg_snapshot_xmin(pg_current_snapshot())::text; -- before the look
+  -- this must be read before the look into the inbox
+  next_low := pg_snapshot_xmin(pg_current_snapshot())::text;
   IF NOT EXISTS (SELECT FROM comet.inbox WHERE xid >= low) THEN
     RETURN;
   END IF;
@@ -400,7 +401,7 @@ BEGIN
   END IF;
 END $$;
 
--- The web servers that look into the inbox, and when each last said so.
+-- The web servers that look into the inbox, and when each was last seen.
 CREATE TABLE comet.server(
   id bigint PRIMARY KEY,
   seen timestamptz NOT NULL
@@ -877,7 +878,7 @@ BEGIN
       END IF;
       n := comet.prune_channel(c, keep_count, keep_age, now_, most - removed);
       removed := removed + n;
-      -- the next possible name, since names have no control characters
+      -- no name lies between the two, since names have no control characters
       next_name := CASE WHEN removed >= most THEN c ELSE c || E'\x01' END;
       IF removed >= most OR clock_timestamp() > ends THEN
         RETURN;

@@ -536,7 +536,8 @@ DECLARE
   changes bigint;
 BEGIN
   moved := 0;
-  next_low := pg_snapshot_xmin(pg_current_snapshot())::text; -- before the look
+  -- this must be read before the look into the inbox
+  next_low := pg_snapshot_xmin(pg_current_snapshot())::text;
   IF NOT EXISTS (SELECT FROM comet.inbox WHERE xid >= low)
      AND NOT EXISTS (SELECT FROM comet.online_inbox WHERE xid >= low) THEN
     RETURN;

@@ -10,7 +10,7 @@
 --
 -- A search ignores case and diacritics.  Any character other than a letter or a
 -- digit ends a word.  The words are in a separate table, which the web servers
--- fill after messages were published: an index on the log itself would make
+-- fill after messages are published: an index on the log itself would make
 -- publishing four times slower.
 
 \set ON_ERROR_STOP on

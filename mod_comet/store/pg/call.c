@@ -409,7 +409,8 @@ apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-/* This does not wait for the answer.  The next call reads that answer first. */
+/* This does not wait for the answer to ROLLBACK, which the next call reads
+ * first. */
 void comet_pg_end(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

@@ -43,7 +43,7 @@ apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
     return status;
 }
 
-/* Find the end of an error text: what the administrator can do. */
+/* Get the end of an error text, which says what the administrator can do. */
 static const char *remedy(apr_status_t status)
 {
     switch (status) {

@@ -4,11 +4,11 @@
  * one child of each server.  A hint says only "look at the store", so a
  * needless hint costs one look.
  *
- * Nothing here waits: each step, also of connecting, is done when the socket is
- * ready.
+ * Nothing here waits: each step, including those of connecting, is done when
+ * the socket is ready.
  *
  * Through a pooler, LISTEN succeeds, but no notification arrives between two
- * statements.  To find this out, the watch sends itself a NOTIFY.  The
+ * statements.  To detect a pooler, the watch sends itself a NOTIFY.  The
  * notification comes back in any case, and names the server process that sent
  * it.  If libpq is connected to that very process, there is no pooler in
  * between, and LISTEN works.  Until this is known, and behind a pooler, the

@@ -17,7 +17,7 @@ typedef struct page_t {
     int full;
 } page_t;
 
-/* Add the messages of an answer to a page, until their bodies would fill a
+/* Add the messages of an answer to a page, until the page's bodies would fill a
  * batch.
  * @param bytes  set to the length of all bodies in the answer */
 static apr_status_t add_to_page(comet_pg_t *pg,

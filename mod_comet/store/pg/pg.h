@@ -104,7 +104,7 @@ apr_status_t comet_pg_connect_again(comet_pg_t *pg);
 
 /* --- Beginning a connection ------------------------------------------------ */
 
-/** A connection that is being begun. */
+/** An attempt to begin a connection. */
 typedef struct comet_pg_attempt_t comet_pg_attempt_t;
 
 /** The hosts that CometStore names, directly or through a service file.  In

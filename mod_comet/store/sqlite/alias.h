@@ -6,7 +6,7 @@
  *
  * SQLite finds the write-ahead log by the database's name.  So a file that is
  * opened under two names has two logs.  Programs that use one name do not see
- * what was committed under the other name, and overwrite it
+ * the commits made under the other name, and overwrite them
  * (https://sqlite.org/howtocorrupt.html, 2.5 and 2.6).
  */
 #ifndef COMET_ALIAS_H

@@ -20,7 +20,7 @@
 /* The state of an append. */
 typedef struct append_t {
     comet_timestamp_t now;
-    comet_timestamp_t last; /* the last timestamp given */
+    comet_timestamp_t last; /* the last timestamp that was assigned */
     comet_timestamp_t clock; /* the time in comet_clock, unless a trigger has
                               * published something */
     /* the channel of the previous message; usually the next message has the

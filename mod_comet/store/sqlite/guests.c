@@ -53,7 +53,8 @@ static long find_parent(long process)
 }
 
 /* Parse "1: POSIX  ADVISORY  READ 4711 fd:01:123456 128 128".
- * @return the process that holds a lock on the byte of a file; 0: none does */
+ * @return the process that holds a lock on IN_USE_BYTE of the file; 0: the line
+ *         shows no such lock */
 static long find_holder(char *line, apr_uint64_t file)
 {
     const char *fields[8] = { NULL }, *inode;

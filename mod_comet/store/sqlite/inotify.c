@@ -67,7 +67,8 @@ static __thread struct {
     inotify_t *watches;
 } shared;
 
-/* @return inotify's watch descriptor for the folder; -1: it was refused */
+/* @return inotify's watch descriptor for the folder; -1: the watch was refused
+ *         */
 static int watch_folder(const inotify_t *watch)
 {
     char folder[4096];

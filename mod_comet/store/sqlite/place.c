@@ -62,7 +62,7 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
     return NULL;
 }
 
-/* @return the path that a symbolic link names; NULL: it is not a link */
+/* @return the path that a symbolic link names; NULL: @a path is not a link */
 static const char *follow(const char *path, apr_pool_t *p)
 {
     char target[PATH_MAX];

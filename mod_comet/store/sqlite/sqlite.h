@@ -289,7 +289,7 @@ typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
 typedef struct comet_sqlite_walk_t {
     const comet_selection_t *selection;
     comet_timestamp_t after, before; /* the bounds of the timestamps; the walk
-                                      * moves one of them */
+                                      * moves one bound as it proceeds */
     int backwards; /* newest first */
     int ids_only; /* the callback needs no rows */
     /** Messages that are over at this time are left out; COMET_TIMESTAMP_MAX
@@ -326,7 +326,7 @@ comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 /** Whether a selection contains the message of a row. */
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
 
-/** Whether a row's message, a passing one, is over. */
+/** Whether a row's message is a passing message whose time is over. */
 int comet_sqlite_is_over(sqlite3_stmt *row, apr_time_t now);
 
 /** Create the message of a row.

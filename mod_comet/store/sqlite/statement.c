@@ -102,8 +102,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_INSERT] = "INSERT INTO message_log"
                    "(id, channel_id, type, author, body, " UPDATE ")"
                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    /* One query reads comet_clock, too, so that an append needs no second
-     * one. */
+    /* This query also reads comet_clock, so that an append needs no second
+     * query. */
     [SQL_ADDED] = "SELECT last, CASE erased WHEN ?2 THEN"
                   " (SELECT count(*) FROM message_log WHERE id > ?1)"
                   " ELSE 0 END FROM comet_clock",

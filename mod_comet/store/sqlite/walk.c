@@ -27,8 +27,8 @@
 /* How many messages a walk passes between two looks at the clock.  Each part of
  * a walk passes at least this many. */
 #define ROWS_PER_LOOK 64
-/* How many channels a part of a walk checks against the selection's prefixes
- * and patterns, in order to find the channels that it merges. */
+/* The most channels under a selection's prefixes and patterns that a part of a
+ * walk examines, in order to find those that it merges. */
 #define PART_CHANNELS 1000
 /* For SQL's LIMIT: all rows. */
 #define ALL_ROWS APR_SIZE_MAX
@@ -167,9 +167,8 @@ typedef struct source_t {
 typedef struct sources_t {
     source_t *list; /* a heap once merging has begun */
     apr_size_t count, size;
-    apr_size_t looks; /* how many more channels may be checked against prefixes
-                       * and patterns; 0: perhaps not all channels were
-                       * checked */
+    apr_size_t looks; /* how many more channels under prefixes and patterns may
+                       * be examined; 0: perhaps not all were examined */
     int backwards;
 } sources_t;
 
