@@ -64,7 +64,7 @@ CREATE TABLE channel(
 
 CREATE TABLE message_log(
   -- Write to the view "message" instead: it keeps comet_clock up to date.
-  -- The message's timestamp: microseconds since the epoch, unique and increasing.
+  -- The timestamp: microseconds since the epoch, unique and increasing.
   id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 9007199254740991),
   channel_id INTEGER NOT NULL REFERENCES channel(id),
   -- The type of the event that the page receives.
