@@ -41,7 +41,7 @@ comet_copier_t *comet_copier_create(const comet_store_config_t *config,
  * @param copier  NULL, or a copier whose thread cannot be started: the writer
  *                copies everything itself
  * @param wait    whether to wait for the end of the copy
- * @return whether the writer should copy the rest now
+ * @return whether the writer should now copy the remaining commits
  */
 int comet_copier_has_copied(comet_copier_t *copier, int wait);
 

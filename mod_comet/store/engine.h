@@ -120,7 +120,7 @@ struct comet_engine_t {
     /** @param store  NULL: the last open() that failed in this thread */
     const char *(*error)(const comet_store_t *store);
     int (*is_usable)(comet_store_t *store, apr_interval_time_t within);
-    int (*may_idle)(const comet_store_t *store); /* NULL: always */
+    int (*may_idle)(const comet_store_t *store); /* NULL: it always may */
     void (*limit)(comet_store_t *store, const comet_budget_t *budget);
 
     /* --- Reading ---------------------------------------------------------- */
@@ -186,11 +186,10 @@ struct comet_engine_t {
     /** NULL: there is no inbox; outside programs number their own messages. */
     apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count,
                             apr_interval_time_t *rest);
-    int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
+    int (*checkpoint_due)(const comet_store_t *store); /* NULL: never due */
     apr_status_t (*checkpoint)(comet_store_t *store);
-    apr_status_t (*copy)(comet_store_t *store, int *pages); /* NULL: the engine
-                                                             * has no log that
-                                                             * must be copied */
+    /** NULL: the engine has no log that must be copied. */
+    apr_status_t (*copy)(comet_store_t *store, int *pages);
 
     const comet_online_engine_t *online;
 

@@ -65,7 +65,7 @@ typedef int comet_online_member_cb(void *baton,
 
 /** How many members and other clients are in a channel. */
 typedef struct comet_online_totals_t {
-    apr_int64_t members; /* each is counted once */
+    apr_int64_t members; /* each member counts once */
     apr_int64_t most; /* as in comet_online_change_t */
     apr_int64_t anonymous; /* clients without a name */
 } comet_online_totals_t;

@@ -18,7 +18,7 @@
 #ifndef COMET_STORE_H
 #define COMET_STORE_H
 
-#include <stddef.h> /* before APR looks for offsetof */
+#include <stddef.h> /* must precede APR, which looks for offsetof */
 
 #include <apr_pools.h>
 
@@ -38,7 +38,8 @@ typedef struct comet_place_t {
 
 typedef struct comet_store_config_t {
     comet_place_t place;
-    int sync_full; /* CometSync: fdatasync before a commit is acknowledged */
+    int sync_full; /* CometSync full: fdatasync before a commit is
+                    * acknowledged */
     apr_interval_time_t busy_timeout; /* how long a writer waits while another
                                        * program holds the lock */
     apr_int64_t retain_count; /* messages kept per channel; 0: all */

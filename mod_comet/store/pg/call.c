@@ -92,7 +92,7 @@ static void begin_array(comet_pg_args_t *args, Oid type, Oid element,
                         apr_size_t count)
 {
     begin(args, type);
-    put_int4(args, count > 0); /* dimensions */
+    put_int4(args, count > 0); /* the number of dimensions */
     put_int4(args, 1); /* the array may contain NULLs */
     put_int4(args, element);
     if (count) {

@@ -66,13 +66,14 @@ typedef struct comet_pg_t {
     int warned; /* since the last call began, the server has warned that a
                  * commit may not have reached its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
-    apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
+    apr_time_t reading_until; /* when reading must end, by comet_monotonic(); 0:
+                               * no limit */
     /* retention */
     int pruning; /* a round is under way */
-    comet_timestamp_t since; /* where the round's next step begins; 0: the round
-                              * covers all channels, and continues with
-                              * `name` */
-    comet_timestamp_t until; /* where the round ends */
+    comet_timestamp_t since; /* the timestamp at which the round's next step
+                              * begins; 0: the round covers all channels, and
+                              * continues with `name` */
+    comet_timestamp_t until; /* the timestamp at which the round ends */
     apr_int64_t rule_changes; /* how often channel_retention had been changed
                                * when the last round began */
     char name[COMET_CHANNEL_MAX_BYTES + 2];
@@ -135,9 +136,9 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
                                             unsigned host);
 
 /**
- * Take the connection once it was begun.  The caller continues with
+ * Take the connection that the attempt has begun.  The caller continues with
  * PQconnectPoll().
- * @param limit  how long to wait until the connection has been begun
+ * @param limit  how long to wait for the attempt
  * @param connection  set to the result of PQconnectStartParams(), which is NULL
  *                    if there was no memory
  * @return whether the connection was taken; if so, the attempt is freed

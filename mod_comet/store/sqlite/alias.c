@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#ifndef STATX_MNT_ID /* Linux 5.8 */
+#ifndef STATX_MNT_ID /* headers before Linux 5.8 lack it */
 #define STATX_MNT_ID 0x00001000U
 #endif
 

@@ -187,8 +187,8 @@ static apr_status_t fill(comet_sqlite_t *store)
 
 /* --- Removing --------------------------------------------------------- */
 
-/* Dropping a large table takes long, so its rows are deleted first, a few in
- * each step. */
+/* Dropping a large table takes a long time, so its rows are deleted first, a
+ * few in each step. */
 static apr_status_t remove_some(comet_sqlite_t *store)
 {
     static const char *const rows[] = {

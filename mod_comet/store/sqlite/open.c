@@ -315,9 +315,9 @@ void comet_sqlite_close(comet_sqlite_t *store)
         comet_sqlite_remove_orphaned_log(store);
     }
     if (store->db && comet_sqlite_has_other_log(store)) {
-        /* By now SQLite may have the index of one log and the file of another.
-         * A checkpoint on closing would copy wrong pages into the database, and
-         * SQLite would delete the other log. */
+        /* By now SQLite may be using the index of one log and the file of
+         * another.  A checkpoint on closing would copy wrong pages into the
+         * database, and SQLite would delete the other log. */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     sqlite3_close(store->db);

@@ -135,7 +135,7 @@ const char *comet_place_locate(comet_place_t *place, apr_pool_t *p)
 
 comet_medium_e comet_place_medium(const char *folder, const char **name)
 {
-    /* statfs(2) */
+    /* the types of file systems, see statfs(2) */
     static const struct {
         apr_uint32_t type;
         comet_medium_e medium;

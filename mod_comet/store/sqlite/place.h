@@ -36,7 +36,7 @@ int comet_place_is_within(const char *path, const char *folder);
 
 /** What a file system means for a database. */
 typedef enum comet_medium_e {
-    COMET_MEDIUM_LOCAL, /**< or unknown */
+    COMET_MEDIUM_LOCAL, /**< a local disk, or unknown */
     COMET_MEDIUM_NETWORK, /**< SQLite's locks and its shared memory do not work
                            * between machines */
     COMET_MEDIUM_MEMORY, /**< all data is lost when the machine restarts */

@@ -120,7 +120,8 @@ typedef struct prune_t {
  * out. */
 typedef struct comet_sqlite_spending_t {
     comet_budget_t budget;
-    apr_time_t ends_at; /* by comet_monotonic(); 0: never */
+    apr_time_t ends_at; /* when reading must end, by comet_monotonic(); 0:
+                         * never */
     apr_time_t view_ends; /* when the current view must end, by
                            * comet_monotonic(); 0: never */
     apr_time_t look_at; /* when to ask next whether the client is gone */
@@ -158,7 +159,8 @@ typedef struct comet_sqlite_t {
                            * comet_monotonic() */
     sqlite3_value *forget_after; /* the last member that the current check has
                                   * passed; NULL: none yet */
-    const volatile apr_uint32_t *tally; /* NULL: not mapped yet, or it cannot be
+    const volatile apr_uint32_t *tally; /* the start of the WAL-index; NULL: it
+                                         * is not mapped yet, or cannot be
                                          * mapped */
     int indexing; /* writers only: the index of words has to be filled or
                    * removed */
@@ -253,7 +255,7 @@ typedef struct comet_sqlite_words_t {
                                 * phrases */
     char *query; /* the search in the syntax of FTS5 */
     apr_size_t query_length;
-    /* while the words are made: */
+    /* used only while the words are made: */
     char *bytes;
     apr_size_t room;
     int any, too_many;
