@@ -11,9 +11,10 @@
 
 #include "server/mod_comet.h"
 
-/** The ACKs of one parked connection.  The connection's owner owns it. */
+/** What is known about the ACKs of one parked connection.  Used only by the
+ * connection's owner. */
 typedef struct mod_comet_ack_t {
-    apr_interval_time_t every; /* a part of the MPM's Timeout */
+    apr_interval_time_t every; /* how often an ACK is asked for */
     apr_time_t due; /* when the next ACK is asked for, by comet_monotonic() */
     int armed; /* an ACK will wake the MPM or has woken it */
     /** The bytes that are sent now ask for their ACK.  Only one write does so.

@@ -51,9 +51,9 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
 {
     int is_user = r->user || ask->authenticated;
 
-    /* not a clock: its ticks go through the filters.  The stream of an
-     * authenticated user must end some time, so that the user is checked
-     * again */
+    /* A clock is not adopted: its ticks go through the filters.  The stream of
+     * an authenticated user must end at some time, so that the user is checked
+     * again. */
     return mod_comet_log_can_write(mod_comet_child()->log)
            && mod_comet_config_adopt(r) && ask->transport->streams && !ask->tick
            && !ask->is_live && (!is_user || mod_comet_ask_end(ask)) && !r->prev
@@ -275,8 +275,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     if (!stream) {
         return 0;
     }
-    /* once it has joined, the hub owns the stream, and may free it before
-     * join() returns */
+    /* the hub owns the stream once it has joined, and may free it before join()
+     * returns */
     stream->place = request->place;
     stream->subscriber.revoked = comet_presence_revoked(stream->place.seat);
     if (tls) {

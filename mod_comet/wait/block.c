@@ -39,14 +39,14 @@ typedef mod_comet_blocked_t block_t;
 /* --- getting messages (hub's thread) ---------------------------------- */
 
 /* Hand messages to the thread.  The thread leaves the hub before it writes.
- * Meanwhile new messages are in the log, where the thread finds them after its
- * cursor. */
+ * The messages that come meanwhile follow its cursor, so the thread gets them
+ * when it joins again. */
 static comet_outcome_e serve(comet_subscriber_t *subscriber,
                              const comet_delivery_t *delivery)
 {
     block_t *block = (block_t *)subscriber;
-    /* input alone does not end the wait: it is the client's next request, which
-     * is read later */
+    /* input ends the wait only if it comes from a WebSocket whose talk has room
+     * for it; other input is read later */
     unsigned reasons =
         delivery->reasons
         & ~(unsigned)(COMET_NEWS | (block->hears ? 0 : COMET_READABLE));
@@ -91,9 +91,9 @@ static int is_stopping(const block_t *block)
            || comet_hub_is_stopping(block->child->hub);
 }
 
-/* Whether the client has ended the connection.  It may have sent more before
- * that (TLS's closing alert).  Only mod_http2 knows the end of an HTTP/2
- * stream, and sets c->aborted. */
+/* Whether the client has ended the connection.  The socket may still hold input
+ * (TLS's closing alert).  The end of an HTTP/2 stream is known only to
+ * mod_http2, which sets c->aborted. */
 static int is_gone(conn_rec *c)
 {
     struct pollfd look = { .events = POLLRDHUP };
@@ -214,8 +214,8 @@ static apr_status_t join_hub(const request_rec *r, const mod_comet_ask_t *ask,
                                 mod_comet_live_selection(ask));
 }
 
-/* Join the hub.  It watches the socket of an HTTP/1.1 client to notice when the
- * client leaves.  If epoll refuses the socket, the thread checks that
+/* Join the hub, which watches the socket of an HTTP/1.1 client to notice when
+ * the client leaves.  If epoll refuses the socket, the thread checks for that
  * itself. */
 static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                          block_t *block, apr_time_t ends_at)
@@ -276,7 +276,7 @@ static void stop_counting(request_rec *r, block_t *block)
 }
 
 /* Read what the client of a WebSocket has said.
- * @return 0: it has left */
+ * @return 0: the client has left */
 static int hear(conn_rec *c, apr_bucket_brigade *brigade, block_t *block)
 {
     mod_comet_hear_e heard;
@@ -311,7 +311,7 @@ static unsigned wait_once(request_rec *r, const mod_comet_ask_t *ask,
     return reasons;
 }
 
-/* Encode what the client gets now.
+/* Encode the bytes to send to the client now.
  * @return whether the stream continues afterwards */
 static int encode_next(const mod_comet_ask_t *ask, block_t *block,
                        unsigned reasons, apr_time_t ends_at,
@@ -405,9 +405,9 @@ static int refuse(request_rec *r, const char *filter)
                                   filter);
 }
 
-/* Send a stream's opening.  If a filter may keep bytes back, see first whether
- * it lets the opening pass.
- * @param keeper  OUT: the filter that does not; else NULL */
+/* Send a stream's opening.  If a filter may hold bytes back, check whether it
+ * passes the opening on.
+ * @param keeper  OUT: a filter that holds the stream back; NULL: none does */
 static apr_status_t send_stream_opening(request_rec *r,
                                         const mod_comet_ask_t *ask,
                                         const char **keeper)
@@ -519,7 +519,8 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                       .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
-    /* such a stream is usually adopted, and then needs no place for a thread */
+    /* a stream that can be adopted usually is, and then needs no place for a
+     * thread */
     int is_plain = adopting >= 0 && mod_comet_adopt_is_plain(r, ask);
     const char *obstacle = is_plain ? NULL : take(&block, r->pool);
     int rv = DECLINED;

@@ -13,7 +13,7 @@
 #define STREAMS_PER_CONNECTION 2
 
 /* Count one more waiting stream of an HTTP/2 connection.
- * @return 0: the connection has no place left */
+ * @return 0: no place of the connection is left */
 static int enter_connection(const conn_rec *master)
 {
     mod_comet_connection_t *connection =

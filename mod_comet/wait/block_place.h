@@ -19,7 +19,7 @@
 const char *mod_comet_block_place_take(mod_comet_blocked_t *block,
                                        apr_pool_t *p);
 
-/** Give the place back.  Called by the same thread. */
+/** Give the place back.  Called by the thread that has taken it. */
 void mod_comet_block_place_give(mod_comet_blocked_t *block);
 
 #endif /* MOD_COMET_BLOCK_PLACE_H */

@@ -23,8 +23,8 @@ typedef struct mod_comet_connection_t {
     /** The stream that the hub continues when the connection has ended
      * (wait/adopt.h).  NULL: none.  [owner thread] */
     struct mod_comet_move_t *move;
-    /** How many of its HTTP/2 streams hold a thread while they wait.
-     * [atomic] */
+    /** How many HTTP/2 streams of the connection hold a thread while they
+     * wait.  [atomic] */
     atomic_int blocked_streams;
 } mod_comet_connection_t;
 

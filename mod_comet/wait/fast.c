@@ -112,7 +112,7 @@ static comet_outcome_e give_back(mod_comet_fast_t *fast,
     return COMET_REST;
 }
 
-/* The keep-alive time is over or the child ends: make httpd see the end of the
+/* Close the connection of a client that rests: make httpd see the end of the
  * input. */
 static comet_outcome_e end(mod_comet_fast_t *fast,
                            comet_subscriber_t *subscriber)

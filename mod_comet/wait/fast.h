@@ -58,18 +58,19 @@ apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
 /**
  * The connection is about to be handed to the MPM: lend its socket to the hub,
  * if that is allowed.
- * @param subscriber  about to join; if lent, ->own_fd and ->listens are set
+ * @param subscriber  about to join; if the socket is lent, this sets ->own_fd
+ *                    and ->listens
  * @param holds  whether a request is parked
  */
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds);
 
-/** Put the socket back under its number.  The subscriber has left the hub.
+/** Give the socket its number back.  The subscriber has left the hub.
  * @return whether the socket was lent */
 int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
                            comet_subscriber_t *subscriber);
 
-/** Give bytes that the hub could not send to the filters.
+/** Let the filters send the bytes that the hub could not send.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
                                       apr_bucket_brigade *brigade);
@@ -86,8 +87,8 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 /**
  * Serve a connection whose socket is lent to the hub.
  * @param ask  of the parked request; NULL: no request is parked
- * @param answered  OUT: the length of the body by which the parked request was
- *                  answered and ended; -1: it was not answered
+ * @param answered  OUT: the length of the body with which the parked request
+ *                  was answered and ended; -1: it was not answered
  */
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,

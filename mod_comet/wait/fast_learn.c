@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Learn what a poll's request and its answer look like, and whether the hub may
- * answer such polls without httpd.  The thread that owns the connection calls
- * this.
+ * answer such polls without httpd.  All functions are called by the thread that
+ * owns the connection, or by the hub's while the child ends.
  */
 #include "wait/fast_priv.h"
 
@@ -124,7 +124,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
-    if (lasts > timeout / 10 * 9) { /* end before the MPM's Timeout does */
+    if (lasts > timeout / 10 * 9) { /* before the MPM's Timeout is over */
         lasts = timeout / 10 * 9;
     }
     known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
@@ -145,7 +145,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
     char room[COMET_HEAD_MAX];
     comet_text_t bytes = { room, 0 };
 
-    mod_comet_place_stand_up(&fast->seat); /* httpd reads a request */
+    mod_comet_place_stand_up(&fast->seat); /* the client no longer rests */
     fast->fresh = fast->same = 0;
     fast->asked = -1;
     if (!fast->allowed) { /* what was learnt can no longer be used */
@@ -170,8 +170,8 @@ void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
     }
 }
 
-/* Whether an answer shows more than the last one that was counted.  A header
- * can depend on the cursor, so the cursor must differ.  A header that
+/* Whether an answer counts in addition to the last one that was counted.  A
+ * header can depend on the cursor, so the cursor must differ.  A header that
  * mod_headers computes can depend on the time, so a second must have passed. */
 static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
 {

@@ -53,7 +53,7 @@ struct mod_comet_fast_t {
     int keep_alive_max;
 
     /* [hub thread] while lent */
-    comet_timestamp_t cursor; /* of the poll that waits */
+    comet_timestamp_t cursor; /* the cursor of the poll that waits */
     apr_size_t pending; /* the length of the poll's request, which is still in
                          * the socket */
     int looks; /* how many times in a row the store was looked at for this

@@ -21,31 +21,33 @@
  * SETTINGS_MAX_CONCURRENT_STREAMS does not limit them.  This is the default of
  * H2MaxSessionStreams. */
 #define GHOSTS_MOST 100
-/* The obstacle of a request whose client or connection is about to go.  The
- * request cannot be a ghost then, but the log need not say why. */
+/* The obstacle if a request's client or connection is about to go.  The request
+ * cannot be a ghost then, but no reason is logged. */
 #define GONE ""
-/* Filler is sent in pieces of this size. */
+/* Filler is sent in pieces of at most this size. */
 #define FILLER_BYTES 4096
 
-/* A ghost.  The request's thread makes it; the hub owns it from join on. */
+/* A ghost.  The request's thread makes it; the hub owns it once it has
+ * joined. */
 typedef struct ghost_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    comet_subscriber_t subscriber; /* first, because serve() casts its address
+                                    * to this struct */
     comet_h2_ghost_t stream; /* [h2->lock] */
     mod_comet_h2_t *h2; /* a reference */
     mod_comet_child_t *child;
     mod_comet_ask_t ask; /* a copy, without pointers into the request's pool */
     apr_interval_time_t heartbeat;
     apr_time_t ends_at; /* from mod_comet_ask_end() */
-    apr_time_t stops_at; /* the limit for sending the rest when the child ends;
+    apr_time_t stops_at; /* when all bytes must be sent, once the child ends;
                           * 0: it does not end */
     int over; /* the session has the ghost's last bytes */
-    int silent; /* how many timers have fired since one of its bytes was sent */
+    int silent; /* how many timers have fired since a byte was last sent */
     int aborted; /* the client is gone */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * to be sent at once */
-    apr_size_t pending; /* how many bytes were not yet sent when it was served
-                         * last */
-    apr_size_t counted; /* how many of them the gauge counts */
+    apr_size_t pending; /* how many bytes were not yet sent when the ghost was
+                         * last served */
+    apr_size_t counted; /* how many unsent bytes the gauge counts for it */
     apr_off_t body_bytes; /* for the log */
     mod_comet_place_t place;
     mod_comet_log_t *log;
@@ -54,7 +56,7 @@ typedef struct ghost_t {
 
 /* --- served by the hub ---------------------------------------------------- */
 
-/* Add bytes to what the client gets.
+/* Add bytes for the client.
  * @param last  whether the stream ends after them */
 static void say_locked(ghost_t *ghost, const comet_buffer_t *bytes, int last)
 {
@@ -245,7 +247,7 @@ static void left(comet_subscriber_t *subscriber)
     free_ghost(ghost);
 }
 
-/* --- whether it may be one (the request's thread) ------------------------- */
+/* --- whether a request may be a ghost (the request's thread) -------------- */
 
 static apr_uint32_t stream_of(const request_rec *r)
 {

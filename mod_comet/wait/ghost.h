@@ -11,10 +11,10 @@
 #include "request/ask.h"
 
 /**
- * Let a request wait as a ghost.  A request of HTTP/2 that cannot is counted,
- * and each reason is logged once.
+ * Let a request wait as a ghost.  If a request of HTTP/2 cannot be one, it is
+ * counted, and each reason is logged once.  Called by the request's thread.
  * @return OK: the handler is done; DECLINED: the request has to wait in its
- *         thread, and nothing was sent.  The request's thread
+ *         thread, and nothing was sent
  */
 int mod_comet_ghost_wait(request_rec *r, const mod_comet_ask_t *ask);
 

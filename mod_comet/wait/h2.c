@@ -23,7 +23,7 @@
  * moment, so that the hub wakes up once for all of them. */
 #define BEATS_TOGETHER apr_time_from_msec(250)
 /* How many bytes the kernel takes that it cannot send yet.  By default it takes
- * megabytes, and a download makes use of that. */
+ * megabytes, which a download fills. */
 #define UNSENT_BYTES (64 * 1024)
 
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c)
@@ -86,9 +86,10 @@ void mod_comet_h2_keep_short(const mod_comet_h2_t *h2)
 /* --- memory --------------------------------------------------------------- */
 
 /* mod_http2 gives a request's pool an allocator, and its session another one,
- * and keeps both for the connection's next requests.  This makes them return
- * their memory.  ThreadSanitizer does not see that APR returns memory, and
- * would report a race with its next owner. */
+ * and keeps both for the connection's next requests.  This makes both return
+ * their memory to the system.  It is left out under ThreadSanitizer, which does
+ * not see that APR returns memory, and would report a race with the memory's
+ * next owner. */
 void mod_comet_h2_trim(const conn_rec *c2)
 {
 #ifndef __SANITIZE_THREAD__
@@ -106,7 +107,7 @@ void mod_comet_h2_trim(const conn_rec *c2)
 
 /* --- the carrier (the hub's thread) --------------------------------------- */
 
-/* The client cannot be written to: let the MPM see the end of the
+/* Nothing more can be sent to the client: let the MPM see the end of the
  * connection. */
 static void give_up(mod_comet_h2_t *h2)
 {

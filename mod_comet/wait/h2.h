@@ -6,11 +6,12 @@
  * gives the connection (c1) back to the MPM, where c1 is parked like a
  * connection of HTTP/1.1.
  *
- *   HELD: a worker has c1, mod_http2 runs in it.  Frames of ghosts go out when
- *         mod_http2 reads or writes; an eventfd, in the epoll that mod_http2
- *         takes for the socket, makes it read.  PARKED: the MPM has c1; the hub
- *         writes, through one subscriber, the carrier.  LOST: c1 is being
- *         closed.
+ *   HELD: a worker has c1, and runs mod_http2.  Frames of ghosts go out when
+ *         mod_http2 reads or writes.  mod_http2 polls an epoll that it takes
+ *         for the socket; an eventfd in this epoll makes it read.
+ *   PARKED: the MPM has c1; the hub writes, through one subscriber, the
+ *         carrier.
+ *   LOST: c1 is being closed.
  *
  * Locks: h2->lock before the hub's.  Nothing blocks under it, and nothing is
  * passed to a filter.
@@ -29,7 +30,7 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
 
 /** process_connection hook, between mod_ssl's and mod_http2's: c1 gets its
  * socket back.  A new connection without TLS gets a filter that notices whether
- * its client speaks HTTP/2, since no hook runs then. */
+ * its client speaks HTTP/2, since no hook announces that. */
 int mod_comet_h2_prepare(conn_rec *c);
 
 /** process_connection hook, after mod_http2's.  mod_http2 has not taken the
@@ -40,9 +41,10 @@ int mod_comet_h2_decline(conn_rec *c);
 /** The MPM has given c1 to a worker.  Called before mod_http2 runs. */
 void mod_comet_h2_resume(conn_rec *c);
 
-/** Whether mod_http2 has given c1 back because it had too little window, and
- * can get more now.  If so, it must run again; it gets the window when it
- * reads. */
+/** Whether mod_http2 has given c1 back because too little window was left, and
+ * more can be lent to it now.  If so, mod_http2 must run again; it receives the
+ * window when it reads.
+ * @param can_wait  as for mod_comet_h2_is_waiting() */
 int mod_comet_h2_has_window(conn_rec *c, int can_wait);
 
 /** Decide what happens to c1, which mod_http2 has given back.

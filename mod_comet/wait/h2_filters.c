@@ -29,7 +29,7 @@ static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
     return APR_SUCCESS;
 }
 
-/* Send what was examined, by a call that may wait for the client. */
+/* Send the bytes that were examined.  The call may wait for the client. */
 static apr_status_t flush_out(mod_comet_h2_t *h2)
 {
     apr_status_t status;
@@ -41,8 +41,8 @@ static apr_status_t flush_out(mod_comet_h2_t *h2)
     return status;
 }
 
-/* Send frames of ghosts, after what was examined.  Like mod_http2's own frames,
- * they are sent by a call that may wait for the client. */
+/* Send the bytes that were examined, then frames of ghosts.  As for mod_http2's
+ * own frames, the call may wait for the client. */
 static apr_status_t inject(mod_comet_h2_t *h2)
 {
     apr_status_t status;
@@ -70,7 +70,7 @@ static apr_status_t inject(mod_comet_h2_t *h2)
 typedef struct written_t {
     apr_bucket *bucket; /* the part of it that was neither passed on nor dropped
                          * yet */
-    apr_size_t seen; /* how many of its first bytes go to the client as they
+    apr_size_t seen; /* how many bytes at its start go to the client as they
                       * are */
 } written_t;
 
@@ -126,7 +126,7 @@ static apr_size_t take_payload(mod_comet_h2_t *h2, written_t *written,
     return length;
 }
 
-/* Take the next bytes, which belong to a frame's header.  A header that lies in
+/* Take the next bytes, which belong to a frame's header.  A header that spans
  * two buckets is put together before the session sees it. */
 static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
                                 comet_text_t *bytes)
@@ -157,7 +157,7 @@ static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
 /* What a connection with ghosts does between two frames of mod_http2. */
 typedef enum {
     GO_ON,
-    SEND, /* so much was examined that it is sent first */
+    SEND, /* many bytes were examined, and are sent first */
     INJECT /* ghosts have frames */
 } pause_e;
 
@@ -183,8 +183,9 @@ static pause_e find_pause(mod_comet_h2_t *h2, const written_t *written)
                : GO_ON;
 }
 
-/* Let frames of ghosts overtake what mod_http2 has still to write.  It writes
- * 128 KB at a time by default, which a slow client takes a while to read. */
+/* Let frames of ghosts overtake the rest of what mod_http2 writes.  By default
+ * mod_http2 writes 128 KB at a time, which a slow client takes a while to
+ * read. */
 static apr_status_t make_way(mod_comet_h2_t *h2, written_t *written)
 {
     pause_e pause = find_pause(h2, written);
@@ -256,7 +257,8 @@ static apr_status_t pass_bucket(mod_comet_h2_t *h2, apr_bucket *bucket)
     return status == APR_SUCCESS ? pass_data(h2, bucket) : status;
 }
 
-/* Let mod_http2 read if it can get more window: it may be waiting for that. */
+/* Make mod_http2 read if more window can be lent to it: it may wait for
+ * that. */
 static void wake_for_window(mod_comet_h2_t *h2)
 {
     pthread_mutex_lock(&h2->lock);

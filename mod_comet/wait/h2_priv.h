@@ -36,10 +36,10 @@ struct mod_comet_h2_t {
     int event; /* [lock] an eventfd in `epoll`; -1: closed */
 
     mod_comet_child_t *child;
-    /* the rest belongs to c1's owner; while the carrier is served that is the
-     * hub's thread */
+    /* the fields below belong to c1's owner: the hub's thread while the carrier
+     * is served */
     conn_rec *c;
-    int fd, epoll; /* the client's socket; what mod_http2 polls */
+    int fd, epoll; /* the client's socket; what mod_http2 polls in its place */
     apr_socket_t *real, *stand_in;
     ap_filter_t *in, *out;
     apr_bucket_brigade *in_bb, *out_bb;
@@ -47,9 +47,10 @@ struct mod_comet_h2_t {
     mod_comet_ack_t ack;
     comet_pulse_t pulse;
     apr_interval_time_t heartbeat, keep_alive;
-    apr_time_t born; /* heartbeats are sent whole periods after this time */
+    apr_time_t born; /* heartbeats are sent a whole number of intervals after
+                      * this time */
     int trimmed; /* the spare memory of `c` was returned to the system */
-    apr_time_t stops_at; /* the limit for sending the rest when the child ends;
+    apr_time_t stops_at; /* when all frames must be sent, once the child ends;
                           * 0: it does not end */
 };
 
@@ -57,8 +58,8 @@ struct mod_comet_h2_t {
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c);
 
 /** Make the record of a connection that is about to speak HTTP/2, if it may
- * have one.  mod_http2 takes the connection's socket next; after that
- * mod_comet_h2_restore() is due.
+ * have one.  mod_http2 takes the connection's socket next; after that,
+ * mod_comet_h2_restore() must be called.
  * @param s  the host that decides whether requests wait without a thread */
 void mod_comet_h2_begin(conn_rec *c, const server_rec *s);
 
@@ -71,8 +72,9 @@ void mod_comet_h2_unref(mod_comet_h2_t *h2);
  * lock. */
 void mod_comet_h2_wake_locked(mod_comet_h2_t *h2);
 
-/** When the connection's streams with this heartbeat send it next.  All of them
- * do so at the same moment, so that the connection is woken once.  Any thread.
+/** When those streams of the connection that send a heartbeat at this interval
+ * send the next one.  All of them do so at the same moment, so that the
+ * connection is woken once.  Any thread.
  * @return by comet_monotonic(); at most @a every from now */
 apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
                                   apr_interval_time_t every);

@@ -14,8 +14,8 @@ typedef enum {
     MOD_COMET_HEAR_NOTHING, /* everything that the client has sent so far was
                              * read */
     MOD_COMET_HEAR_FULL, /* there may be more to read, but the talk has no room
-                          * for it, or another client has its turn */
-    MOD_COMET_HEAR_GONE /* the client has ended its side */
+                          * for it, or it is another client's turn */
+    MOD_COMET_HEAR_GONE /* the client has closed its side */
 } mod_comet_hear_e;
 
 /** Read from httpd's filters.  Called by the thread that owns the connection.

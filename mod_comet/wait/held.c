@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Warn of what other modules keep for a request while it waits. */
+/* Warn if another module holds a resource for a request while it waits. */
 #include "wait/held.h"
 
 #include <stdatomic.h>
@@ -9,8 +9,8 @@ void mod_comet_held_tell(const request_rec *r)
     static atomic_flag told = ATOMIC_FLAG_INIT;
     const module *dbd = ap_find_linked_module("mod_dbd.c");
 
-    /* mod_dbd notes its connection in r->request_config and gives it back when
-     * the pool is destroyed; it has no function that does so earlier */
+    /* mod_dbd notes its connection in r->request_config, and gives it back when
+     * the request's pool is destroyed; no function gives it back earlier */
     if (!dbd || !ap_get_module_config(r->request_config, dbd)
         || atomic_flag_test_and_set(&told)) {
         return;

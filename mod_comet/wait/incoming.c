@@ -11,13 +11,13 @@
 /* How long a client waits for room.  Meanwhile the child keeps one piece that
  * it has read from the client. */
 #define PATIENCE apr_time_from_sec(5)
-/* How many clients may wait. */
+/* How many clients may wait for room. */
 #define WAITING_MOST 64
 /* How long a client may take to complete its message while others wait. */
 #define HOLD_MOST apr_time_from_sec(10)
 
 struct mod_comet_incoming_t {
-    pthread_mutex_t lock; /* a leaf */
+    pthread_mutex_t lock; /* no other lock is taken under it */
     TAILQ_HEAD(, mod_comet_talk_t) holders; /* [lock] the oldest first */
     apr_size_t bytes; /* [lock] */
     int waiting; /* [lock] */
@@ -91,8 +91,8 @@ void mod_comet_incoming_release(mod_comet_talk_t *talk)
     incoming_t *incoming;
 
     if ((!talk->reserved && !talk->starved_since) || !mod_comet_child()) {
-        return; /* a fork of the child has none of its clients, so there is
-                 * nothing to release */
+        return; /* nothing is reserved; a fork of the child has none of the
+                 * child's clients */
     }
     incoming = find();
     pthread_mutex_lock(&incoming->lock);

@@ -3,8 +3,9 @@
  * @file wait/incoming.h
  * Limit how many bytes a child keeps of incomplete WebSocket messages.  A short
  * message needs no permission.  A longer one reserves as many bytes as it may
- * have; while there is no room for them, its client is not read.  If others
- * wait, a client that does not complete its message in time is disconnected.
+ * have; while there is no room for them, nothing is read from its client.  If
+ * others wait for room, a client that does not complete its message in time is
+ * disconnected.
  */
 #ifndef MOD_COMET_INCOMING_H
 #define MOD_COMET_INCOMING_H
@@ -25,7 +26,7 @@ mod_comet_incoming_t *mod_comet_incoming_create(apr_pool_t *pool);
 int mod_comet_incoming_reserve(mod_comet_talk_t *talk, apr_size_t bytes);
 
 /** Give back what a talk has reserved.  Called by the talk's owner, or when
- * nobody uses it any more. */
+ * nobody uses the talk any more. */
 void mod_comet_incoming_release(mod_comet_talk_t *talk);
 
 /** Whether a talk that waits for room must be closed, because it has waited for

@@ -2,8 +2,8 @@
 /**
  * @file wait/lend.h
  * Lend a parked connection's socket to the hub.  Meanwhile an eventfd has the
- * socket's number, and the MPM polls that.  So the hub can wake the MPM at any
- * moment, unnoticed by the client.
+ * socket's number, and the MPM polls the eventfd.  So the hub can wake the MPM
+ * at any moment without the client noticing.
  */
 #ifndef MOD_COMET_LEND_H
 #define MOD_COMET_LEND_H
@@ -14,7 +14,7 @@
  * Put an eventfd in a socket's place.  Called by the thread that owns the
  * connection.
  * @param fd  the connection's descriptor
- * @return the socket's other number; -1: too few descriptors are left
+ * @return the socket's new descriptor; -1: too few descriptors are left
  */
 int mod_comet_lend(mod_comet_waiting_t *waiting, int fd);
 
@@ -24,9 +24,10 @@ int mod_comet_lend(mod_comet_waiting_t *waiting, int fd);
 void mod_comet_lend_wake(int fd);
 
 /**
- * Put the socket back.  Called by the thread that owns the connection.
+ * Give the socket its number back.  Called by the thread that owns the
+ * connection.
  * @param real  from mod_comet_lend(); is closed
- * @return whether it is back; if not, the connection has no socket
+ * @return whether this succeeded; if not, the connection has no socket
  */
 int mod_comet_lend_end(mod_comet_waiting_t *waiting, int fd, int real);
 

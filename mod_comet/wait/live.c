@@ -13,11 +13,11 @@
 #include "request/reasons.h"
 #include "wait/talk.h"
 
-/* How many changes may wait for their turn.  A client has to wait for an answer
- * before it asks for more. */
+/* How many changes may wait for their turn.  If so many wait, the client must
+ * wait for an answer before it asks for more. */
 #define CHANGES_MOST 16
 
-/* A change that was judged.  It has all memory that it needs. */
+/* A change that was allowed.  All memory that it needs is allocated. */
 typedef struct change_t change_t;
 struct change_t {
     change_t *next;
@@ -26,7 +26,7 @@ struct change_t {
     comet_selection_t *target; /* what is read after the change */
     comet_timestamp_t since; /* the cursor of the fresh channels */
     comet_timestamp_t pruned; /* as in mod_comet_ask_t */
-    comet_buffer_t gap; /* the answer's ,"gap": …; or empty */
+    comet_buffer_t gap; /* `,"gap": …` for the answer; or empty */
     const char *verb; /* the answer's verb */
     char *ref; /* in the same block; NULL: none */
 };
@@ -34,15 +34,14 @@ struct change_t {
 struct mod_comet_live_t {
     request_rec *r;
     mod_comet_ask_t *ask;
-    /* the state after all changes that wait: */
+    /* the state once all changes that wait are made: */
     comet_selection_t *asked; /* channels and wildcards, as the client names
                                * them */
     comet_selection_t *reads; /* the channels that they stand for */
-    comet_selection_t *granted; /* the channels outside its URL that it may
-                                 * publish to */
-    const apr_array_header_t *rooms; /* comet_room_t each, in its own pool or
-                                      * the request's; NULL: none */
-    apr_pool_t *rooms_pool; /* or NULL */
+    comet_selection_t *granted; /* the channels outside its URL that the client
+                                 * may publish to */
+    const apr_array_header_t *rooms; /* of comet_room_t; NULL: none */
+    apr_pool_t *rooms_pool; /* the pool of `rooms`; NULL: the request's */
     /* the state now: */
     comet_selection_t *current; /* what the subscriber reads */
     comet_timestamp_t until; /* ->until of the subscriber; 0: no change has
@@ -80,7 +79,7 @@ static change_t *make_change(const comet_command_t *command)
     return change;
 }
 
-/* Replace a selection by another one, whose reference this takes over. */
+/* Replace a selection by another one, whose reference the call takes over. */
 static void replace(comet_selection_t **place, comet_selection_t *selection)
 {
     comet_selection_unref(*place);
@@ -148,7 +147,7 @@ static void tell(live_t *live, change_t *change, comet_timestamp_t cursor)
     comet_buffer_free(&words);
 }
 
-/* Finish the first change, when all channels have the same cursor. */
+/* Finish the first change: all channels now have the same cursor. */
 static void finish(live_t *live, comet_subscriber_t *subscriber)
 {
     change_t *change = live->first;
@@ -299,8 +298,8 @@ static int change_writes(live_t *live, const comet_selection_t *more)
     return 1;
 }
 
-/* Write what the client is told of messages that it has missed of the channels
- * that are added. */
+/* Write the member "gap" of the answer if the client has missed messages of the
+ * channels that are added. */
 static void add_gap(change_t *change, const mod_comet_ask_t *more)
 {
     const comet_answer_t answer = { .cursor = more->cursor,

@@ -27,13 +27,13 @@ typedef struct mod_comet_live_t mod_comet_live_t;
 /**
  * Let a WebSocket change its channels: set ask->live.  Called by the request's
  * thread.
- * @param ask  ->talk, ->selection and ->asked are set; it must not move
+ * @param ask  ->talk, ->selection and ->asked are set; the pointer is kept
  * @return 0: there is no memory
  */
 int mod_comet_live_begin(request_rec *r, mod_comet_ask_t *ask);
 
-/** The selection that a subscriber reads now; ask->selection if its channels do
- * not change.  Called by the subscriber's owner. */
+/** The selection that a subscriber reads now; ask->selection if its channels
+ * cannot change.  Called by the subscriber's owner. */
 comet_selection_t *mod_comet_live_selection(const mod_comet_ask_t *ask);
 
 /** Prepare a subscriber to join the hub again, in the middle of a change or
@@ -44,9 +44,9 @@ void mod_comet_live_prepare(const mod_comet_ask_t *ask,
 /**
  * Judge what the client has said, and begin the first change.  Called by the
  * thread that owns the request, while the subscriber has not joined.
- * @param begins  whether changes may begin; not in the middle of a message
- * @param ends_at  when the WebSocket ends (mod_comet_ask_end()); it may become
- *                 earlier
+ * @param begins  whether changes may begin; 0 in the middle of a message
+ * @param ends_at  when the WebSocket ends (mod_comet_ask_end()); a change may
+ *                 make this earlier
  */
 void mod_comet_live_listen(const mod_comet_ask_t *ask,
                            comet_subscriber_t *subscriber, int begins,

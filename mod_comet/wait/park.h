@@ -6,8 +6,8 @@
  * Event MPM, HTTP/1.1: the connection is parked in the MPM
  * (CONN_STATE_ASYNC_WAITIO; before httpd 2.4.63 CONN_STATE_WRITE_COMPLETION).
  * The MPM owns it and watches for input and for its Timeout; the hub borrows
- * it, pinned, to write.  Whichever of the two comes first takes it under the
- * hub's lock, and the other one waits.
+ * it, pinned, to write.  If both want it, the first to get the hub's lock takes
+ * it, and the other one waits.
  *
  *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
  *                     ^                                               |
@@ -15,7 +15,7 @@
  *                     +--------------------------------------- RESUMED (or
  *                                                        EMPTY when answered)
  *
- * park_hooks.h is what the MPM calls.
+ * The hooks that the MPM calls are in wait/park_hooks.h.
  */
 #ifndef MOD_COMET_PARK_H
 #define MOD_COMET_PARK_H
@@ -23,20 +23,20 @@
 #include "request/ask.h"
 
 /**
- * Send a large answer as the client takes it, without a thread.
- * @param body  a whole answer with status 200, which this takes over; the call
- *              sets the headers
+ * Send a large answer as fast as the client takes it, without holding a thread.
+ * @param body  a whole answer with status 200; taken over, unless declined.
+ *              The call sets the headers
  * @return what the handler returns, or DECLINED when this connection cannot
- *         be parked (the caller still owns the body)
+ *         be parked
  */
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body);
 
 /**
  * Send the answer of a poll that need not wait, and let its connection rest in
- * the MPM like one that has waited.  Without this, the MPM would close the
- * connection between two requests of a client that catches up, when threads are
- * scarce.
+ * the MPM like one that has waited.  Without this, when threads are scarce, the
+ * MPM would close the connection between two requests of a client that catches
+ * up.
  * @param body  at most MOD_COMET_PIECE_BYTES long; empty afterwards, unless
  *              declined
  * @return SUSPENDED, or DECLINED: the caller sends the answer itself
@@ -50,9 +50,9 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 int mod_comet_park_can_hold(const conn_rec *c);
 
 /**
- * Whether a request can be parked.  Its connection must be one that can, and it
- * must be httpd's outermost request, since a sub-request, or the request of an
- * internal redirect, is ended by the code that made it.
+ * Whether a request can be parked.  Its connection must be one that can be
+ * parked.  The request must be httpd's outermost one, since a sub-request, or
+ * the request of an internal redirect, is ended by the code that made it.
  */
 int mod_comet_park_can_suspend(const request_rec *r);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the MPM calls when it takes a parked connection and gives it back. */
+/* The hooks that the MPM calls when it parks a connection and gives it back. */
 #include "wait/park_hooks.h"
 
 #include <apr_strings.h>
@@ -22,11 +22,11 @@
 #include "output/peek.h"
 
 /*
- * The state in which the event MPM waits for input.  Since httpd 2.4.63 it has
- * a state for this.  Before 2.4.63 this file does the same as mod_http2: a
+ * The state in which the event MPM waits for input.  Since httpd 2.4.63 the MPM
+ * has a state for this.  Before 2.4.63 this file does the same as mod_http2: a
  * connection in the state WRITE_COMPLETION with CONN_SENSE_WANT_READ waits for
- * input with Timeout.  If its input filters "clog", the MPM then calls
- * process_connection, and not its keep-alive code.
+ * input with Timeout.  If the connection's input filters "clog", the MPM then
+ * calls process_connection instead of its keep-alive code.
  */
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
 #define WAITIO CONN_STATE_ASYNC_WAITIO
@@ -40,7 +40,7 @@ static conn_state_e parked_state(void)
                                                 : CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Undo what park_in_mpm() has set together with parked_state(). */
+/* Undo what park_in_mpm() or await_input() has set before httpd 2.4.63. */
 static void unclog(conn_rec *c)
 {
     if (!mod_comet_mpm_capacity()->has_waitio) {
@@ -89,7 +89,7 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     }
     mod_comet_h2_suspend(c);
     if (!park || park->state != MOD_COMET_PARKED_PREPARED) {
-        return; /* nothing waits */
+        return; /* no request waits */
     }
     park->state = MOD_COMET_PARKED_JOINED;
     status = join(park);
@@ -163,7 +163,7 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
 }
 
 /* Whether the MPM needs to wait only for input: the hub sends what the filters
- * hold.  But the client of a WebSocket is not read while they hold anything. */
+ * hold.  But nothing is read from a WebSocket while the filters hold bytes. */
 static int is_sent(const mod_comet_parked_t *park)
 {
     return mod_comet_outbox_is_empty(&park->outbox)
@@ -179,7 +179,7 @@ static void await_input(conn_rec *c)
 }
 
 /* Whether mod_http2 has given @a c back to the MPM, to wait for its client.
- * @param rv  of process_connection */
+ * @param rv  what process_connection returned */
 static int may_wait(const conn_rec *c, int rv)
 {
     return (rv == OK || rv == DONE) && c->keepalive == AP_CONN_KEEPALIVE
@@ -189,17 +189,17 @@ static int may_wait(const conn_rec *c, int rv)
 }
 
 /* Whether the MPM can wait for the socket to become writable.  Before httpd
- * 2.4.63 it closes the connection after that, unless it is kept alive. */
+ * 2.4.63 the MPM then closes the connection, unless that is kept alive. */
 static int can_await_output(const conn_rec *c)
 {
     return mod_comet_mpm_capacity()->has_waitio
            || (c->data_in_output_filters && c->keepalive == AP_CONN_KEEPALIVE);
 }
 
-/* Hand the connection to the MPM.  It waits for input or, while an answer is
- * being sent, for the socket to become writable; each event restarts its
- * Timeout.  Before httpd 2.4.63 the hub sends the answer, and ACKs restart the
- * Timeout; the MPM waits for input, unless there is some already. */
+/* Hand the connection to the MPM, which waits for input or, while an answer is
+ * being sent, for the socket to become writable; each event restarts Timeout.
+ * Before httpd 2.4.63 the hub sends the answer, and ACKs restart Timeout; the
+ * MPM waits for input, unless there is input already. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -282,9 +282,9 @@ static int send_on(mod_comet_parked_t *park, int data)
     return 0;
 }
 
-/* Let the MPM send what the filters hold.  Only then it reads the client's next
- * request, waits for it, or closes.  Reading first would hold a thread, perhaps
- * for a client that still waits for the rest of its answer. */
+/* Let the MPM send what the filters hold.  Only then does it read the client's
+ * next request, wait for it, or close.  Reading first would hold a thread,
+ * perhaps for a client that still waits for the rest of its answer. */
 static void hand_on(conn_rec *c, mod_comet_peek_e found)
 {
     c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
@@ -292,7 +292,7 @@ static void hand_on(conn_rec *c, mod_comet_peek_e found)
 }
 
 /* Decide what happens next, after all of the answer was given to the filters.
- * @return whether the MPM sends the rest, or closes */
+ * @return whether it is left to the MPM to send the rest, or to close */
 static int is_left_to_mpm(const mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -395,7 +395,7 @@ static int go_on_waiting(mod_comet_parked_t *park)
         park_in_mpm(park);
         return 1;
     }
-    /* when the child ends, the hub itself has shut the input down */
+    /* the input may have ended because the hub shut it down for a stop */
     if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
         return dismiss(park, stopping);
     }

@@ -2,7 +2,7 @@
 /**
  * @file wait/park_hooks.h
  * The hooks that the MPM calls when it takes a connection to park it, and when
- * it gives it back (wait/park.h).
+ * it gives the connection back (wait/park.h).
  */
 #ifndef MOD_COMET_PARK_HOOKS_H
 #define MOD_COMET_PARK_HOOKS_H

@@ -75,7 +75,7 @@ static int lose(mod_comet_parked_t *park, comet_metric_e counter)
 }
 
 /* Lend the connection to the hub for a moment, so that a client that sends
- * without pause gets its news, too.
+ * without pause also gets its news.
  * @return 0: the WebSocket has ended meanwhile */
 static int visit_hub(mod_comet_parked_t *park)
 {
@@ -93,8 +93,9 @@ static int visit_hub(mod_comet_parked_t *park)
     return park->r && !park->over && !park->c->aborted;
 }
 
-/* Whether a client sends without pause but takes no answers, under an httpd
- * whose MPM cannot wait for the socket to become writable. */
+/* Whether a client sends without pause but takes no answers, although its talk
+ * is closed.  This happens only under an httpd whose MPM cannot wait for the
+ * socket to become writable. */
 static int is_flooding(const mod_comet_parked_t *park, mod_comet_hear_e heard)
 {
     return heard == MOD_COMET_HEAR_FULL && !is_sent(park)
@@ -115,7 +116,7 @@ int mod_comet_park_talk_go_on(mod_comet_parked_t *park)
             return 0;
         }
         if (!is_sent(park) && can_wait_to_write) {
-            return 1; /* the client is not read again before it has taken its
+            return 1; /* nothing is read from the client until it has taken its
                        * answers */
         }
         if (park->end_msec) {

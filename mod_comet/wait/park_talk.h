@@ -10,9 +10,9 @@
 
 /**
  * Read what the client has said, and send the answers that are ready.  If the
- * client says more than there is room for, this waits for the speaker, because
- * the MPM cannot ignore the client's input.  Called by the thread to which the
- * MPM has given the connection.
+ * client says more than there is room for, the call waits for the speaker,
+ * because the MPM cannot ignore the client's input.  Called by the thread to
+ * which the MPM has given the connection.
  * @return whether the WebSocket goes on; if not, the caller must end the
  *         request
  */

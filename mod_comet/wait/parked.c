@@ -36,7 +36,7 @@ void mod_comet_parked_forget(mod_comet_parked_t *park)
         park->subscriber.revoked = NULL;
         mod_comet_place_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
-                                   ap_max_mem_free); /* see trim() */
+                                   ap_max_mem_free); /* undo trim() */
     }
     park->r = NULL;
     park->ask = NULL;
@@ -61,7 +61,7 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
     shutdown(park->fd, SHUT_RD);
 }
 
-/* The client cannot be written to any more: let the MPM close the
+/* Nothing more can be sent to the client: let the MPM close the
  * connection. */
 static comet_outcome_e lose(mod_comet_parked_t *park)
 {
@@ -83,8 +83,8 @@ static int is_workers(const mod_comet_parked_t *park)
            && !comet_hub_is_stopping(mod_comet_child()->hub);
 }
 
-/* Whether workers also send the rest when the client takes more.  Before httpd
- * 2.4.63 the MPM wakes no worker for that. */
+/* Whether workers also send the rest of the answer when the client takes more.
+ * Before httpd 2.4.63 the MPM wakes no worker for that. */
 static int is_sent_by_workers(const mod_comet_parked_t *park)
 {
     return is_workers(park) && mod_comet_mpm_capacity()->has_waitio;
@@ -277,8 +277,8 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* The time by which the client must have taken the rest when the child ends.  A
- * client that takes a little now and then does not extend this time. */
+/* When the client must have taken all its bytes, if the child or a WebSocket
+ * ends.  A client that takes a few bytes now and then does not extend it. */
 static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
@@ -295,7 +295,7 @@ static int is_late(const mod_comet_parked_t *park)
 /*
  * The client has its answer.  It rests until the MPM sees its next request, or
  * until its keep-alive time is over.  While the client still takes the answer,
- * the limit is the MPM's Timeout; when the child ends, closing().
+ * the limit is the MPM's Timeout; when the child ends, it is closing().
  */
 static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
@@ -360,8 +360,8 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
 }
 
 /* Continue while the client has not taken all of its answer.  The limit is the
- * MPM's Timeout; for a stream, its pulse; and when the child ends,
- * closing(). */
+ * MPM's Timeout for a poll, and the pulse for a stream; when the child ends, it
+ * is closing(). */
 static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
@@ -404,8 +404,8 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 
 /* Find out whether the stream ends now.  A WebSocket does not end while its
  * client waits for an answer that might come in time.
- * @return within how many milliseconds its client comes back; 0: the stream
- *         does not end */
+ * @return within how many milliseconds the client is told to come back; 0: the
+ *         stream does not end */
 static int find_end(mod_comet_parked_t *park, unsigned reasons)
 {
     mod_comet_talk_t *talk = park->ask->talk;

@@ -25,7 +25,8 @@ typedef enum {
     MOD_COMET_PARKED_RESUMED /* the MPM has given it to a worker */
 } mod_comet_parked_state_e;
 
-/* The record of a connection that has ever waited, in the connection's pool. */
+/* The record of a connection on which a request waits or has waited.  It is in
+ * the connection's pool. */
 typedef struct mod_comet_parked_t {
     comet_subscriber_t subscriber; /* first, because serve() casts its address
                                     * to this struct */
@@ -33,7 +34,7 @@ typedef struct mod_comet_parked_t {
     conn_rec *c;
     request_rec *r; /* NULL: the request was answered, and no longer exists */
     const mod_comet_ask_t *ask; /* in r's pool */
-    mod_comet_outbox_t outbox; /* the answer that the client is taking */
+    mod_comet_outbox_t outbox; /* bytes for the client that are not sent yet */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * for the outbox */
     int at_once; /* the outbox has the whole answer, and a worker sends it */
@@ -47,19 +48,21 @@ typedef struct mod_comet_parked_t {
     comet_selection_t *rests_on; /* a reference: the selection with which the
                                   * client joins the hub after its request was
                                   * answered */
-    mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
-    int given_back; /* [owner thread] the hub had borrowed the socket */
+    mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed on this
+                             * connection */
+    int given_back; /* [owner thread] the hub has given back the socket, which
+                     * it had borrowed */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
     apr_interval_time_t keep_alive; /* how long the client may rest after its
                                      * answer */
-    mod_comet_ack_t ack; /* keeps the connection past the MPM's Timeout */
-    apr_interval_time_t heartbeat; /* streams */
-    comet_pulse_t pulse; /* streams */
+    mod_comet_ack_t ack; /* keeps the connection beyond the MPM's Timeout */
+    apr_interval_time_t heartbeat; /* only of a stream */
+    comet_pulse_t pulse; /* only of a stream */
     apr_time_t ends_at; /* from mod_comet_ask_end() */
-    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
-                          * or the WebSocket's time is over; 0: neither */
+    apr_time_t stops_at; /* when all bytes must be sent, once the child ends or
+                          * the WebSocket's time is over; 0: neither */
     /** Streams: if not 0, the stream ends after the bytes in the outbox, and
      * its client is told to come back within this many milliseconds. */
     int retry_msec;
@@ -84,8 +87,8 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park);
 
 /**
  * Called before the park joins the hub: if a worker must send its answer, lend
- * the socket, so that the hub can wake one.  Called by the thread that owns the
- * connection.
+ * the socket, so that the hub can wake a worker.  Called by the thread that
+ * owns the connection.
  */
 void mod_comet_parked_lend(mod_comet_parked_t *park);
 

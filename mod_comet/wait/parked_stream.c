@@ -31,7 +31,7 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
 
     if (!mod_comet_slice_fits(&park->slice, batch)
         || (park->slice.of && park->retry_msec)) {
-        return 0; /* nothing may follow half a message */
+        return 0; /* nothing may follow an incomplete message */
     }
     if (!mod_comet_parked_stream_answers(park, bytes) && !park->slice.of) {
         answers = bytes->length;

@@ -9,10 +9,10 @@
 
 #include "wait/parked.h"
 
-/** Take the answers for the client of a WebSocket, which go before any message.
- * A Close frame among them ends the stream.
+/** Take the answers for the client of a WebSocket, which are sent before any
+ * message.  A Close frame among them ends the stream.
  * @param bytes  appended to
- * @return whether nothing may follow them */
+ * @return whether nothing may follow the answers */
 int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes);
 
@@ -25,8 +25,8 @@ void mod_comet_parked_stream_go_on_talking(mod_comet_parked_t *park);
  * @param batch  the messages; none: there is no news
  * @param reasons  why the stream is served
  * @param bytes  appended to; stays empty if there is nothing to send
- * @return 0: the stream cannot go on, because the rest of a long message is
- *         gone
+ * @return 0: the stream cannot go on, because a part of a long message was sent
+ *         and the rest of the message cannot be
  */
 int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
                                    const comet_batch_t *batch, unsigned reasons,

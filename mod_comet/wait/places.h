@@ -21,16 +21,18 @@ typedef struct mod_comet_refusal_t {
 int mod_comet_places_are_full(int adopted);
 
 /**
- * Find a place in this child.  If all are taken, make a client give up its
- * place that has its answer and only keeps its connection open.  Any thread.
+ * Find a place in this child.  If all places are taken, make a client give up
+ * its place: one that has its answer and only keeps its connection open.  Any
+ * thread.
  * @param adopted  as for mod_comet_places_are_full()
- * @return whether there is one
+ * @return whether there is a place
  */
 int mod_comet_places_find(int adopted);
 
-/** Refuse a place to a client by 503, and count it (turned_away).
+/** Refuse a place to a client, with status 503, and count the client
+ * (turned_away).
  * @param refusal  OUT
- * @param reason  names the limit; kept */
+ * @param reason  names the limit; the pointer is kept */
 void mod_comet_places_refuse(mod_comet_refusal_t *refusal, const char *reason);
 
 #endif /* MOD_COMET_PLACES_H */

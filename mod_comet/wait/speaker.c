@@ -30,7 +30,7 @@ typedef struct utterance_t {
     int status; /* the status of the answer, as in HTTP; 0: the message is
                  * published */
     const char *error;
-    long retry_sec; /* 0: none */
+    long retry_sec; /* when the client may try again; 0: not said */
 } utterance_t;
 
 typedef struct speaker_t {
@@ -43,15 +43,15 @@ typedef struct speaker_t {
     atomic_int running; /* [atomic] */
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
-    /* the rest: [speaker's thread] */
+    /* the fields below: [speaker's thread] */
     apr_pool_t *pool; /* for one round, with an allocator of its own */
-    utterance_t *list; /* [COMET_WRITER_GROUPS] */
+    utterance_t *list; /* an array of COMET_WRITER_GROUPS */
     apr_size_t count;
-    apr_size_t bytes; /* of the list's texts */
+    apr_size_t bytes; /* how long the texts in `list` are in all */
 } speaker_t;
 
 struct mod_comet_speakers_t {
-    speaker_t *list; /* as many as the child has stores */
+    speaker_t *list; /* an array: one for each store of the child */
     atomic_int waiting; /* [atomic] threads that wait for answers */
 };
 
@@ -216,7 +216,8 @@ static void publish(speaker_t *speaker)
     }
 }
 
-/* Append {"stored": T} or {"error": "…", "status": N}, each with "ref". */
+/* Append {"stored": T} or {"error": "…", "status": N}, each with the command's
+ * "ref". */
 static void encode(const utterance_t *said, comet_buffer_t *out)
 {
     apr_size_t begun = comet_websocket_begin_text(out);
@@ -359,9 +360,9 @@ static void *work(void *baton)
     return NULL;
 }
 
-/* Start the thread.  mod_comet_speaker_stop() takes no lock.  So this sets
- * `running` before it reads `stopping`: then at least one of the two functions
- * sees what the other has set.
+/* Start the thread, unless it was started.  mod_comet_speaker_stop() takes no
+ * lock.  So this function sets `running` before it reads `stopping`: then at
+ * least one of the two functions sees what the other has set.
  * @return whether the thread runs */
 static int begin_locked(speaker_t *speaker)
 {

@@ -3,8 +3,8 @@
  * @file wait/speaker.h
  * The thread that publishes what the clients of WebSockets send.  There is one
  * for each store of a child; it is started when the first client sends
- * something.  In one commit it publishes all messages that have arrived from
- * any client meanwhile; then it answers each client.
+ * something.  It publishes in one commit all messages that have arrived from
+ * any client since the last commit; then it answers each client.
  */
 #ifndef MOD_COMET_SPEAKER_H
 #define MOD_COMET_SPEAKER_H

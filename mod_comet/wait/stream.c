@@ -59,8 +59,7 @@ static int send_rest(stream_t *stream)
                                   &stream->outlet, stream->subscriber.own_fd));
 }
 
-/* @param encoding  the encoding that has @a text as its body, or as a part of
- *                  it */
+/* @param encoding  the encoding whose body is, or contains, @a text */
 static int send_part(stream_t *stream, const comet_encoding_t *encoding,
                      comet_text_t text)
 {
@@ -109,7 +108,7 @@ static int send_slices(stream_t *stream, const comet_batch_t *batch)
     return 1;
 }
 
-/* The most bytes of an encoded batch that the stream gets at once. */
+/* The most bytes of an encoded batch that are sent to the stream at once. */
 static apr_size_t find_share(const stream_t *stream)
 {
     apr_size_t share = mod_comet_outbox_share();
@@ -235,7 +234,7 @@ static int send_answers(stream_t *stream)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* Give up on a client that cannot be written to any more, or that no longer
+/* Give up on a client to which nothing more can be sent, or which no longer
  * reads. */
 static comet_outcome_e lose(stream_t *stream)
 {
@@ -282,8 +281,9 @@ static comet_outcome_e end(stream_t *stream)
 
 /*
  * Read what the client of a WebSocket says.  The kernel reports input only
- * once, so `readable` notes that there may be more.  A client is not read while
- * it does not take its answers, or once its WebSocket has to end.
+ * once, so `readable` notes that there may be more.  Nothing is read while the
+ * client does not take its answers, or while its WebSocket has to end but its
+ * Close was not sent yet.
  * @return 0: the client has left
  */
 static int listen_to(stream_t *stream)
@@ -315,7 +315,7 @@ static int is_ended(stream_t *stream, unsigned reasons)
     return 1;
 }
 
-/* Wait for the client to close first, after the end of a WebSocket was sent.
+/* After the end of a WebSocket was sent, wait for its client to close first.
  * If the hub closed the socket while input arrives, the kernel would drop the
  * bytes that are on their way to the client. */
 static comet_outcome_e linger(stream_t *stream)
@@ -340,8 +340,8 @@ static comet_outcome_e linger(stream_t *stream)
     return COMET_REST;
 }
 
-/* Let the hub serve a WebSocket once more if its client can be read, or if
- * there are answers for it. */
+/* Let the hub serve a WebSocket once more if input of its client can be read,
+ * or if there are answers for the client. */
 static void go_on_talking(stream_t *stream)
 {
     mod_comet_talk_t *talk = stream->talk;
@@ -391,8 +391,8 @@ static int find_retry(stream_t *stream, unsigned reasons, apr_time_t ends_at)
 }
 
 /* Find out whether the stream ends now.
- * @return within how many milliseconds its client comes back; 0: the stream
- *         does not end */
+ * @return within how many milliseconds the client is told to come back; 0: the
+ *         stream does not end */
 static int find_end(stream_t *stream, unsigned reasons)
 {
     mod_comet_talk_t *talk = stream->talk;
@@ -468,11 +468,11 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
     }
     if (stream->slice.of && delivery->is_unread && !delivery->batch->count
         && !retry_msec) {
-        return go_on(stream); /* the rest of the message comes later */
+        return go_on(stream); /* the rest of the message is read later */
     }
     if (!mod_comet_slice_fits(&stream->slice, delivery->batch)
         || (stream->slice.of && retry_msec)) {
-        return lose(stream); /* nothing may follow half a message */
+        return lose(stream); /* nothing may follow an incomplete message */
     }
     if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)
         && stream->judged) {

@@ -18,9 +18,9 @@
 #include "wait/talk.h"
 
 /** An adopted stream.  The request's thread makes it; the hub owns it once it
- * has joined.  Thousands of them wait, so flags are bytes, and fields that only
- * WebSockets need are in the talk.  The fields for sending a message are next
- * to each other, and follow those that the hub needs for it. */
+ * has joined.  Thousands of streams wait, so flags are bytes, and fields that
+ * only WebSockets need are in the talk.  The fields for sending a message are
+ * next to each other, and follow those of the subscriber. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first, because serve() casts its address
                                     * to this struct */
@@ -29,14 +29,14 @@ typedef struct mod_comet_stream_t {
     comet_format_t format;
     apr_interval_time_t heartbeat;
     apr_time_t ends_at; /* from mod_comet_ask_end() */
-    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
-                          * or the WebSocket's time is over; 0: neither */
+    apr_time_t stops_at; /* when all bytes must be sent, once the child ends or
+                          * the WebSocket's time is over; 0: neither */
     apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
     apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t aborted; /* the client is gone */
     apr_byte_t authenticated; /* as in mod_comet_ask_t */
-    const mod_comet_judged_t *judged; /* in the same block; NULL: all would be
-                                       * zeros */
+    const mod_comet_judged_t *judged; /* in the same block; NULL: all its fields
+                                       * would be zero */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     mod_comet_outlet_t outlet; /* the way to its client */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
@@ -51,7 +51,7 @@ typedef struct mod_comet_stream_t {
     mod_comet_log_t *log;
 } mod_comet_stream_t;
 
-/** The callbacks of its subscriber. */
+/** The callbacks of a stream's subscriber. */
 comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
 void mod_comet_stream_left(comet_subscriber_t *subscriber);

@@ -9,8 +9,9 @@
 #include "server/config.h"
 #include "wait/incoming.h"
 
-/* A client is not read while it waits for SAID_COUNT answers, or for answers to
- * SAID_BYTES, or has not taken WORDS_BYTES of answers. */
+/* Nothing is read from a client that waits for SAID_COUNT answers, or for
+ * answers to SAID_BYTES of texts, or that has not taken WORDS_BYTES of
+ * answers. */
 #define SAID_COUNT 1024
 #define SAID_BYTES (256 * 1024)
 #define WORDS_BYTES (64 * 1024)
@@ -20,7 +21,7 @@
 /* Room for the other members of a command. */
 #define ENVELOPE_BYTES 4096
 
-/* How often to check whether there is room for a client that waits for it. */
+/* How often to check whether there is room for a client that waits for room. */
 #define STARVED_EVERY apr_time_from_msec(250)
 
 /* --- making ---------------------------------------------------------------- */
@@ -147,7 +148,7 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk)
 
 /* --- the client's side (the owner's thread) -------------------------------- */
 
-/* How long a client's message may be, in bytes. */
+/* How many bytes a text of the client may have. */
 static apr_size_t longest(const mod_comet_talk_t *talk)
 {
     return ESCAPED * talk->most_bytes + ENVELOPE_BYTES;
@@ -361,8 +362,8 @@ static int is_settled_locked(const mod_comet_talk_t *talk)
     return !talk->said_count;
 }
 
-/* Wait until a condition holds, or until a time.  Few talks are ever waited
- * for, so a talk has a condition variable only during the wait. */
+/* Wait until a condition holds, or until a time.  Threads wait for few talks,
+ * so a talk has a condition variable only during the wait. */
 static void wait_for(mod_comet_talk_t *talk,
                      int (*holds_locked)(const mod_comet_talk_t *talk),
                      apr_time_t until)

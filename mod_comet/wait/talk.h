@@ -6,10 +6,10 @@
  * not answered yet, and the answers that were not sent to the client yet.
  *
  * A talk is shared by the owner of the connection and the speaker's thread.
- * The client is not read while too much of what it has said is unanswered, or
- * while it takes no answers.
+ * Nothing is read from the client while too much of what it has said is
+ * unanswered, or while it takes no answers.
  *
- * Its lock is taken before the hub's.
+ * A thread that needs the talk's lock and the hub's takes the talk's first.
  */
 #ifndef MOD_COMET_TALK_H
 #define MOD_COMET_TALK_H
@@ -28,17 +28,19 @@ struct mod_comet_said_t {
     comet_text_t text; /* in the same block */
 };
 
-/** Thousands of clients say nothing, so flags are bytes. */
+/** A talk.  Thousands of clients have one and say nothing, so flags are bytes,
+ * to save memory. */
 typedef struct mod_comet_talk_t {
     atomic_int refs; /* [atomic] */
     apr_byte_t queued; /* [speaker->lock] */
-    apr_byte_t is_late; /* [incoming->lock] it was closed (wait/incoming.h) */
-    apr_byte_t closed; /* [lock] a Close frame is the last of the words, or was
+    apr_byte_t is_late; /* [incoming->lock] mod_comet_incoming_find_late() has
+                         * returned this talk */
+    apr_byte_t closed; /* [lock] `words` end with a Close frame, or a Close was
                         * sent */
 
     /* what the client may publish; constant */
-    apr_byte_t is_live; /* the owner's thread handles what may change its
-                         * channels (wait/live.h) */
+    apr_byte_t is_live; /* the client may change its channels; the owner's
+                         * thread handles such texts (wait/live.h) */
     apr_byte_t is_multi; /* CometMulti */
     apr_uint32_t store;
     const server_rec *server; /* refusals are written to its log */
@@ -53,7 +55,7 @@ typedef struct mod_comet_talk_t {
 
     TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
     comet_websocket_reader_t *reader; /* [owner thread] */
-    /* of wait/incoming.h: */
+    /* used by wait/incoming.h: */
     TAILQ_ENTRY(mod_comet_talk_t) holder_link; /* [incoming->lock] */
     apr_size_t reserved; /* [owner thread, with incoming->lock] how many bytes
                           * are reserved for the talk */
@@ -61,19 +63,21 @@ typedef struct mod_comet_talk_t {
     apr_time_t starved_since; /* [owner thread, with incoming->lock] since when
                                * the talk has waited for room; 0: it does not
                                * wait */
-    /* of an adopted WebSocket (wait/stream.h): */
-    apr_time_t lingers_until; /* [owner thread] the end of the WebSocket is
-                               * sent, and its client has until then to close;
-                               * 0: the end is not sent */
-    int retry_msec; /* [owner thread] the WebSocket ends, and its client comes
-                     * back within this time; 0: it does not end */
+    /* used for an adopted WebSocket (wait/stream.h): */
+    apr_time_t lingers_until; /* [owner thread] when the client must have closed
+                               * its side, once the end of the WebSocket was
+                               * sent; 0: the end was not sent yet */
+    int retry_msec; /* [owner thread] the WebSocket is ending, and its client is
+                     * told to come back within this time; 0: it does not
+                     * end */
     apr_byte_t readable; /* [owner thread] there may be input */
     mod_comet_said_t *wishes, *last_wish; /* [owner thread] texts of the client
                                            * that may ask to change its
                                            * channels */
     pthread_mutex_t lock;
-    pthread_cond_t *waiter; /* [lock] with lock: of the owner's thread, while it
-                             * waits in a call; NULL: it does not */
+    pthread_cond_t *waiter; /* [lock] the owner's thread waits for this
+                             * condition, with `lock`; NULL: it does not
+                             * wait */
     comet_hub_t *hub; /* [lock] */
     comet_subscriber_t *subscriber; /* [lock] the hub calls it when there are
                                      * words; or NULL */
@@ -88,7 +92,7 @@ typedef struct mod_comet_talk_t {
 
 /**
  * Begin a talk.  Called by the request's thread.
- * @return one reference; NULL: there is no memory
+ * @return one reference; NULL: no memory is left
  */
 mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
                                         const mod_comet_ask_t *ask);
@@ -109,21 +113,21 @@ void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
  * by its owner's thread. */
 void mod_comet_talk_detach(mod_comet_talk_t *talk);
 
-/** Whether more of what the client says may be taken now.  Called by the
- * owner's thread. */
+/** Whether more of the client's input may be taken now.  Called by the owner's
+ * thread. */
 int mod_comet_talk_room(mod_comet_talk_t *talk);
 
 /** The reason of a Close for a client that has found no room for its
  * message. */
 #define MOD_COMET_TALK_STARVED "retry=1000 too many long messages arrive"
 
-/** Whether the client is not read because there is no room for its message.  If
- * so, mod_comet_talk_room() must be called again soon.  Called by the owner's
- * thread. */
+/** Whether nothing is read from the client because there is no room for its
+ * message.  If so, mod_comet_talk_room() must be called again soon.  Called by
+ * the owner's thread. */
 int mod_comet_talk_is_starved(const mod_comet_talk_t *talk);
 
-/** When to serve a subscriber whose client is starved, if nothing else happens:
- * @a due or earlier.  Called by the owner's thread.
+/** When to serve a subscriber next if nothing else happens: @a due, or earlier
+ * if its client is starved.  Called by the owner's thread.
  * @param talk  NULL: not a WebSocket */
 apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due);
 
@@ -132,16 +136,17 @@ apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due);
  * @return whether there is something for the speaker */
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 
-/** Close the WebSocket: append a Close frame as the last of the words.  Any
- * thread. */
+/** Close the WebSocket: append a Close frame, which ends the words for the
+ * client.  Any thread. */
 void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
                           const char *reason);
 
-/** Call this when the client was sent a Close: what it says from now on is
- * dropped, and it is not answered any more.  Called by the owner's thread. */
+/** Note that a Close was sent to the client: from now on, what the client says
+ * is dropped and not answered.  Called by the owner's thread. */
 void mod_comet_talk_end(mod_comet_talk_t *talk);
 
-/** Whether a Close frame is the last of the words, or was sent.  Any thread. */
+/** Whether the words for the client end with a Close frame, or a Close was
+ * sent.  Any thread. */
 int mod_comet_talk_is_closed(mod_comet_talk_t *talk);
 
 /** Whether something that the client has said is not answered yet.  Any
@@ -150,15 +155,16 @@ int mod_comet_talk_is_unanswered(mod_comet_talk_t *talk);
 
 /** Take the words for the client.
  * @param out  appended to
- * @return whether nothing follows them: they end with a Close frame */
+ * @return whether nothing may follow the words, since they end with a Close
+ *         frame or a Close was sent */
 int mod_comet_talk_take(mod_comet_talk_t *talk, comet_buffer_t *out);
 
-/** Whether there are words for the client, or a Close was the last of them. */
+/** Whether there are words for the client, or a Close has ended them. */
 int mod_comet_talk_has_words(mod_comet_talk_t *talk);
 
 /** Wait until there is room for more input, or words for the client.
  * @param limit  how long
- * @return 0: the time is over */
+ * @return 0: neither came within the limit */
 int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
 
 /** Wait until all that the client has said is answered.  Called by the owner's
@@ -179,20 +185,21 @@ void mod_comet_talk_allow(mod_comet_talk_t *talk, comet_selection_t *writes);
 /** Whether the client may publish to a channel.  Any thread. */
 int mod_comet_talk_may_write(mod_comet_talk_t *talk, comet_text_t channel);
 
-/** End the WebSocket, because there is no memory.  Any thread. */
+/** End the WebSocket, because no memory is left.  Any thread. */
 void mod_comet_talk_fail(mod_comet_talk_t *talk);
 
 /** Take what the client has said.  Called by the speaker's thread.
  * @return a list, to be freed by the caller */
 mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
 
-/** Whether the client has said something that was not taken.  Any thread. */
+/** Whether the client has said something that mod_comet_talk_take_said() has
+ * not taken yet.  Any thread. */
 int mod_comet_talk_has_said(mod_comet_talk_t *talk);
 
 /**
  * Answer the client.  Called by the speaker's thread, or by the owner's.
  * @param words  whole frames; still belongs to the caller
- * @param count  how many of its messages are answered
+ * @param count  how many of the client's messages are answered
  * @param bytes  how many bytes these messages had
  */
 void mod_comet_talk_answer(mod_comet_talk_t *talk, const comet_buffer_t *words,

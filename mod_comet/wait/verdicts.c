@@ -10,7 +10,7 @@
 #include <pthread.h>
 
 #define PLACES 1024
-/* In how many places a verdict can be. */
+/* In how many of the places the verdict on one client can be. */
 #define WAYS 4
 /* How many places are searched for old verdicts when a verdict is added. */
 #define TIDIED 8
@@ -236,7 +236,8 @@ void mod_comet_verdicts_keep(mod_comet_verdicts_t *verdicts,
     pthread_mutex_unlock(&verdicts->lock);
 }
 
-/* @return a copy, with a reference to its selection if it may be used */
+/* @return a copy of the verdict, with a reference to its selection; a selection
+ *         of NULL: there is no verdict that may be used */
 static verdict_t look_up(mod_comet_verdicts_t *verdicts,
                          const apr_uint64_t identity[2], apr_time_t now)
 {

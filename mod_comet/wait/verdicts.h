@@ -4,9 +4,9 @@
  * Keep the verdicts on which channels a client may read.  When a channel
  * appears under a client's wildcard, the client comes back to be authorised for
  * it.  Its other channels are not judged again: had the new channel not
- * appeared, it would still be reading them.  So a verdict lasts no longer than
- * that wait would have lasted, and is kept for at most 30 s until the client is
- * back.
+ * appeared, the client would still be reading them.  So a verdict lasts no
+ * longer than that wait would have lasted, and is kept for at most 30 s until
+ * the client is back.
  */
 #ifndef MOD_COMET_VERDICTS_H
 #define MOD_COMET_VERDICTS_H
@@ -14,7 +14,7 @@
 #include "request/ask.h"
 #include "server/child.h"
 
-/** Make the table of verdicts; NULL: no memory, and nothing is kept. */
+/** Make the table of verdicts; NULL: no random keys, and nothing is kept. */
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 
 /** Free all verdicts.  Called when the child's threads have ended. */

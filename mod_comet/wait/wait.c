@@ -23,14 +23,14 @@
 #include "wait/verdicts.h"
 #include "wait/wait.h"
 
-/* Over CometMaxSubscribers a classic poll that the MPM can hold gets its "no
- * news" answer after this long, not an error: after an error its page pauses
- * for 5 s. */
+/* When CometMaxSubscribers is reached, a classic poll that the MPM can hold
+ * gets its "no news" answer after this time instead of an error: after an error
+ * its page would pause for 5 s. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 
 /* Sockets are lent only while half of the process's descriptors are free:
- * lending takes a second one for each connection, and new clients need some,
- * too. */
+ * lending takes a second descriptor for each connection, and new clients need
+ * descriptors, too. */
 static int find_descriptors_max(void)
 {
     struct rlimit limit;
@@ -123,7 +123,7 @@ static apr_status_t unref_talk(void *talk)
     return APR_SUCCESS;
 }
 
-/* @return 0: there is no memory */
+/* @return 0: no memory is left */
 static int begin_talk(request_rec *r, mod_comet_ask_t *ask)
 {
     ask->talk = mod_comet_talk_create(r, ask);
@@ -156,8 +156,8 @@ static int try_to_wait(request_rec *r, mod_comet_ask_t *ask,
         mod_comet_places_refuse(refusal, "the server is out of memory");
         return DECLINED;
     }
-    /* a worker can send a poll's answer if a filter may block, but the hub
-     * writes a stream, so no filter may block */
+    /* a filter that may block keeps only a stream from being parked: the hub
+     * writes a stream, but a worker can send a poll's answer */
     if (mod_comet_park_can_suspend(r)
         && (!ask->transport->streams || mod_comet_chain_is_direct(r))) {
         return mod_comet_park_begin(r, ask, adopting);

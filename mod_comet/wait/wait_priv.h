@@ -38,7 +38,7 @@ struct mod_comet_blocked_t {
     int fd; /* the client's socket */
     struct mod_comet_talk_t *talk; /* of a WebSocket; or NULL */
     int hears; /* input ends the wait, since the talk has room for it */
-    comet_pulse_t pulse; /* [owner thread] a stream's */
+    comet_pulse_t pulse; /* [owner thread] only of a stream */
 };
 
 APR_RING_HEAD(mod_comet_blocked_ring_t, mod_comet_blocked_t);
@@ -55,8 +55,10 @@ struct mod_comet_waiting_t {
     struct mod_comet_speakers_t *speakers; /* wait/speaker.h; NULL: the child
                                             * has not started */
     struct mod_comet_incoming_t *incoming; /* wait/incoming.h */
-    int descriptors_max; /* sockets are lent only below this number */
-    atomic_int lent; /* [atomic] sockets that hold a second descriptor */
+    int descriptors_max; /* a socket is lent only if its second descriptor is
+                          * below this number */
+    atomic_int lent; /* [atomic] how many sockets are lent; each of them has a
+                      * second descriptor */
 
     pthread_mutex_t lock;
     struct mod_comet_blocked_ring_t blocked; /* [lock] threads that wait */
