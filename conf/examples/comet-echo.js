@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connector for Laravel Echo over comet.js: laravel.conf says how to use
 // it.  All channels share one connection and one cursor.  No event is lost,
-// and none comes twice, when the network is away, httpd restarts or the token
-// is renewed.
+// and none comes twice, if the network fails, httpd restarts or the token is
+// renewed.
 
 import { Comet, CometError } from './comet.js';
 
@@ -124,7 +124,7 @@ export class CometChannel {
         callAll(this.#failed, error);
     }
 
-    /** @param type  the name that Laravel gave it: App\Events\OrderShipped */
+    /** @param type  the event's name in Laravel: App\Events\OrderShipped */
     hear(type, payload) {
         const space = this.#namespace
             ? `${this.#namespace.replaceAll('.', '\\')}\\` : '';
@@ -147,7 +147,8 @@ export class CometChannel {
 /** new Echo({ broadcaster: CometConnector, host: '/broadcast' }) */
 export class CometConnector {
     channels = {};          // by the name of mod_comet's channel
-    #starts = {};           // by the same name: its events begin after this
+    #starts = {};           // by the same name: the timestamp after which the
+                            // channel's events begin
     #comet;
     #round = 0;             // counts the attempts to connect; old ones give up
     #isDue = false;         // the next connection is about to be opened
@@ -208,7 +209,7 @@ export class CometConnector {
         this.leaveChannel(`private-${name}`);
     }
 
-    /** @param name  the name that Laravel gives it: private-orders.7 */
+    /** @param name  the channel's name in Laravel: private-orders.7 */
     leaveChannel(name) {
         const own = name.startsWith('private-') ? PRIVATE + name.slice(8)
             : Object.hasOwn(this.channels, name) ? name : PUBLIC + name;
@@ -218,7 +219,7 @@ export class CometConnector {
         }
     }
 
-    /** By this id, broadcast()->toOthers() leaves out the page that sent it. */
+    /** By this id, broadcast()->toOthers() leaves out the sender's page. */
     socketId() {
         return this.#socket;
     }

@@ -38,7 +38,8 @@ export function backoff(failures) {
     return most * (0.5 + Math.random() / 2);
 }
 
-/** Calls back when the network, the page or the user has come or gone. */
+/** Calls back when the network comes or goes, or the page is hidden or shown
+ * again. */
 export function onChange(callback) {
     addEventListener('online', callback);
     addEventListener('offline', callback);

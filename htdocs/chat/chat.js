@@ -18,14 +18,14 @@ const PAGE = 50;                // rows that "Earlier messages" adds
 const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe',
                 websocket: 'WebSocket' };
 const shown = new Map();    // timestamp -> row: every stored message, once
-const unsettled = new Set();    // own rows that are not known to be stored
+const unsettled = new Set();    // own rows not yet known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
 const drafts = new WeakMap();   // own row -> {text, key}, as sent
 const edits = new Map();        // timestamp of a message -> its newest edit
 const gone = new Set();         // timestamps of deleted messages
 const typists = new Map();      // name -> the timer that ends their typing
 const title = document.title;
-let markable;                   // whether the server keeps a read mark of this user
+let markable;                   // whether this user has a read mark
 let marked = 0;                 // how far the user has read, as the server
                                 // knows it
 let marking;                    // the timer of the next mark
@@ -86,7 +86,8 @@ function settle(row, { timestamp, author, type = 'message', body }) {
     place(row, timestamp);
 }
 
-/** Marks a row whose author is this user, perhaps writing on another page. */
+/** Marks a row as the user's own if its author is this user, perhaps writing on
+ * another page. */
 function claim(row) {
     if (user && row.dataset.author === user) {
         row.classList.add('mine', 'editable');
@@ -136,14 +137,14 @@ function divide(text, timestamp) {
 
 /* ---- reading ------------------------------------------------------------- */
 
-/** Finds the row of this page's own message that has the same text, if its POST
+/** Finds the row of this page's message that has the same text, and whose POST
  * has not ended yet. */
 function ownRow({ body, type }) {
     return [...unsettled].find((row) => type === 'message'
         && !row.classList.contains('refused') && drafts.get(row).text === body);
 }
 
-let batch;      // the messages that arrive together: {stick, fresh}
+let batch;      // messages that arrive together: {stick, fresh}
 
 function receive(message) {
     if (!batch) {
@@ -202,14 +203,14 @@ function missed({ reset }) {
 
 const beforeOldest = (limit) => comet.history({ before: oldest, limit });
 
-/** Looks whether there is anything before the oldest row. */
+/** Finds out whether there are messages before the oldest row. */
 async function lookEarlier() {
     isEarlier ??= false;
     try {
         isEarlier = (await beforeOldest(1)).messages.length > 0;
     }
     catch {
-        isEarlier = undefined;      // so that the next message looks again
+        isEarlier = undefined;      // the next message lets the page ask again
     }
     showWhole();
 }
@@ -370,8 +371,8 @@ async function post(row) {
     }
 }
 
-/** Sends again what could not be sent. Its key makes sure that it is stored
- * once. */
+/** Sends again the messages that could not be sent. Each has a key, so that it
+ * is stored only once. */
 function resend() {
     for (const row of unsettled) {
         if (row.matches('.failed:not(.refused)')) {
@@ -505,7 +506,8 @@ function markRead() {
     }
 }
 
-/** When the page is opened, puts a line above what the user has not read. */
+/** When the page is opened, puts a line above the messages that are new to the
+ * user. */
 async function lookUnread() {
     try {
         const { unread, read } = await comet.unread();
@@ -523,7 +525,7 @@ async function lookUnread() {
     }
 }
 
-let held = true;    // the end was in view when the size last changed
+let held = true;    // whether the end was in view after the last scroll
 log.addEventListener('scroll', () => {
     held = atEnd();
     seen();

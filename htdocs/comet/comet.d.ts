@@ -45,9 +45,9 @@ export interface CometOptions {
      */
     share?: boolean | string;
     /**
-     * What every request has (`headers`, `credentials` …), or a function that
-     * returns it each time. An object with such headers, or with a function,
-     * shares only if `share` is a text.
+     * The options of every request (`headers`, `credentials` …), or a function
+     * that returns them each time. An object with headers of its own, or with a
+     * function, shares only if `share` is a text.
      */
     fetchOptions?: RequestInit
         | (() => RequestInit | Promise<RequestInit>);
@@ -107,7 +107,7 @@ export interface CometGapEvent extends Event {
     readonly type: 'gap';
     /** The cursor before the gap. */
     readonly since: number | undefined;
-    /** Messages before this may be missing; undefined if that is not known. */
+    /** Messages before this timestamp may be missing; undefined: not known. */
     readonly floor: number | undefined;
     /** True if the server has another store now, whose messages start again. */
     readonly reset: boolean;
@@ -123,7 +123,7 @@ export interface CometOpenEvent extends Event {
 export interface CometErrorEvent extends Event {
     readonly type: 'error';
     readonly error: CometError;
-    /** The next attempt is in so many milliseconds. */
+    /** In how many milliseconds the next attempt begins. */
     readonly retryIn: number;
 }
 
@@ -136,7 +136,7 @@ export interface CometCloseEvent extends Event {
 /** A message was deleted (the server's CometDeletions). */
 export interface CometDeleteEvent extends Event {
     readonly type: 'delete';
-    /** That of the deleted message. */
+    /** The deleted message's timestamp. */
     readonly timestamp: number;
     readonly channel: string;
     /** The notice itself. */
@@ -146,7 +146,7 @@ export interface CometDeleteEvent extends Event {
 /** A message has a new text. Show it if the author is that of the message. */
 export interface CometEditEvent extends Event {
     readonly type: 'edit';
-    /** That of the edited message. */
+    /** The edited message's timestamp. */
     readonly timestamp: number;
     readonly channel: string;
     readonly author: string | null;
@@ -187,7 +187,7 @@ export interface CometPublishOptions {
     keep?: number | string;
     /** Needed if the object has several channels; otherwise not allowed. */
     channel?: string;
-    /** Made up if not given. The same key and body are stored only once. */
+    /** Random if not given. The same key and body are stored only once. */
     idempotencyKey?: string;
     signal?: AbortSignal;
 }
@@ -229,7 +229,7 @@ export class Comet extends EventTarget {
     /** True while the connection belongs to another tab. */
     readonly shared: boolean;
 
-    /** Stores a message; one object's messages in the order of the calls. */
+    /** Stores a message. Messages are stored in the order of the calls. */
     publish(body: string, options?: CometPublishOptions):
         Promise<{ timestamp: number; channel: string }>;
     /** Replaces the text of a message of the same user on all pages. */
@@ -295,14 +295,14 @@ export class Presence extends EventTarget {
     readonly count: number;
     /** How many clients without a user there are. */
     readonly anonymous: number;
-    /** False while the list is read, or the channel is too full for it. */
+    /** False while the list is read, or while it would be too long. */
     readonly complete: boolean;
     close(): void;
 }
 
 /**
  * The type and the fields of the event that a message causes: `message`, `edit`,
- * `delete` or `typing`. This is also for messages of the history.
+ * `delete` or `typing`. This also works for messages of the history.
  */
 export function eventOf(message: CometMessage):
     ['message' | 'edit' | 'delete' | 'typing', Record<string, unknown>];

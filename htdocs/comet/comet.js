@@ -12,9 +12,10 @@
 // repeated, no matter how often news arrives and which tab sends it.
 
 const PATIENCE = 4;             // seconds a stream may take for its first byte
-const SILENCE = 60;             // seconds it may be silent: over two heartbeats
+const SILENCE = 60;             // seconds a stream may be silent: more than two
+                                // heartbeats
 const WAIT = 25;                // seconds a poll asks the server to wait
-const GRACE = 10;               // seconds its answer may take beyond that
+const GRACE = 10;               // seconds an answer may take beyond the wait
 const BLOCKED = 600;            // seconds until a blocked stream is tried again
 const GLANCE = 10;              // seconds between polls of a hidden tab
 const BEAT = 5;                 // seconds between checks of the connection
@@ -23,7 +24,7 @@ const MOST_PAUSE = 30;          // seconds between two attempts to connect
 const MOST_HELD = 1000;         // news put aside while catching up
 const TRIES = 5;                // attempts at one publish
 const TYPING = 6;               // seconds for which a user is typing
-const EARLY = 10;               // seconds before it ends a token is renewed
+const EARLY = 10;               // seconds between a token's renewal and its end
 const LONGEST_TIMER = 2 ** 31 - 1;      // ms
 
 const AGAIN = Symbol('again');  // the attempt ended: start another at once
@@ -55,8 +56,8 @@ export class CometError extends Error {
         this.status = status;
         this.said = said;
         this.retryAfter = retryAfter;   // seconds
-        this.blocked = blocked;         // whether a proxy seems to block it
-        this.foreign = foreign;         // not decided by the module, it seems
+        this.blocked = blocked;         // a proxy seems to block streams
+        this.foreign = foreign;         // probably not decided by the module
     }
 
     /** True if asking again may help. */
@@ -72,11 +73,11 @@ export class CometError extends Error {
     }
 
     /**
-     * True if a client that was let in before should ask again. It was refused
-     * by a filter against floods (mod_evasive), by a firewall, or by the web
-     * server while the module is being replaced: the module itself gives its
-     * reason in JSON; these do not. A 401 without such a reason asks the user
-     * to sign in.
+     * True if a client that was let in before should ask again. The module
+     * itself gives its reason in JSON. A refusal without such a reason comes
+     * from a filter against floods (mod_evasive), from a firewall, or from the
+     * web server while the module is being replaced. But a 401 without a reason
+     * asks the user to sign in.
      */
     get passing() {
         return this.temporary || (this.foreign && this.status !== 401);
@@ -158,7 +159,7 @@ class Attempt {
         return this.#control.signal;
     }
 
-    /** Aborts after so many seconds, unless this is called again before. */
+    /** Aborts after so many seconds, unless this is called again earlier. */
     expect(seconds, reason = new CometError(0)) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.end(reason), seconds * 1000);
@@ -313,8 +314,8 @@ class Token {
     }
 }
 
-/** The type and the fields of the event that a message causes. This is also for
- * messages of the history. */
+/** The type and the fields of the event that a message causes. This also works
+ * for messages of the history. */
 export function eventOf(message) {
     const { type, timestamp, channel, author, body, keep } = message;
     if (type === '@deleted') {
@@ -366,8 +367,8 @@ class Pause {
 /* ---- transports ---------------------------------------------------------- */
 
 // Each transport gets a line (made by class Link) and reports to it what
-// arrives. If the server ends the connection properly, it returns how many
-// milliseconds to pause before the next one.
+// arrives. If the server ends the connection properly, the transport returns
+// how many milliseconds to pause before the next connection.
 
 async function events(line) {
     const blocked = new CometError(0, {
@@ -481,9 +482,9 @@ function newsOf(since, { messages, timestamp, gap }) {
  * own.
  */
 async function iframe(line) {
-    // The document does not say at which cursor it begins. A poll says this,
-    // and has the messages that were missed. Without polls the first message
-    // says it.
+    // The document does not say at which cursor it begins. A poll says so, and
+    // brings the messages that were missed. Without polls, the first message
+    // shows the cursor.
     try {
         line.news(newsOf(line.since, await line.poll(0)));
     }
@@ -494,8 +495,7 @@ async function iframe(line) {
         line.isBlind = true;
     }
     if (document.readyState !== 'complete') {
-        // An endless document in the page would keep the page from finishing to
-        // load.
+        // With an endless document in it, the page would never finish loading.
         line.attempt.relax();
         await new Promise((done) => {
             addEventListener('load', done, { once: true });
@@ -575,7 +575,7 @@ function watchFrame(inner, line) {
     }
 }
 
-/** Why a frame has another document than the server's. */
+/** Why a frame has a document that is not the server's. */
 function frameError(inner) {
     let status = 0;
     let said = '';
@@ -660,8 +660,9 @@ function takeFrame(line, frame) {
 
 /** Publishes on a WebSocket. */
 class Speaker {
-    #waiting = new Map();   // by ref: what to do with its answer
-    #unnamed = [];          // stored, but the channel's name is not known yet
+    #waiting = new Map();   // by ref: what to do with the answer
+    #unnamed = [];          // stored messages whose channel's name is not known
+                            // yet
     #next = 0;
     #channel;               // the channel of the last message
 
@@ -819,7 +820,7 @@ class Line {
 }
 
 /**
- * Keeps a connection: chooses the transport, and reconnects when it ends. Its
+ * Keeps a connection: chooses its transport, and reconnects when it ends. The
  * owner `comet` must have cursor(), url(query), send(), tokenLeft(),
  * news(news), status({state, transport, error, retryIn}) and over(error).
  */
@@ -1023,7 +1024,7 @@ class Share {
     #turn;              // ends the wait for the lock, or releases it
     #timer;
     #heard = Date.now() - (LOST_LEADER - 2 * BEAT) * 1000;
-    #asked = true;      // whether the leader was asked since it was heard
+    #asked = true;      // whether the leader was asked since it last spoke
 
     static isPossible() {
         return typeof BroadcastChannel === 'function'
@@ -1078,8 +1079,8 @@ class Share {
             this.#owner.alone();    // this page may not use locks
             return;
         }
-        this.leading = false;       // another tab took it: this one did not
-                                    // answer
+        this.leading = false;       // another tab took the lock, since this one
+                                    // did not answer
         this.#owner.follow();
         this.#wait();
     }
@@ -1178,8 +1179,8 @@ export class Comet extends EventTarget {
     #link;                  // set while this object leads, or is alone
     #share;                 // set while objects can share
     #catching;              // the attempt to get missed messages
-    #held = [];             // news put aside until those have come
-    #floor = -1;            // gaps up to this were reported
+    #held = [];             // news put aside until missed messages have come
+    #floor = -1;            // gaps up to this timestamp were reported
     #isSure;                // whether a cursor ahead of the leader's is right
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
@@ -1329,7 +1330,7 @@ export class Comet extends EventTarget {
             return;
         }
         this.#typed.set(channel, now);
-        // Not in the queue of messages, since it must not be late.
+        // This passes the queue of messages, since it must not be late.
         this.#publish(this.#self, { type: 'typing', keep: TYPING, channel,
                                     tries: 1,
                                     idempotencyKey: null }).catch(() => {});
@@ -1396,8 +1397,8 @@ export class Comet extends EventTarget {
 
     /**
      * Publishes on this object's own WebSocket. Returns undefined if there is
-     * none, if it does not follow the channel by name, or if the message has
-     * `keep`: then a request is needed.
+     * none, if the object does not follow the channel by name, or if the
+     * message has `keep`: then a request is needed.
      */
     async #say(channel, { keep, ...publish }, attempt) {
         const { channels } = this.#options;
@@ -1751,8 +1752,8 @@ export class Comet extends EventTarget {
 }
 
 /**
- * Who is in a channel: a list from the server, and since then the messages of
- * the sibling channel. The list is read again after a gap, and after the
+ * Who is in a channel: a list from the server, updated by the messages of the
+ * sibling channel since then. The list is read again after a gap, and after the
  * channel was too full to report single joins and leaves.
  */
 export class Presence extends EventTarget {
@@ -1872,8 +1873,8 @@ export class Presence extends EventTarget {
         this.#members = members;
         this.#totals = { count: page.count, anonymous: page.anonymous,
                          most: page.most };
-        // The list's later pages may include some of these changes already. To
-        // apply them again does no harm.
+        // The list's later pages may include some of these changes already.
+        // Applying them again does no harm.
         this.#from = first.timestamp;
         for (const message of this.#news.splice(0)) {
             this.#apply(message);

@@ -36,7 +36,7 @@ function showState(state, why = '') {
     $('#stop').disabled = state === 'idle' || state === 'offline';
 }
 
-/** The channels in the form: names between commas or line ends. */
+/** The channels in the form: names that are separated by commas. */
 function channelsOf(text) {
     return [...new Set(text.split(',').map((name) => name.trim()))]
         .filter(Boolean);
@@ -244,7 +244,7 @@ $('#body').addEventListener('keydown', (event) => {
 /* ---- history ------------------------------------------------------------- */
 
 let query;              // {channels, words, limit} of the pages that are shown
-let pages = [];         // `before` of this page and of those newer than it
+let pages = [];         // `before` of the shown page and of all newer pages
 let wanted = 0;         // how many pages were asked for so far
 
 async function showPage() {

@@ -6,7 +6,8 @@ const EVERY_MS = 2000;
 const KEPT = 60;
 const GAUGES = new Set(['children', 'sending', 'blocked']);
 
-// Groups of counters, for people. Counters that match no pattern come last.
+// The groups in which the counters are shown. Counters that match no pattern
+// come last.
 const GROUPS = [
     ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered|incoming)/],
     ['Publishing', /^(published|repeated|publish refused)/],
@@ -43,7 +44,7 @@ function points(values) {
 }
 
 class Counter {
-    values = [];        // of a gauge; or the rates of a counter
+    values = [];        // the values of a gauge, or the rates of a counter
     #last;
 
     constructor(box, name) {

@@ -31,14 +31,14 @@ export function makeRow({ timestamp, channel, type, author, body }, latency) {
     return row;
 }
 
-/** Make a row that is no message. */
+/** Make a row that is not a message. */
 export function makeNote(text) {
     const note = noteTemplate.content.firstElementChild.cloneNode(true);
     note.textContent = text;
     return note;
 }
 
-/** A number of milliseconds, for people. */
+/** A number of milliseconds, as people read it. */
 export function showDuration(ms) {
     const size = Math.abs(ms);
     return size < 10 ? `${ms.toFixed(1)} ms`

@@ -30,7 +30,7 @@ async function ask(url, options) {
     return json;
 }
 
-/** The channels that match some patterns: [{channel, last}], by name. */
+/** The channels that match some patterns: [{channel, last}], sorted by name. */
 export async function listChannels(endpoint, patterns) {
     const lists = await Promise.all(patterns.map(async (pattern) => {
         const url = new URL(endpoint);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The manual's search, and its contents, which wide screens show unfolded.  The
-// pages themselves are what is searched: they are read when the search begins.
+// search reads the pages themselves when it begins.
 
 const PAGES = [['tutorial.html', 'Tutorial'], ['index.html', 'Reference'],
                ['recipes.html', 'Recipes'], ['security.html', 'Security']];
@@ -13,12 +13,13 @@ const list = document.querySelector('#found');
 const count = document.querySelector('#found-count');
 const side = document.querySelector('.side');
 
-// In lower case, with straight quotes, and with spaces for hyphens. The length
-// stays the same.
+// A text in lower case, with straight quotes, and with spaces for hyphens. Its
+// length stays the same.
 const plain = (text) => text.replace(/[‘’]/g, "'").replace(/-/g, ' ')
     .toLowerCase();
 
-// A heading without the word after it that says of what kind it is.
+// The text of a heading, without the word after it that says what kind of entry
+// follows.
 const titleOf = (heading) =>
     (heading.querySelector('a') ?? heading).textContent.trim();
 
