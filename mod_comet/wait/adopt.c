@@ -243,8 +243,8 @@ static void move_later(const request_rec *r, const mod_comet_ask_t *ask,
 
 /* --- handing over ----------------------------------------------------------- */
 
-/* Whether httpd holds no input from the client.  For a WebSocket, this first
- * takes what the client has said already. */
+/* Whether httpd holds no input from the client.  For a WebSocket, the input that
+ * has come is taken first. */
 static int is_silent(conn_rec *c, apr_bucket_brigade *brigade,
                      const mod_comet_ask_t *ask)
 {
@@ -288,8 +288,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
         return 0;
     }
     request->place = (mod_comet_place_t){ .seat = NULL };
-    /* this makes httpd end the request without sending anything, and close its
-     * descriptor without shutting the connection down */
+    /* these settings make httpd end the request without sending anything, and
+     * close its descriptor without shutting the connection down */
     r->eos_sent = 1;
     c->keepalive = AP_CONN_CLOSE;
     c->aborted = 1;

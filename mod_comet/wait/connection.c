@@ -14,9 +14,9 @@ int mod_comet_connection_make(conn_rec *c, void *socket)
     return OK;
 }
 
-/* An allocator frees a node only if the node is returned to it while its spare
- * memory is at the limit.  So this lowers the limit, takes spare nodes out, and
- * returns them to the allocator. */
+/* An allocator frees a returned node only if its spare memory has reached its
+ * limit.  So this function lowers the limit, takes spare nodes out, and returns
+ * them to the allocator. */
 void mod_comet_connection_trim(const conn_rec *c)
 {
     apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);

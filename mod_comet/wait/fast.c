@@ -253,9 +253,9 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
     return respond(fast, c, subscriber, encoding->body);
 }
 
-/* Look at what the client has sent.
- * @param cursor  OUT: the poll's cursor; -1: this is not a poll like the last
- *                one
+/* Look at what the client has sent, without taking it.
+ * @param cursor  OUT: the poll's cursor; -1: what was sent is not a poll like
+ *                the last one
  * @return as recv() */
 static ssize_t look(const mod_comet_fast_t *fast, comet_timestamp_t *cursor)
 {

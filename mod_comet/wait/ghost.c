@@ -457,7 +457,8 @@ static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
     ghost->subscriber.revoked = comet_presence_revoked(ghost->place.seat);
     mod_comet_h2_trim(r->connection);
     if (ap_rflush(r) >= 0) {
-        /* after the flush, so that all header fields of the response are set */
+        /* this follows the flush, so that all header fields of the response are
+         * set */
         ghost->log = mod_comet_log_keep(r, ghost->story.way);
     }
     if (ghost->log && join(r, ghost, ask->selection)) {

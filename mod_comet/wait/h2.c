@@ -199,7 +199,7 @@ static apr_status_t forget(void *data)
     mod_comet_h2_t *h2 = data;
 
     mod_comet_connection(h2->c)->h2 = NULL; /* clean-ups that run later may look
-                                             * for it */
+                                             * for the record */
     comet_hub_leave(h2->child->hub, &h2->carrier);
     pthread_mutex_lock(&h2->lock);
     h2->place = MOD_COMET_H2_LOST;

@@ -68,10 +68,10 @@ static apr_status_t inject(mod_comet_h2_t *h2)
 
 /* A bucket that mod_http2 has written, while its bytes are examined. */
 typedef struct written_t {
-    apr_bucket *bucket; /* the part of it that was neither passed on nor dropped
-                         * yet */
-    apr_size_t seen; /* how many bytes at its start go to the client as they
-                      * are */
+    apr_bucket *bucket; /* the part of the bucket that was neither passed on nor
+                         * dropped yet */
+    apr_size_t seen; /* how many bytes at the start of `bucket` go to the client
+                      * as they are */
 } written_t;
 
 /* Pass the bytes that were seen on to the client, in their bucket. */
@@ -257,8 +257,8 @@ static apr_status_t pass_bucket(mod_comet_h2_t *h2, apr_bucket *bucket)
     return status == APR_SUCCESS ? pass_data(h2, bucket) : status;
 }
 
-/* Make mod_http2 read if more window can be lent to it: it may wait for
- * that. */
+/* Make mod_http2 read if more window can be lent to it, since it may be waiting
+ * for window. */
 static void wake_for_window(mod_comet_h2_t *h2)
 {
     pthread_mutex_lock(&h2->lock);

@@ -30,7 +30,7 @@ int mod_comet_incoming_reserve(mod_comet_talk_t *talk, apr_size_t bytes);
 void mod_comet_incoming_release(mod_comet_talk_t *talk);
 
 /** Whether a talk that waits for room must be closed, because it has waited for
- * too long or too many wait.  Called by the talk's owner. */
+ * too long or because too many talks wait.  Called by the talk's owner. */
 int mod_comet_incoming_is_hopeless(const mod_comet_talk_t *talk);
 
 /** Find a talk that has held its room for too long while others wait; the

@@ -26,7 +26,7 @@ void mod_comet_lend_wake(int fd);
 /**
  * Give the socket its number back.  Called by the thread that owns the
  * connection.
- * @param real  from mod_comet_lend(); is closed
+ * @param real  from mod_comet_lend(); this call closes it
  * @return whether this succeeded; if not, the connection has no socket
  */
 int mod_comet_lend_end(mod_comet_waiting_t *waiting, int fd, int real);

@@ -328,7 +328,7 @@ static void find_target(const live_t *live, const mod_comet_ask_t *more,
 }
 
 /* Find the channels that are read only after the change.
- * @return whether there was memory for them */
+ * @return 0: there is no memory */
 static int find_fresh(const live_t *live, const mod_comet_ask_t *more,
                       change_t *change)
 {

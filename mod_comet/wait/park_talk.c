@@ -23,7 +23,7 @@ static int is_sent(const mod_comet_parked_t *park)
            && !park->c->data_in_output_filters;
 }
 
-/* Send the rest of earlier bytes, then the answers for the client. */
+/* Send what is left of earlier bytes, then the answers for the client. */
 static apr_status_t say(mod_comet_parked_t *park)
 {
     comet_buffer_t bytes = { .data = NULL };

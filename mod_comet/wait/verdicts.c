@@ -76,7 +76,7 @@ void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts)
 
 /* --- who asks ------------------------------------------------------------ */
 
-/* Add a text, which ends with a zero byte so that different lists give
+/* Append a string and a zero byte, so that different lists of strings give
  * different bytes. */
 static void add(comet_buffer_t *text, const char *string)
 {
