@@ -24,7 +24,7 @@ typedef struct mod_comet_ack_t {
     int asking;
 } mod_comet_ack_t;
 
-/** Begin.  The first ACK is asked for after a third of Timeout.
+/** Begin to ask for ACKs: for the first one after a third of Timeout.
  * @param timeout  the MPM's Timeout */
 void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout);
 

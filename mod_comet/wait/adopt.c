@@ -180,7 +180,7 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
     return 0;
 }
 
-/* --- over TLS --------------------------------------------------------------- */
+/* --- over TLS ------------------------------------------------------------- */
 
 int mod_comet_adopt_pre_handshake(conn_rec *c, mod_comet_tls_t *tls,
                                   int is_proxy)
@@ -241,10 +241,10 @@ static void move_later(const request_rec *r, const mod_comet_ask_t *ask,
     mod_comet_connection(r->connection)->move = move;
 }
 
-/* --- handing over ----------------------------------------------------------- */
+/* --- handing over --------------------------------------------------------- */
 
-/* Whether httpd holds no input from the client.  For a WebSocket, the input that
- * has come is taken first. */
+/* Whether httpd holds no input from the client.  For a WebSocket, existing input
+ * is taken first. */
 static int is_silent(conn_rec *c, apr_bucket_brigade *brigade,
                      const mod_comet_ask_t *ask)
 {

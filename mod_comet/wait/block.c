@@ -124,7 +124,7 @@ static int must_look(const block_t *block)
 
 /* Wait until the hub hands something over, or until the thread must check
  * whether to go on.
- * @return what was handed over */
+ * @return bits of comet_reason_e: what was handed over */
 static unsigned await_turn(block_t *block)
 {
     apr_time_t until =
@@ -148,7 +148,8 @@ static unsigned await_turn(block_t *block)
     return reasons;
 }
 
-/* @return comet_reason_e: why the wait is over; 0: the client is gone */
+/* @return why the wait is over, in bits of comet_reason_e; 0: the client is
+ *         gone */
 static unsigned await(conn_rec *c, block_t *block)
 {
     unsigned reasons;

@@ -11,8 +11,8 @@
 
 /**
  * Take a place for the calling thread.
- * @param block  ->child and ->master are set; it is linked into the list of
- *               waiting threads
+ * @param block  ->child and ->master are set; the call links it into the list
+ *               of waiting threads
  * @param p  for the text of the reason
  * @return NULL; or why there is no place
  */

@@ -86,7 +86,7 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 
 /**
  * Serve a connection whose socket is lent to the hub.
- * @param ask  of the parked request; NULL: no request is parked
+ * @param ask  what the parked request asks for; NULL: no request is parked
  * @param answered  OUT: the length of the body with which the parked request
  *                  was answered and ended; -1: it was not answered
  */

@@ -124,7 +124,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
-    if (lasts > timeout / 10 * 9) { /* before the MPM's Timeout is over */
+    if (lasts > timeout / 10 * 9) { /* less than the MPM's Timeout */
         lasts = timeout / 10 * 9;
     }
     known->store = (apr_size_t)mod_comet_config_server(r->server)->store;

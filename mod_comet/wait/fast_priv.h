@@ -14,8 +14,8 @@
 
 typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
 
-/* The state of one connection, in its pool.  The owner of the connection owns
- * it. */
+/* The state of one connection, in the connection's pool.  It belongs to the
+ * connection's owner. */
 struct mod_comet_fast_t {
     const mod_comet_child_t *child;
     state_e state;
@@ -26,7 +26,7 @@ struct mod_comet_fast_t {
     /* what was learnt */
     comet_head_t head; /* the head of the request that httpd reads, or has read
                         * last */
-    int same; /* the request being read is like the one before */
+    int same; /* whether the request being read is like the one before */
     comet_timestamp_t asked; /* the cursor of the request being read; -1: none
                               * was found */
     comet_head_answer_t answer; /* the head of the last answer to such a
@@ -59,7 +59,7 @@ struct mod_comet_fast_t {
     int looks; /* how many times in a row the store was looked at for this
                 * poll */
     apr_time_t rest_until; /* when the connection's keep-alive time ends */
-    mod_comet_outlet_t outlet; /* the way to its client */
+    mod_comet_outlet_t outlet; /* the way to the client */
 };
 
 #endif /* MOD_COMET_FAST_PRIV_H */

@@ -116,7 +116,7 @@ static void give_up(mod_comet_h2_t *h2)
     shutdown(h2->fd, SHUT_RDWR);
 }
 
-/* Send frames until the socket takes no more, or there are none.
+/* Send frames until the socket takes no more, or none are left.
  * @return whether the client is still there */
 static int send_frames(mod_comet_h2_t *h2)
 {
@@ -191,7 +191,7 @@ static comet_outcome_e serve_carrier(comet_subscriber_t *subscriber,
     return COMET_REST;
 }
 
-/* --- the beginning and the end of a connection ----------------------------- */
+/* --- the beginning and the end of a connection ---------------------------- */
 
 /* A clean-up of c1's pool. */
 static apr_status_t forget(void *data)
@@ -327,7 +327,7 @@ int mod_comet_h2_prepare(conn_rec *c)
     return DECLINED;
 }
 
-/* --- parking ---------------------------------------------------------------- */
+/* --- parking -------------------------------------------------------------- */
 
 void mod_comet_h2_resume(conn_rec *c)
 {

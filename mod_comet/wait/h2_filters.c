@@ -64,7 +64,7 @@ static apr_status_t inject(mod_comet_h2_t *h2)
     return status;
 }
 
-/* --- what mod_http2 writes -------------------------------------------------- */
+/* --- what mod_http2 writes ------------------------------------------------ */
 
 /* A bucket that mod_http2 has written, while its bytes are examined. */
 typedef struct written_t {
@@ -74,7 +74,7 @@ typedef struct written_t {
                       * as they are */
 } written_t;
 
-/* Pass the bytes that were seen on to the client, in their bucket. */
+/* Pass on to the client those bytes that were seen, in their bucket. */
 static void pass_seen(mod_comet_h2_t *h2, written_t *written)
 {
     apr_bucket *rest = written->bucket;
@@ -158,7 +158,7 @@ static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
 typedef enum {
     GO_ON,
     SEND, /* many bytes were examined, and are sent first */
-    INJECT /* ghosts have frames */
+    INJECT /* frames of ghosts are sent first */
 } pause_e;
 
 static pause_e find_pause(mod_comet_h2_t *h2, const written_t *written)
@@ -288,7 +288,7 @@ apr_status_t mod_comet_h2_filter_out(ap_filter_t *f, apr_bucket_brigade *bb)
     return status;
 }
 
-/* --- what the client sends --------------------------------------------------- */
+/* --- what the client sends ------------------------------------------------ */
 
 static apr_status_t take_bucket(mod_comet_h2_t *h2, apr_bucket *bucket,
                                 apr_bucket_brigade *bb, comet_buffer_t *to)
@@ -381,7 +381,7 @@ apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
     return status;
 }
 
-/* --- without TLS --------------------------------------------------------------- */
+/* --- without TLS ---------------------------------------------------------- */
 
 /* Whether the client's first bytes begin HTTP/2.  mod_http2 compares the same
  * bytes. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/handover.h
- * Annotations for ThreadSanitizer; for wait/park_hooks.c.
+ * Annotations for ThreadSanitizer, used by wait/park_hooks.c.
  */
 #ifndef MOD_COMET_HANDOVER_H
 #define MOD_COMET_HANDOVER_H

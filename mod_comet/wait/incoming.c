@@ -91,8 +91,8 @@ void mod_comet_incoming_release(mod_comet_talk_t *talk)
     incoming_t *incoming;
 
     if ((!talk->reserved && !talk->starved_since) || !mod_comet_child()) {
-        return; /* nothing is reserved; a fork of the child has none of the
-                 * child's clients */
+        return; /* nothing is reserved, or this is a fork of the child, which
+                 * has none of the child's clients */
     }
     incoming = find();
     pthread_mutex_lock(&incoming->lock);

@@ -28,7 +28,7 @@ struct change_t {
     comet_timestamp_t pruned; /* as in mod_comet_ask_t */
     comet_buffer_t gap; /* `,"gap": …` for the answer; or empty */
     const char *verb; /* the answer's verb */
-    char *ref; /* in the same block; NULL: none */
+    char *ref; /* the client's name for it, in the same block; NULL: none */
 };
 
 struct mod_comet_live_t {
@@ -53,7 +53,7 @@ struct mod_comet_live_t {
 
 typedef mod_comet_live_t live_t;
 
-/* --- memory ---------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------- */
 
 static void free_change(change_t *change)
 {
@@ -129,7 +129,7 @@ void mod_comet_live_prepare(const mod_comet_ask_t *ask,
     subscriber->until = ask->live ? ask->live->until : 0;
 }
 
-/* --- making changes (the subscriber's owner) ------------------------------- */
+/* --- making changes (the subscriber's owner) ------------------------------ */
 
 static void tell(live_t *live, change_t *change, comet_timestamp_t cursor)
 {
@@ -216,7 +216,7 @@ void mod_comet_live_serve(const mod_comet_ask_t *ask,
     }
 }
 
-/* --- judging (the request's thread) ---------------------------------------- */
+/* --- judging (the request's thread) --------------------------------------- */
 
 static void refuse(live_t *live, const comet_command_t *command, int status,
                    const char *reason)
@@ -274,7 +274,7 @@ static void change_rooms(live_t *live, const apr_array_header_t *more)
 /* Let the client publish to the channels of its URL, and to those that it was
  * granted and still asks for.
  * @param more  more channels that it was granted; NULL: none
- * @return 0: there is no memory */
+ * @return 0: no memory is left */
 static int change_writes(live_t *live, const comet_selection_t *more)
 {
     comet_selection_t *all =
@@ -315,7 +315,7 @@ static void add_gap(change_t *change, const mod_comet_ask_t *more)
 
 /* Find the channels that the client will have asked for after a change, and
  * those that it will read.
- * @param asked, reads  OUT; NULL: there is no memory */
+ * @param asked, reads  OUT; NULL: no memory is left */
 static void find_target(const live_t *live, const mod_comet_ask_t *more,
                         int adds, comet_selection_t **asked,
                         comet_selection_t **reads)
@@ -328,7 +328,7 @@ static void find_target(const live_t *live, const mod_comet_ask_t *more,
 }
 
 /* Find the channels that are read only after the change.
- * @return 0: there is no memory */
+ * @return 0: no memory is left */
 static int find_fresh(const live_t *live, const mod_comet_ask_t *more,
                       change_t *change)
 {
@@ -347,7 +347,7 @@ static int find_fresh(const live_t *live, const mod_comet_ask_t *more,
 
 /* Queue a change that was allowed.
  * @param change  taken over
- * @return 0: there is no memory */
+ * @return 0: no memory is left */
 static int queue(live_t *live, change_t *change, const mod_comet_ask_t *more,
                  int adds)
 {

@@ -28,7 +28,7 @@ typedef struct mod_comet_live_t mod_comet_live_t;
  * Let a WebSocket change its channels: set ask->live.  Called by the request's
  * thread.
  * @param ask  ->talk, ->selection and ->asked are set; the pointer is kept
- * @return 0: there is no memory
+ * @return 0: no memory is left
  */
 int mod_comet_live_begin(request_rec *r, mod_comet_ask_t *ask);
 

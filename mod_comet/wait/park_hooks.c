@@ -189,7 +189,7 @@ static int may_wait(const conn_rec *c, int rv)
 }
 
 /* Whether the MPM can wait for the socket to become writable.  Before httpd
- * 2.4.63 the MPM then closes the connection, unless that is kept alive. */
+ * 2.4.63 it closes each connection afterwards that is not kept alive. */
 static int can_await_output(const conn_rec *c)
 {
     return mod_comet_mpm_capacity()->has_waitio

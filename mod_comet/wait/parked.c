@@ -36,7 +36,7 @@ void mod_comet_parked_forget(mod_comet_parked_t *park)
         park->subscriber.revoked = NULL;
         mod_comet_place_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
-                                   ap_max_mem_free); /* undo trim() */
+                                   ap_max_mem_free); /* undo connection_trim */
     }
     park->r = NULL;
     park->ask = NULL;
@@ -97,7 +97,7 @@ void mod_comet_parked_note_blocked(mod_comet_parked_t *park)
                                                                      : -1;
 }
 
-/* --- answers that a worker sends -------------------------------------------- */
+/* --- answers that a worker sends ------------------------------------------ */
 
 void mod_comet_parked_lend(mod_comet_parked_t *park)
 {

@@ -112,7 +112,7 @@ apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
                                           comet_buffer_t *bytes);
 
 /** End the request; the connection stays open unless @a close.
- * @param complete  whether the answer is whole; if not, its body stays open
+ * @param complete  whether the answer is whole; if not, its body is not ended
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
                                   int close);
@@ -126,7 +126,7 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close);
  * happens before. */
 void mod_comet_parked_set_timer(mod_comet_parked_t *park);
 
-/** A comet_serve_cb. */
+/** A comet_serve_cb: serve the park. */
 comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
 

@@ -27,8 +27,8 @@ typedef struct utterance_t {
     comet_command_t command;
     comet_message_t *message;
     comet_store_group_t group;
-    int status; /* the status of the answer, as in HTTP; 0: the message is
-                 * published */
+    int status; /* the status of the answer, as in HTTP; 0: the message is yet
+                 * to be published */
     const char *error;
     long retry_sec; /* when the client may try again; 0: not said */
 } utterance_t;
@@ -55,7 +55,7 @@ struct mod_comet_speakers_t {
     atomic_int waiting; /* [atomic] threads that wait for answers */
 };
 
-/* --- understanding --------------------------------------------------------- */
+/* --- understanding -------------------------------------------------------- */
 
 static void refuse(utterance_t *said, int status, const char *error)
 {
@@ -95,9 +95,9 @@ static int find_channel(utterance_t *said, comet_text_t *channel,
     return !said->status;
 }
 
-/* Refuse to change the channels of a WebSocket.  If they can be changed, such a
- * command reaches the speaker only if the client has written its verb with
- * escapes. */
+/* Refuse to change the channels of a WebSocket.  If this WebSocket can change
+ * them, the command has reached the speaker only because the client has written
+ * its verb with escapes. */
 static void refuse_change(utterance_t *said)
 {
     if (!said->talk->is_multi) {
@@ -166,7 +166,7 @@ static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
     }
 }
 
-/* --- publishing ------------------------------------------------------------ */
+/* --- publishing ----------------------------------------------------------- */
 
 static void note_result(utterance_t *said, apr_status_t status,
                         apr_pool_t *pool)
@@ -270,7 +270,7 @@ static void flush(speaker_t *speaker)
     apr_pool_clear(speaker->pool);
 }
 
-/* --- the thread ------------------------------------------------------------ */
+/* --- the thread ----------------------------------------------------------- */
 
 static void hear(speaker_t *speaker, mod_comet_talk_t *talk)
 {
@@ -329,8 +329,8 @@ static void release_talks(speaker_t *speaker, talks_t *talks)
     }
 }
 
-/* Drop the queued talks when the child ends.  Nothing that their clients have
- * said is stored. */
+/* Drop the queued talks when the child ends.  What their clients have said is
+ * not stored. */
 static void forget_talks(speaker_t *speaker)
 {
     mod_comet_talk_t *talk;
@@ -404,7 +404,7 @@ void mod_comet_speaker_submit(const mod_comet_child_t *child,
     }
 }
 
-/* --- the speakers of a child ----------------------------------------------- */
+/* --- the speakers of a child ---------------------------------------------- */
 
 void mod_comet_speaker_prepare(mod_comet_child_t *child)
 {
@@ -423,7 +423,7 @@ void mod_comet_speaker_prepare(mod_comet_child_t *child)
         speaker->writer = child->stores[i].writer;
         speaker->pool = mod_comet_pool_create(child->pool, "comet_speaker");
         if (!speaker->pool) {
-            abort(); /* as APR does if there is no memory */
+            abort(); /* as APR does if no memory is left */
         }
     }
     child->waiting->speakers = speakers;

@@ -38,7 +38,7 @@ typedef struct mod_comet_stream_t {
     const mod_comet_judged_t *judged; /* in the same block; NULL: all its fields
                                        * would be zero */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
-    mod_comet_outlet_t outlet; /* the way to its client */
+    mod_comet_outlet_t outlet; /* the way to the client */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * for an outbox */
     mod_comet_story_t story;

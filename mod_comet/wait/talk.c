@@ -24,7 +24,7 @@
 /* How often to check whether there is room for a client that waits for room. */
 #define STARVED_EVERY apr_time_from_msec(250)
 
-/* --- making ---------------------------------------------------------------- */
+/* --- making --------------------------------------------------------------- */
 
 static comet_text_t copy(comet_text_t text, char **end)
 {
@@ -109,7 +109,7 @@ void mod_comet_talk_unref(mod_comet_talk_t *talk)
     free(talk);
 }
 
-/* --- the hub --------------------------------------------------------------- */
+/* --- the hub -------------------------------------------------------------- */
 
 static int has_words_locked(const mod_comet_talk_t *talk)
 {
@@ -146,7 +146,7 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk)
     pthread_mutex_unlock(&talk->lock);
 }
 
-/* --- the client's side (the owner's thread) -------------------------------- */
+/* --- the client's side (the owner's thread) ------------------------------- */
 
 /* How many bytes a text of the client may have. */
 static apr_size_t longest(const mod_comet_talk_t *talk)
@@ -401,7 +401,7 @@ void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit)
     wait_for(talk, is_settled_locked, comet_monotonic() + limit);
 }
 
-/* --- what changes the client's channels (the owner's thread) ----------------- */
+/* --- what changes the client's channels (the owner's thread) -------------- */
 
 mod_comet_said_t *mod_comet_talk_take_wish(mod_comet_talk_t *talk)
 {
@@ -432,7 +432,7 @@ void mod_comet_talk_fail(mod_comet_talk_t *talk)
     pthread_mutex_unlock(&talk->lock);
 }
 
-/* --- the speaker's thread -------------------------------------------------- */
+/* --- the speaker's thread ------------------------------------------------- */
 
 int mod_comet_talk_may_write(mod_comet_talk_t *talk, comet_text_t channel)
 {

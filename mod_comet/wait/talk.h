@@ -25,7 +25,7 @@
 typedef struct mod_comet_said_t mod_comet_said_t;
 struct mod_comet_said_t {
     mod_comet_said_t *next;
-    comet_text_t text; /* in the same block */
+    comet_text_t text; /* its bytes are in the same block */
 };
 
 /** A talk.  Thousands of clients have one and say nothing, so flags are bytes,
@@ -38,17 +38,17 @@ typedef struct mod_comet_talk_t {
     apr_byte_t closed; /* [lock] `words` end with a Close frame, or a Close was
                         * sent */
 
-    /* what the client may publish; constant */
+    /* what the client may publish; these fields are constant */
     apr_byte_t is_live; /* the client may change its channels; the owner's
                          * thread handles such texts (wait/live.h) */
     apr_byte_t is_multi; /* CometMulti */
     apr_uint32_t store;
     const server_rec *server; /* refusals are written to its log */
-    const char *address; /* the client's */
+    const char *address; /* the client's address */
     const char *mute; /* why the client may not publish; NULL: it may */
-    comet_text_t author; /* data NULL: nobody */
+    comet_text_t author; /* the client's user; data NULL: none */
     comet_text_t channel; /* the channel of its URL; data NULL: none */
-    comet_text_t prefix; /* of the endpoint's channels */
+    comet_text_t prefix; /* the prefix of the endpoint's channels */
     const mod_comet_limits_claims_t *claims; /* in the same block; NULL: none */
     apr_interval_time_t timeout; /* CometPublishTimeout */
     apr_size_t most_bytes; /* CometMaxMessageSize */
@@ -189,7 +189,7 @@ int mod_comet_talk_may_write(mod_comet_talk_t *talk, comet_text_t channel);
 void mod_comet_talk_fail(mod_comet_talk_t *talk);
 
 /** Take what the client has said.  Called by the speaker's thread.
- * @return a list, to be freed by the caller */
+ * @return a list, which the caller frees */
 mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
 
 /** Whether the client has said something that mod_comet_talk_take_said() has

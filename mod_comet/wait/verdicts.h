@@ -14,7 +14,7 @@
 #include "request/ask.h"
 #include "server/child.h"
 
-/** Make the table of verdicts; NULL: no random keys, and nothing is kept. */
+/** Make the table of verdicts; NULL: no random keys, so nothing is kept. */
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 
 /** Free all verdicts.  Called when the child's threads have ended. */

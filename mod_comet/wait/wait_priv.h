@@ -28,8 +28,9 @@ struct mod_comet_blocked_t {
     conn_rec *master; /* the HTTP/2 connection of the client's stream; NULL: the
                        * client uses HTTP/1.1 */
     pthread_mutex_t lock;
-    pthread_cond_t handed; /* with lock */
-    unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
+    pthread_cond_t handed; /* the thread waits for it, with `lock` */
+    unsigned reasons; /* [lock] bits of comet_reason_e that the thread has not
+                       * taken yet */
     int has_place; /* [owner thread] */
     int is_over; /* [owner thread] the client no longer waits */
     int woken; /* [lock] the thread must check at once whether to go on */
@@ -51,7 +52,8 @@ struct mod_comet_waiting_t {
                             * served */
     char date[APR_RFC822_DATE_LEN]; /* [hub thread] the Date header for
                                      * `second` */
-    apr_time_t second; /* [hub thread] in seconds since 1970; 0: no date yet */
+    apr_time_t second; /* [hub thread] the time of `date`, in seconds since
+                        * 1970; 0: no date yet */
     struct mod_comet_speakers_t *speakers; /* wait/speaker.h; NULL: the child
                                             * has not started */
     struct mod_comet_incoming_t *incoming; /* wait/incoming.h */
