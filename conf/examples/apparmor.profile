@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # AppArmor: what a profile of httpd must allow for mod_comet.  Debian's profile
-# reads it from /etc/apparmor.d/local/usr.sbin.apache2; another profile includes it.
+# includes this file as /etc/apparmor.d/local/usr.sbin.apache2; let any other
+# profile include it.
 #
 #     cp apparmor.profile /etc/apparmor.d/local/usr.sbin.apache2
 #     apparmor_parser -r /etc/apparmor.d/usr.sbin.apache2

@@ -243,8 +243,8 @@ static void move_later(const request_rec *r, const mod_comet_ask_t *ask,
 
 /* --- handing over --------------------------------------------------------- */
 
-/* Whether httpd holds no input from the client.  For a WebSocket, existing input
- * is taken first. */
+/* Whether httpd holds no input from the client.  If the client has a WebSocket,
+ * its input is taken first. */
 static int is_silent(conn_rec *c, apr_bucket_brigade *brigade,
                      const mod_comet_ask_t *ask)
 {
