@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Learn what a poll's request and its answer look like, and whether the hub may
- * answer such polls without httpd.  All functions are called by the thread that
- * owns the connection, or by the hub's while the child ends.
+ * answer such polls without httpd.  The thread that owns the connection calls
+ * these functions.  While the child ends, the hub's thread calls
+ * mod_comet_fast_forget().
  */
 #include "wait/fast_priv.h"
 
