@@ -58,8 +58,8 @@ def test_100_01_head(server):
 
 
 def test_100_02_opening(server):
-    """The first chunk has the head of the page, sent once, and the first
-    tick."""
+    """The first chunk has the head of the page and the first tick. The head is
+    not sent again."""
     begin = time.monotonic()
     with open_clock(server) as conn:
         opening = conn.chunk()
@@ -118,7 +118,7 @@ def test_100_04_all_together(server):
 
 
 def test_100_05_young_stream_skips(server):
-    """The second tick of a stream comes at least half a second after the
+    """The second tick of a stream comes at least half a second after its
     first."""
     for part in (0.6, 0.75, 0.9):
         start = int(time.time()) + part
@@ -134,7 +134,7 @@ def test_100_05_young_stream_skips(server):
 
 
 def test_100_06_http10(server):
-    """Over HTTP/1.0 the answer has no chunks, and ends when the connection
+    """Over HTTP/1.0 the answer is not chunked, and ends when the connection
     ends."""
     with open_clock(server, version="1.0") as conn:
         assert conn.framing == "close"
@@ -214,7 +214,8 @@ def test_100_12_longer_than_timeout(make_server):
 
 @pytest.mark.event
 def test_100_13_rare_ticks_longer_than_timeout(make_server):
-    """A stream also survives if its ticks are rarer than Timeout."""
+    """A stream also survives if the time between two ticks is longer than
+    Timeout."""
     server = make_server(timeout=2, conf="CometTick 5s")
     with open_clock(server) as conn:
         conn.chunk()

@@ -73,8 +73,8 @@ def drain(server, url, count, cursor=0):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_110_01_publish(chat, method):
-    """msg is stored by GET, POST and PUT. The answer is 200 with an empty body
-    and Content-Length 0."""
+    """GET, POST and PUT store msg. The answer is 200 with an empty body and
+    Content-Length 0."""
     server, url, channel = chat
     answer = server.request(method, url + "?msg=hello+there", None, XHR)
     assert answer.status == 200
@@ -103,7 +103,7 @@ def test_110_01_publish(chat, method):
     ("msg=tab%09nl%0D%0Aend%7f%1b", "tab\tnl\r\nend\x7f\x1b"),
 ])
 def test_110_02_query(chat, query, text):
-    """The query is decoded in the way PHP decodes it."""
+    """The query is decoded as PHP would decode it."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 200 and answer.body == b"", answer
@@ -123,7 +123,7 @@ def test_110_03_raw_utf8(chat):
 
 
 def test_110_04_form_body_ignored(chat):
-    """A form body neither publishes nor disturbs the next request."""
+    """A form body publishes nothing, and does not disturb the next request."""
     server, url, channel = chat
     server.publish("from the query", url)
     with server.raw() as conn:
@@ -155,8 +155,8 @@ def test_110_05_bad_bytes(chat, query):
 
 
 def test_110_06_sizes(chat):
-    """4096 and 8000 bytes are stored.  A URL of 12 kB, longer than httpd's
-    LimitRequestLine, is refused, and nothing of it is stored."""
+    """Messages of 4096 and 8000 bytes are stored. A URL of 12 kB, longer than
+    httpd's LimitRequestLine, is refused, and nothing of it is stored."""
     server, url, channel = chat
     server.publish("x" * 4096, url)
     server.publish("y" * 8000, url)
@@ -255,8 +255,8 @@ def test_110_21_next_message(chat):
                                    "?msg=&timestamp=0", "?Timestamp=5",
                                    "?timestamp=7&timestamp=0"])
 def test_110_22_no_cursor(chat, query):
-    """If the cursor is empty, absent or 0, the poll starts CometReplay messages
-    back."""
+    """If the cursor is empty, absent or 0, the poll returns the oldest of the
+    last CometReplay messages."""
     server, url, _ = chat
     for i in range(55):
         server.post(url.split("/")[1], "m%d" % i)
@@ -265,8 +265,8 @@ def test_110_22_no_cursor(chat, query):
 
 
 def test_110_23_replay(server):
-    """CometReplay N starts a new client N messages back.  With 0 it gets only
-    new messages."""
+    """With CometReplay N a new client starts with the last N messages. With 0
+    it gets only new messages."""
     for i in range(5):
         server.publish("r%d" % i, "/three/backend.php")
         server.publish("n%d" % i, "/none/backend.php")
@@ -300,8 +300,8 @@ def test_110_25_ahead_is_a_resync(chat):
 
 
 def test_110_26_not_ahead(chat):
-    """A cursor equal to the newest timestamp of another channel is not ahead:
-    its poll waits."""
+    """A cursor is not ahead if it equals the newest timestamp of another
+    channel: the poll waits."""
     server, url, _ = chat
     server.publish("one", url)
     newest = server.post("elsewhere", "x")
@@ -337,8 +337,8 @@ def test_110_28_array_key(chat):
 
 
 def test_110_29_held(chat):
-    """A held poll gets its headers at once, and then nothing until the
-    message."""
+    """A held poll gets its headers at once, and nothing more until a message is
+    published."""
     server, url, _ = chat
     server.publish("old", url)
     _, cursor = poll(server, url)
@@ -437,7 +437,8 @@ def test_110_35_poll_timeout_below_timeout(make_server):
 
 
 def test_110_36_head_poll(chat):
-    """HEAD of a poll gets its headers at once, with or without news."""
+    """A HEAD request for a poll gets the headers at once, with or without
+    news."""
     server, url, _ = chat
     for _ in range(2):
         begin = time.monotonic()

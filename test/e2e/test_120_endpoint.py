@@ -62,7 +62,7 @@ def post(server, target, body=b"x", ctype="text/plain", headers=None):
 def check_common(answer):
     """Check the headers that all answers of the endpoint must have."""
     assert answer.header("x-content-type-options") == "nosniff", answer
-    kept = answer.header("etag") is not None   # only history has one
+    kept = answer.header("etag") is not None   # only history answers have one
     assert answer.header("cache-control") \
         == ("private, no-cache" if kept else "no-store"), answer
     vary = answer.header("vary", "").lower()
@@ -366,8 +366,8 @@ def test_120_22_default_limit(server):
 
 
 def test_120_23_replay(server):
-    """If `since` is absent or empty, the answer starts CometReplay messages
-    back."""
+    """If `since` is absent or empty, the answer starts with the last
+    CometReplay messages."""
     for i in range(4):
         server.post("two", "m%d" % i)
     for query in ("?wait=0", "?since=&wait=0", "?limit=9&wait=0"):
@@ -494,7 +494,7 @@ def test_120_33_options_and_head(server):
 
 
 def test_120_34_prefix(server):
-    """Two endpoints with the same prefix share its channels.  Other endpoints
+    """Two endpoints with the same prefix share their channels. Other endpoints
     do not."""
     assert post(server, "/a/room", b"x").json()["channel"] in ("room",
                                                                "shared/room")
@@ -619,7 +619,8 @@ def test_120_50_cap(make_server):
 
 
 def test_120_51_news_needs_no_place(make_server):
-    """Even if all places are taken, a poll that has news is answered."""
+    """Even if all places for waiting clients are taken, a poll that has news is
+    answered."""
     server = make_server(conf="CometMaxSubscribers 1\nCometPollTimeout 10s")
     server.post("cap", "x")
     with server.raw() as conn:

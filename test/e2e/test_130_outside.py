@@ -28,8 +28,8 @@ def insert(channel, body):
 
 
 def test_130_01_documented_commands(make_server):
-    """The commands of the README publish, query and delete by the sqlite3
-    command line, as they stand there and in the manual."""
+    """The README's sqlite3 commands publish, query and delete. The manual has
+    the same commands."""
     with open(os.path.join(REPO, "README.md"), encoding="utf-8") as file:
         text = file.read().partition("## The database is an interface")[2]
     commands = re.findall(r"^sqlite3 .*(?:\n +.*)*", text.split("```")[1], re.M)
@@ -272,7 +272,7 @@ def test_130_13_invalid_utf8_inside(server):
 
 
 def test_130_14_nasty_text(server):
-    """Any text that another program stores arrives unchanged."""
+    """Any text that another program stores reaches clients unchanged."""
     url, channel = server.next_classic()
     texts = ["<b>&\"'</script>", "中文😀", "a\r\nb\tc", "\u2028", "x" * 60000]
     db = connect(server.db)
@@ -290,7 +290,8 @@ def test_130_14_nasty_text(server):
 
 def test_130_15_schema(server):
     """The file is in WAL mode, and has our application ID and a version. Its
-    schema uses nothing that older versions of SQLite cannot read (STRICT)."""
+    schema uses nothing that older versions of SQLite cannot read, such as
+    STRICT."""
     assert sqlite(server.db, "PRAGMA journal_mode;") == [["wal"]]
     assert sqlite(server.db, "PRAGMA page_size;") == [["4096"]]
     assert sqlite(server.db, "PRAGMA auto_vacuum;") == [["2"]]
@@ -343,8 +344,8 @@ def test_130_16_outsiders_are_not_starved(server):
 # -- two children -----------------------------------------------------------
 
 def child_of(server, conn, token):
-    """Return the pid of the child that serves this kept-alive connection, by
-    the access log."""
+    """Return the pid of the child that serves this kept-alive connection. The
+    access log names the pid."""
     conn.request("GET", "/static.txt?" + token)
     assert conn.answer().status == 200
     line = wait_until(lambda: server.access_lines("?%s " % token), 3,
@@ -367,7 +368,7 @@ def connections_by_child(server, each):
         if len(found[pid]) < each:
             found[pid].append(conn)
         else:
-            # open, so that the next one goes to another child
+            # Keep it open, so that the next connection goes to another child.
             spare.append(conn)
         if all(len(c) == each for c in found.values()):
             break
@@ -380,9 +381,9 @@ def connections_by_child(server, each):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_20_two_children(make_server, deaf):
-    """Clients publish and poll in different children, and one child may get no
-    hints. No message is lost or repeated, and no cursor is reset. With hints a
-    message arrives at once."""
+    """Clients publish and poll in different children, with hints in both
+    children or only in one. No message is lost or repeated, and no cursor is
+    reset. With hints a message arrives at once."""
     server = make_server(children=2, conf="CometPollTimeout 20s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
@@ -441,8 +442,8 @@ def test_130_20_two_children(make_server, deaf):
     slow = [pid for pid in pids if statistics.median(lags[pid]) > 0.06]
     if deaf and SLOW == 1:
         assert len(slow) <= 1, lags
-        # A child may know its own messages without a hint, so judge the
-        # slowest.
+        # A child can learn of its own messages without a hint. So compare each
+        # child's slowest message.
         assert any(max(lags[pid]) > 0.06 for pid in pids), \
             "no child was deaf: the test shows nothing"
         assert all(max(lags[pid]) < 1.5 for pid in pids), lags
@@ -456,8 +457,8 @@ def test_130_20_two_children(make_server, deaf):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_21_read_your_write_elsewhere(make_server, deaf):
-    """If another child has just returned a cursor, this child knows it and does
-    not start over."""
+    """A cursor that one child has just returned is known to the other child,
+    too. The client does not start over there."""
     server = make_server(children=2, conf="CometPollTimeout 2s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
@@ -505,9 +506,9 @@ def test_130_23_quote_helper():
 
 
 def test_130_24_many_stores_in_a_folder(make_server):
-    """One instance of inotify serves all stores of a child, because a user
-    may have only 128. What another program writes into any of the stores
-    arrives."""
+    """One inotify instance serves all stores of a child, because a user may
+    have only 128 instances. What another program writes into any of these
+    stores reaches the clients."""
     server = make_server(start=False, children=1)
     server.conf = many_hosts(server, 12, 12)
     server.start()

@@ -219,7 +219,7 @@ def test_140_02_bad(tester, line, word):
     name = re.search(r"Require comet-\w+|Comet\w+", line).group(0)
     found = re.match(name + r': "(.*)" is not allowed: (?:expected |Variable )',
                      said)
-    if not found:                       # httpd itself refuses it
+    if not found:                       # httpd itself refuses the line
         assert re.match(name + " (takes|must be On or Off|cannot occur) ?",
                         said), said
     elif found.group(1):
@@ -268,14 +268,14 @@ def test_140_05_mapping_without_store(tester, line):
 
 
 def test_140_06_clock_needs_a_store(tester):
-    """A clock alone needs a CometStore, too, and the error says so."""
+    """Even a clock alone needs a CometStore, and the error says so."""
     code, text = tester.configtest("CometClock /clock/backend.php\n")
     assert code != 0
     assert "CometClock /clock/backend.php: no CometStore is set" in text, text
 
 
 def test_140_07_mapping_without_store_in_vhost(tester):
-    """A mapping in a virtual host needs a store, too.  It may be the main
+    """A mapping in a virtual host needs a store, too. The store may be the main
     server's."""
     host = ("<VirtualHost *:1>\nServerName v\nCometEndpoint /comet\n"
             "</VirtualHost>\n")
@@ -370,8 +370,8 @@ def test_140_13_same_file_is_one_store(make_server):
 
 @pytest.mark.event
 def test_140_14_capacity_warning(make_server):
-    """A CometMaxSubscribers that the MPM cannot hold causes a warning at start,
-    but no error."""
+    """If the MPM cannot hold CometMaxSubscribers clients, httpd starts with a
+    warning but no error."""
     server = make_server(conf="CometMaxSubscribers 1000000")
     line = wait_until(lambda: [x for x in server.error_log().splitlines()
                                if "CometMaxSubscribers" in x], 5,
@@ -381,7 +381,7 @@ def test_140_14_capacity_warning(make_server):
 
 
 def test_140_15_no_warning_by_default(make_server):
-    """A suitable configuration starts without any warning of the module."""
+    """With a suitable configuration the module logs no warning at start."""
     server = make_server(
         parent=ORDINARY, conf="CometMaxSubscribers 20\n"
         '<LocationMatch "^/(comet|chat|clock)">\nRequire all granted\n'
@@ -402,8 +402,8 @@ def test_140_17_loaded_but_unused(make_server):
 
 
 def test_140_18_status_formats(make_server):
-    """comet-status answers in JSON, or in the format of Prometheus if ?format=
-    or Accept asks for it."""
+    """comet-status answers in JSON, or in Prometheus's format if ?format= or
+    Accept asks for it."""
     server = make_server()
     server.publish("x")
     answer = server.get("/comet-status")
@@ -432,7 +432,7 @@ def test_140_18_status_formats(make_server):
 
 
 def test_140_19_status_is_protected(make_server):
-    """Require on the status location is obeyed."""
+    """Require protects the status location."""
     server = make_server(comet="load", conf=STORE + """
       CometEndpoint /comet
       <Location "/comet-status">

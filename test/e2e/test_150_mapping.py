@@ -184,7 +184,7 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
 
 
 def test_150_10_vhosts(make_server):
-    """Virtual hosts inherit the store and the mappings, and may have their
+    """Virtual hosts inherit the store and the mappings, and can define their
     own."""
     one, two, three = free_port(), free_port(), free_port()
     server = make_server(conf="""
@@ -256,7 +256,7 @@ def test_150_13_per_location(make_server):
 
 
 def test_150_14_unknown_is_404(make_server):
-    """httpd serves every URL that is not mapped."""
+    """The module leaves every URL that is not mapped to httpd."""
     server = make_server()
     assert server.get("/chat/").status in (403, 404)
     assert server.get("/clock").status == 404

@@ -19,15 +19,14 @@ def site(value, mode="cors", dest="empty", **more):
 
 
 def headers_for(server, headers):
-    """Return the headers with this server's own host and port in place of
-    HOST."""
+    """Return the headers, with HOST replaced by this server's host and port."""
     host = "127.0.0.1:%d" % server.port
     return dict({"Host": host},
                 **{k: v.replace("HOST", host) for k, v in headers.items()})
 
 
 GET_CASES = [
-    # a program: nothing in its requests looks like a browser
+    # a program, whose requests do not look like a browser's
     ("curl", {"User-Agent": "curl/7.88", "Accept": "*/*"}, 200),
     ("bare", {}, 200),
     # the original page in old and new browsers
@@ -54,7 +53,8 @@ GET_CASES = [
     # a link in a mail, a typed URL, a link on the same site
     ("typed", site("none", "navigate", "document"), 403),
     ("own-link", site("same-origin", "navigate", "document"), 403),
-    # old browsers without Sec-Fetch, which any other sign shows to be browsers
+    # old browsers send no Sec-Fetch, but other headers show that they are
+    # browsers
     ("old-img", dict(LANG, Referer="http://evil.example/"), 403),
     ("old-lang-only", LANG, 403),
     ("old-cookie-only", {"Cookie": "a=b"}, 403),
@@ -73,8 +73,8 @@ GET_CASES = [
 @pytest.mark.parametrize("name, headers, status", GET_CASES,
                          ids=[c[0] for c in GET_CASES])
 def test_160_01_get(server, name, headers, status):
-    """A GET with msg publishes only for some senders. Others get 403, and
-    nothing is stored."""
+    """A GET with msg publishes if it comes from a program, or from an XHR or
+    fetch() of a page of this site. Others get 403, and nothing is stored."""
     url, channel = server.next_classic()
     answer = server.get(url + "?msg=x", headers_for(server, headers))
     assert answer.status == status, answer

@@ -25,8 +25,9 @@ def try_post(server, text, channel="chat"):
 
 
 def post_for(server, seconds, until=None, channel="chat", prefix="p"):
-    """Post until one message is stored, or until `until(stored)` is true.
-    Return the texts that were stored, and the statuses of the other posts."""
+    """Post for up to `seconds`, until one message is stored or, if given,
+    `until(stored)` is true. Return the texts that were stored, and the statuses
+    of the other posts."""
     stored, refused = [], []
 
     def enough():
@@ -134,7 +135,7 @@ def test_170_03_long_reader(make_server):
     reader.close()
 
 
-# -- taken away -------------------------------------------------------------
+# -- the file replaced or deleted -------------------------------------------
 
 def other_store(server, name, rows):
     """Make a second valid store with the module's own schema; return its
@@ -203,14 +204,14 @@ def test_170_12_deleted_and_ahead(make_server):
     # a lost store may have had later timestamps than the new one
     ahead = stamp + 3600 * 10 ** 6
     with Poller(server.port, cursor=ahead) as page:
-        page.wait_for(1, 5 * SLOW)          # it starts over: a replay
+        page.wait_for(1, 5 * SLOW)          # the page starts over: a replay
         server.publish("b")
         assert page.wait_for(2, 5 * SLOW) == ["a", "b"]
         assert not page.failures
 
 
 def test_170_13_not_a_database(make_server):
-    """If the file is not a database, requests get 503, and no byte of it
+    """If the file is not a database, requests get 503, and no byte of the file
     changes."""
     server = make_server(start=False)
     text = b"These are my notes, not a database.\n" * 200
@@ -226,7 +227,7 @@ def test_170_13_not_a_database(make_server):
         assert answer.status == 503, answer
         answer = server.get("/chat/backend.php?timestamp=0")
         assert answer.status == 503, answer
-    with server.raw() as conn:          # the clock needs no store
+    with server.raw() as conn:          # the clock does not use the store
         conn.request("GET", "/clock/backend.php")
         assert conn.head() == 200 and conn.chunk()
     with open(server.db, "rb") as again:
@@ -374,8 +375,8 @@ def test_170_23_disk_full(small_disk):
 
 
 def test_170_24_read_only_file_system(small_disk):
-    """On a read-only file system publishing gets 503.  It works again after a
-    reload on a writable one."""
+    """On a read-only file system publishing gets 503. After the file system has
+    become writable and httpd has reloaded, publishing works again."""
     server, disk = small_disk
     server.publish("before")
     server.kill()                    # leaves -wal and -shm, as a crash does
@@ -498,8 +499,8 @@ def test_170_32_child_killed(make_server):
         want.append("last")
         try_post(server, "last")
         texts = page.wait_for(len(want), 15 * SLOW)
-    # a publish that the kill interrupted may have been stored, and the test
-    # then publishes it again
+    # A publish that the kill interrupted may have been stored. The test then
+    # publishes the message again.
     assert sorted(set(texts)) == sorted(set(want))
     server.wait_waiting(0, timeout=15)
 

@@ -201,7 +201,7 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
             page.stop()
     server.wait_waiting(0)
     server.stop()
-    # A page's polls are those that were answered, and a last one that it
+    # Each page sent the polls that were answered, and a last one that it
     # cancelled.
     polls = sum(p.answered + 1 for p in pages)
     lines = [x for x in server.access_lines("timestamp=")]
@@ -225,8 +225,8 @@ def test_180_05_new_configuration(make_server):
 
 
 def test_180_06_reload_and_counters(make_server, mpm):
-    """After a reload, and when all clients have left, no counter has a client
-    too many."""
+    """After a reload, once all clients have left, every counter of waiting
+    clients is 0."""
     server = make_server(mpm=mpm, children=2, threads=32)
     for _ in range(2):
         conns = hold_clocks(server, 3)
@@ -251,9 +251,9 @@ def test_180_06_reload_and_counters(make_server, mpm):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 def test_180_10_asked_of_an_old_child(make_server, accept):
-    """The last bytes of a request arrive when its child is already ending.  The
-    answer is complete, and closes the connection so that the client goes to
-    another child."""
+    """The last bytes of a request arrive when its child is already ending. The
+    answer is complete, and closes the connection so that the client's next
+    request goes to another child."""
     server = make_server(threads=8)
     cursor = server.post("chat", "one")
     with server.raw(timeout=20) as conn:
@@ -280,8 +280,8 @@ BUSY = [pytest.param(mpm, sign, id="%s-%s" % (mpm, sign.name))
 
 @pytest.mark.parametrize("mpm,sign", BUSY)
 def test_180_11_streams_of_a_busy_child_end(make_server, mpm, sign):
-    """At a graceful reload or stop streams end, although each child is still
-    reading another client's request.  That request is then served."""
+    """At a graceful reload or stop, streams end although each child is still
+    reading another client's request. That request is then served."""
     server = make_server(mpm=mpm, threads=8, timeout=30, mpm_conf=(
         "StartServers 3\nMinSpareServers 1\nMaxSpareServers 3\n"
         "ServerLimit 3\nMaxRequestWorkers 3\n")

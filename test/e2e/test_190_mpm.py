@@ -18,7 +18,7 @@ from httpd_env import SANITIZER, SLOW, alive, sqlite, wait_until
 
 @pytest.fixture
 def site(make_server, mpm):
-    """Return a private server on each MPM."""
+    """Return a server of this test's own, on each MPM in turn."""
     return make_server(mpm=mpm, children=2, threads=32, classics=4,
                        conf='<Location "/c0/backend.php">\n'
                             "CometPollTimeout 1s\n</Location>\n")
@@ -131,8 +131,8 @@ def test_190_06_endpoint(site):
 
 
 def test_190_07_waiting_cap_is_clear(make_server, mpm):
-    """When all places are taken, a further poll is refused quickly and clearly.
-    Files are still served."""
+    """When all places for waiting clients are taken, a further poll is refused
+    quickly and clearly. Files are still served."""
     server = make_server(mpm=mpm, threads=16, conf="CometPollTimeout 20s")
     held, refused = [], 0
     # The event MPM holds far more clients than threads, so 40 reach no limit.
@@ -219,12 +219,12 @@ def test_190_10_waiting_threads_sleep(make_server):
     assert time.monotonic() - begin < 5 * SLOW
     conns = blocked_polls(server, "quiet", 10)
     assert server.stop() < 5 * SLOW
-    for conn in conns:                  # the MPM has cut them
+    for conn in conns:                  # the MPM has closed these connections
         conn.close()
 
 
 def test_190_08_counters_over_all_children(site):
-    """The status has the sums of all children, whichever child answers."""
+    """The status has the sums over all children, whichever child answers."""
     conns = []
     for _ in range(6):
         conn = site.raw()
@@ -377,8 +377,8 @@ def test_190_24_h2_gone(h2_site):
 
 
 def test_190_26_h2_vanished(make_server):
-    """The server notices within two heartbeats that clients have vanished
-    silently."""
+    """The server notices within two heartbeats if clients vanish without
+    closing their connections."""
     server = make_server(mpm="event", h2=True, threads=16,
                          conf="CometParkHTTP2 off\nCometHeartbeat 1s\n"
                          "H2MaxWorkers 32\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules that fork httpd's children.  A fork must not use the module's threads
+"""Modules that fork httpd's children. A fork must not use mod_comet's threads
 and database handles."""
 
 import os
@@ -30,8 +30,8 @@ def forked(make_server, mpm):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_195_01_itk_is_refused(make_server):
-    """mpm_itk forks for each connection.  So configtest and start refuse it by
-    name, but only if the module serves a URL."""
+    """mpm_itk forks for each connection. If mod_comet serves a URL, configtest
+    and start refuse mpm_itk by name."""
     itk = 'LoadModule mpm_itk_module "%s/mpm_itk.so"\n' % MODULES
     server = make_server(start=False, mpm="prefork", before=itk)
     store = 'CometStore "sqlite:{data}/comet.db"\n'
@@ -47,9 +47,9 @@ def test_195_01_itk_is_refused(make_server):
 
 
 def test_195_02_a_fork_serves(forked):
-    """A request in a forked process gets an immediate 503, or a stream that
-    ends if an EventSource sent it.  The child continues as before, and no gauge
-    keeps a count of the fork."""
+    """A request in a forked process gets an immediate 503. An EventSource gets
+    a stream that ends. The child continues as before, and no gauge still counts
+    the fork's requests."""
     first = forked.post("chat", "one")
     for method, target, body, headers in (
             ("POST", "/comet/chat", b"lost", TEXT),
@@ -73,9 +73,9 @@ def test_195_02_a_fork_serves(forked):
 
 
 def test_195_03_a_fork_ends(forked):
-    """A forked process ends by exit(), as after PHP's pcntl_fork().  It changes
-    neither the counters nor the store's files and locks, and the child's
-    clients stay."""
+    """A forked process ends by exit(), as in PHP after pcntl_fork(). This
+    changes neither the counters nor the store's files and locks, and the
+    child's clients stay connected."""
     forked.post("chat", "one")
     with forked.raw() as stream:
         stream.request("GET", "/comet/chat?since=0",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting without a thread on the event MPM, for unusual and slow clients."""
+"""Waiting without a thread on the event MPM, also with unusual and slow
+clients."""
 
 import json
 import os
@@ -20,7 +21,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def held_poll(server, url="/chat/backend.php", cursor=0, **kwargs):
-    """Open a classic poll that waits: its headers have arrived."""
+    """Open a classic poll; return its connection once the headers have
+    arrived."""
     conn = server.raw(**kwargs)
     conn.request("GET", "%s?timestamp=%d" % (url, cursor))
     assert conn.head() == 200
@@ -90,8 +92,8 @@ def test_200_02_keepalive_polls(make_server):
 
 @pytest.mark.parametrize("early", [False, True], ids=["after", "with"])
 def test_200_03_pipelined(make_server, early):
-    """A request behind a poll ends the poll without news.  Both are answered in
-    order on the same connection."""
+    """A request pipelined behind a poll ends the poll without news. Both are
+    answered in order on the same connection."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -162,8 +164,8 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
 
 
 def test_200_05_half_request_behind_a_poll(make_server):
-    """The first bytes of the next request end a poll, even if the rest comes
-    late."""
+    """The first bytes of the next request end a poll, even if the rest of the
+    request comes late."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -220,8 +222,8 @@ def test_200_07_half_close(make_server):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_200_08_gone(make_server, how):
-    """The server notices within 5 s that clients of every kind have closed, and
-    leaks no descriptor."""
+    """The server notices within 5 s that clients of every kind have closed
+    their connections, and leaks no descriptor."""
     server = make_server(threads=8)
     child = server.children()[0]
     left = []
@@ -245,8 +247,8 @@ def test_200_08_gone(make_server, how):
 
 
 def test_200_09_gone_at_the_same_moment(make_server):
-    """A client that leaves while it is answered harms no other client (100
-    rounds)."""
+    """A client that leaves while it is being answered harms no other client
+    (100 rounds)."""
     server = make_server()
     with Poller(server.port) as page:
         for i in range(100):
@@ -401,7 +403,7 @@ def test_200_13_slow_reader_gets_all(make_server):
         conn.head()
         got = b""
         while True:
-            time.sleep(0.002)               # so that it reads slowly
+            time.sleep(0.002)               # to read slowly
             data = conn.sock.recv(1024)
             conn.buffer += data
             if len(conn.buffer) >= conn.left or not data:
@@ -459,8 +461,8 @@ def test_200_15b_at_once_then_keepalive_expires(make_server):
 
 
 def test_200_15c_who_falls_behind_is_kept(make_server):
-    """Clients whose polls are always behind keep their connections, even if
-    there are more clients than threads."""
+    """Clients that are always behind the newest message keep their connections,
+    even if there are more clients than threads."""
     server = make_server(threads=4, conf="AsyncRequestWorkerFactor 40")
     for number in range(30):
         server.post("behind", str(number))
@@ -477,8 +479,8 @@ def test_200_15c_who_falls_behind_is_kept(make_server):
 
 
 def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
-    """If requests arrive together and the first is answered at once, so are the
-    others."""
+    """If requests arrive together and the first is answered at once, the others
+    are answered at once, too."""
     server = make_server()
     server.post("both", "x")
     with server.raw() as conn:
@@ -491,8 +493,8 @@ def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_200_15e_one_piece(make_server, version):
-    """A poll's head comes in one piece with its answer and gives its length. So
-    even an HTTP/1.0 connection can be kept."""
+    """The head and the body of a poll's answer arrive in one piece, and the
+    head gives the length. So even an HTTP/1.0 connection can be kept."""
     server = make_server()
     with server.raw() as conn:
         for number in range(2):
@@ -521,7 +523,7 @@ def test_200_16_keepalive_shorter_than_poll(make_server):
 
 @pytest.mark.parametrize("how", ["header", "KeepAlive off", "http10"])
 def test_200_17_without_keepalive(make_server, how):
-    """Without keep-alive the connection ends after a poll."""
+    """Without keep-alive the connection ends after a poll's answer."""
     server = make_server(
         keepalive="off" if how == "KeepAlive off" else "on")
     with server.raw() as conn:
@@ -566,7 +568,7 @@ def test_200_19_idle_costs_nothing(make_server):
     server.wait_waiting(100)
     child = server.children()[0]
     before = cpu_seconds(child)
-    time.sleep(2.0)  # the server is idle; this time is measured
+    time.sleep(2.0)  # the CPU time of this idle period is measured
     used = cpu_seconds(child) - before
     for conn in conns:
         conn.close()
@@ -662,7 +664,7 @@ def read_slowly(conn):
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
 @pytest.mark.parametrize("late", [False, True], ids=["stored", "late"])
 def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
-    """Clients that have read a long answer slowly and then fall silent hold no
+    """Clients that read a long answer slowly and then fall silent hold no
     thread. Their connections end at KeepAliveTimeout."""
     server = make_server(threads=4, tls=tls, conf="SendBufferSize 16384\n"
                          "KeepAliveTimeout 2\n")

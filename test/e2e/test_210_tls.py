@@ -79,8 +79,8 @@ def test_210_04_clock(server):
 
 @pytest.mark.parametrize("early", [False, True])
 def test_210_05_pipelined(server, early):
-    """Over TLS a request behind a poll ends the poll without news, and is
-    answered."""
+    """Over TLS a request pipelined behind a poll ends the poll without news,
+    and is answered."""
     url, _ = server.next_classic()
     server.publish("x", url)
     cursor = server.get(url).json()["timestamp"]

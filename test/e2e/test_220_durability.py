@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With CometSync full a message is on the disk before its 201, as strace
-shows."""
+"""With CometSync full a message is on the disk before its 201 is sent. strace
+shows this."""
 
 import os
 import re
@@ -53,8 +53,9 @@ def events(server):
 
 
 def judge(found, acked):
-    """Check that before each 201 was written, a sync ended that had begun after
-    its request was read.  Return the number of these 201s and of all syncs."""
+    """Check each 201: after its request was read and before the 201 was
+    written, a sync began and ended. Return the number of these 201s and of all
+    syncs."""
     texts = dict(acked)
     read, clean = {}, 0
     begun, ended = [], []
@@ -125,12 +126,13 @@ def test_220_02_parallel(make_server):
 
 
 def test_220_20_stop_leaves_one_file(make_server, mpm):
-    """A stop closes the database last.  This moves the log into the file and
-    removes it, so that the file alone is a complete copy."""
+    """A stop closes the database last. SQLite then copies the log into the
+    database file and deletes the log, so that the file alone is a complete
+    copy."""
     server = make_server(mpm=mpm)
     for number in range(20):
         server.post("news", "message %d" % number)
-    if mpm != "prefork":    # (its children may not close a reader's connection)
+    if mpm != "prefork":  # prefork's children can leave a reader's handle open
         server.get("/comet/news?since=0")
     server.stop()
     left = [name for name in os.listdir(server.data)

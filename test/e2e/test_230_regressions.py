@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for faults that a hostile review found, so that they do not return."""
+"""Tests for faults that a hostile review found. They show that the faults do
+not return."""
 
 import base64
 import json
@@ -26,8 +27,8 @@ COMMON = {"x-content-type-options": "nosniff", "cache-control": "no-store",
 
 
 def common_of(headers):
-    """Return the headers that all answers have. Only history, which has an
-    ETag, may be cached."""
+    """Return the headers that all answers have. Only history answers, which
+    have an ETag, may be cached."""
     return dict(COMMON, **({"cache-control": "private,no-cache"}
                            if "etag" in headers else {}))
 
@@ -90,7 +91,7 @@ def lag(server, page, url, text):
 
 
 def stuck_polls(server, count, channel, rcvbuf=2048):
-    """Open polls of clients that read nothing."""
+    """Open polls whose clients read nothing."""
     conns = []
     for _ in range(count):
         conn = Raw(server.port, timeout=20 * SLOW, rcvbuf=rcvbuf)
@@ -143,8 +144,8 @@ def test_230_01_internal_redirect(server, how):
 
 
 def test_230_02_internal_redirects_at_once(server):
-    """Several polls that arrive by an internal redirect are all answered, and
-    so are the requests behind some of them."""
+    """Several polls that arrive by an internal redirect are all answered. So
+    are the requests pipelined behind some of them."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n" % url)
@@ -226,7 +227,8 @@ def test_230_04_stuck_clients_time_out_together(make_server, how):
 @pytest.mark.event
 def test_230_05_half_an_answer_and_the_next_request(make_server):
     """Clients that have read half an answer send a byte of their next request.
-    No thread waits for them.  When they read on, each gets both answers."""
+    No thread waits for these clients. When they read on, each gets both
+    answers."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 16, "big")
     server.wait_waiting(16)
@@ -253,8 +255,8 @@ def test_230_05_half_an_answer_and_the_next_request(make_server):
 
 @pytest.mark.event
 def test_230_05b_half_an_answer_at_a_reload(make_server):
-    """At a reload, clients that have read half an answer have a short time for
-    the rest. Then the old child ends, long before their Timeout."""
+    """At a reload, clients that have read half an answer have a short time to
+    read the rest. Then the old child ends, long before their Timeout."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 8, "big")
     server.wait_waiting(8)
@@ -280,8 +282,8 @@ def test_230_05b_half_an_answer_at_a_reload(make_server):
 
 @pytest.mark.event
 def test_230_06_tls_outlives_reqtimeout(make_server):
-    """Over TLS a clock lasts longer than RequestReadTimeout allows a body. A
-    request behind an equally old poll is answered."""
+    """Over TLS a clock outlives the time that RequestReadTimeout allows for a
+    request body. A request pipelined behind an equally old poll is answered."""
     server = make_server(tls=True, timeout=2, keepalive="on", conf="""
         RequestReadTimeout header=20 body=1,minrate=500
         CometTick 200ms
@@ -328,10 +330,10 @@ def test_230_07_filter_that_keeps(make_server):
 
 @pytest.mark.event
 def test_230_08_filter_on_a_clock(make_server):
-    """A filter that can hold back output occupies a thread.  A clock behind one
-    that lets output pass still ticks, and no other client is delayed.  A clock
-    behind Substitute is refused: its ticks have no line end, so none would
-    pass."""
+    """A clock behind a filter that can hold back output occupies a thread. If
+    the filter lets ticks pass, the clock still ticks, and no other client is
+    delayed. A clock behind Substitute is refused: its ticks have no line end,
+    so none would pass."""
     server = make_server(modules=("substitute", "include"), threads=8, conf="""
         CometTick 200ms
         CometClock /lines/backend.php
@@ -429,8 +431,9 @@ def test_230_10_many_long_answers(make_server):
 
 @pytest.mark.event
 def test_230_11_different_timeouts(make_server):
-    """Virtual hosts of one address have different Timeouts.  Where Timeout is
-    long, a poll is answered although it is short elsewhere."""
+    """Virtual hosts of one address have different Timeouts. A poll of a host
+    with a long Timeout is answered, although another host's Timeout is
+    short."""
     server = make_server(timeout=2, conf="""
         CometPollTimeout 3s
         <VirtualHost *:{port}>
@@ -671,7 +674,7 @@ def test_230_21_names_of_users(server, user, status):
     assert server.request("POST", "/comet/user", "x", TEXT).status == 401
 
 
-# -- the rest -------------------------------------------------------------
+# -- other parameters and headers -----------------------------------------
 
 def test_230_22_wait_is_lowered(server):
     """A `wait` that is too long is lowered, not refused."""
@@ -722,8 +725,8 @@ def test_230_24_every_answer(server, method, target, headers, body, status):
 
 
 def test_230_25_rewritten_by_the_server(server):
-    """A RewriteRule [PT] of the server can lead to a mapping.  The <Location>
-    of the new URL then applies."""
+    """A RewriteRule with [PT] in the server's configuration can lead to a
+    mapping. The <Location> of the new URL then applies."""
     answer = server.request("POST", "/short", "one", TEXT)
     assert answer.status == 201, answer
     assert answer.json()["channel"] == "pt"

@@ -16,7 +16,7 @@ import pytest
 from httpd_env import SLOW, alive, thread_count, wait_until
 from stream_client import EVENTS, Stream, post
 
-# The fields of Debian's "combined" format (%h %l %u %t …), and others.
+# Fields of Debian's "combined" format (%h %u %>s …), and others.
 LOG = """
 LogFormat "%h %u %>s %B %O %D %X %k %p %{c}a %v %U%q %{Referer}i|%{User-Agent}i|\
 %{Host}i|%{Cookie}i|%{Content-Type}o|%{SEEN}e|%{local}p|%H|%m|%R" full
@@ -62,14 +62,15 @@ def wait_line(server, name, part):
 
 
 def end_of(conn):
-    """Read a stream to its end, which must be a proper one; return the body."""
+    """Read a stream to its end, and check that it ends properly; return the
+    body."""
     body = conn.body()
     assert conn.framing == "none", "no last chunk"
     assert conn.at_eof(2 * SLOW), "it is not closed"
     return body
 
 
-# -- which are adopted ---------------------------------------------------------
+# -- which streams are adopted -------------------------------------------------
 
 def test_250_01_which(make_server):
     """The hub adopts plain streams of the endpoint, and nothing else."""
@@ -124,7 +125,8 @@ def test_250_02_a_stranger_in_the_log(make_server):
 
 def test_250_05_buffered_logs(make_server, mpm):
     """Prefork has no lock for threads that write a buffered log, so no stream
-    is adopted there.  On other MPMs the line is in the log after a stop."""
+    is adopted there. On other MPMs the log has the stream's line after a
+    stop."""
     server = make_server(mpm=mpm, conf="BufferedLogs on\n")
     with Stream(server, "/comet/a"):
         server.wait_waiting(1)
@@ -177,8 +179,9 @@ def test_250_04_no_connection_of_httpds(make_server):
 # -- the log -------------------------------------------------------------------
 
 def logged_stream(server):
-    """Make a stream, the second request of its connection, and send it 30
-    messages. Return its body, its duration and the fields of its log line."""
+    """Open a stream as the second request of its connection, and send 30
+    messages to it. Return the stream's body, the bounds of its duration, and
+    the fields of its log line."""
     headers = {"Referer": "http://here/", "User-Agent": "tester",
                "Cookie": "a=b", "X-Seen": "1", "Host": "localhost:1234"}
     begin = time.monotonic()
@@ -223,8 +226,8 @@ def test_250_10_access_log(make_server):
 
 
 def test_250_11_bytes(make_server):
-    """%O counts exactly the bytes that this stream sent, even as the second
-    request of its connection or over HTTP/1.0."""
+    """%O counts exactly the bytes of this stream. This is also true if the
+    stream is the second request of its connection, and over HTTP/1.0."""
     server = make_server(conf=LOG + "CometHeartbeat 1s\n")
     for version in ("1.1", "1.0"):
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -270,8 +273,9 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """An adopted stream gets its log lines whatever the format and condition
-    ask for: each field has its value, or is empty.  No child crashes."""
+    """An adopted stream gets its log lines, whatever the log's format and
+    condition ask for: each field has its value, or is empty. No child
+    crashes."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"
@@ -296,8 +300,9 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     assert server.children() == children
 
 
-# What needs a live request, which no longer exists when an adopted stream is
-# logged: (what the error log says, the condition or format).
+# Formats and conditions that need a live request, which no longer exists when
+# an adopted stream is logged. Each entry is (what the error log says, the
+# condition or format).
 DEMANDING = {
     "url": ('"-U" in CustomLog', "expr=-U '/index.html'"),
     "file": ('"-F" in CustomLog', "expr=-F '{docroot}/index.html'"),
@@ -311,8 +316,9 @@ DEMANDING = {
 @pytest.mark.parametrize("mpm, what", [
     ("event", what) for what in sorted(DEMANDING)] + [("prefork", "url")])
 def test_250_16_logs_that_need_the_request(make_server, mpm, what):
-    """A stream stays with httpd if its log needs a live request.  It gets its
-    line, no child crashes, and the error log says why."""
+    """A stream stays with httpd if its log needs a live request. The stream
+    gets its log line, no child crashes, and the error log says why httpd kept
+    the stream."""
     reason, condition = DEMANDING[what]
     server = make_server(mpm=mpm, conf="""
 LogFormat "%%U %s" used
@@ -479,7 +485,7 @@ def test_250_24_departed(make_server):
 
 
 def test_250_25_killed_child(make_server):
-    """The counters do not keep the streams of a killed child."""
+    """The counters no longer include the streams of a killed child."""
     server = make_server()
     server.allow_log += ["AH00052", "exit signal Killed"]
     stream = Stream(server, "/comet/a")
@@ -533,8 +539,8 @@ def test_250_31_stuck(make_server):
 
 
 def test_250_32_slow_at_the_end(make_server):
-    """At a reload a slow client still gets the data on its way, and then the
-    retry field."""
+    """At a reload a slow client still receives the data that is already on its
+    way, and then the retry field."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow:
         wait_adopted(server, 1)
@@ -551,8 +557,8 @@ def test_250_32_slow_at_the_end(make_server):
 
 @pytest.mark.both_paths
 def test_250_34_slow_for_ever_at_the_end(make_server):
-    """A client that reads the rest slowly does not keep the old child alive,
-    and its log line is written."""
+    """At a reload a client that reads its last data too slowly does not keep
+    the old child alive. The stream's log line is written."""
     server = make_server(conf=SMALL)
     for _ in range(20):
         post(server, "a", "\1" * 60000)
@@ -572,8 +578,8 @@ def test_250_34_slow_for_ever_at_the_end(make_server):
 
 
 def test_250_33_past_timeout(make_server):
-    """Heartbeats keep a stream open for longer than Timeout, and it misses
-    nothing."""
+    """Heartbeats keep a stream open for longer than Timeout, and its client
+    misses no message."""
     server = make_server(timeout=2)
     with Stream(server, "/comet/a") as stream:
         wait_adopted(server, 1)
@@ -590,7 +596,7 @@ def test_250_33_past_timeout(make_server):
 
 def turned_away(server, status):
     """Check that a poll is refused, and that an EventSource gets the same
-    reason in a stream. Return how many streams were refused so far."""
+    reason in a stream. Return how many streams have been refused so far."""
     refusal = server.get("/comet/a")
     assert refusal.status == status
     reason = json.loads(refusal.body)["error"]

@@ -65,7 +65,7 @@ class Fast:
     def learn(self):
         """Poll until the hub answers."""
         before = fast_polls(self.server)
-        # (the hub needs as long to learn the headers of mod_headers)
+        # The hub takes up to 4 s to learn the headers that mod_headers adds.
         end = time.monotonic() + 4 * SLOW
         number = 0
         while number < 8 or time.monotonic() < end:
@@ -85,12 +85,13 @@ def server(make_server):
     return make_server(conf=FAST)
 
 
-# -- what it answers -----------------------------------------------------------
+# -- what the hub answers ------------------------------------------------------
 
 
 def test_255_01_exact_sequence(server):
-    """Over many polls, some waiting and some behind, a client gets each message
-    once and in order.  The hub answers nearly all polls."""
+    """A client sends many polls, some waiting and some behind the newest
+    message. It gets each message once and in order, and the hub answers nearly
+    all polls."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -134,7 +135,7 @@ def test_255_03_date_goes_on(server):
         client.learn()
         client.poll("one")
         first = client.conn.headers["date"]
-        time.sleep(1.1)  # until the date has changed, which has whole seconds
+        time.sleep(1.1)  # wait until the date, in whole seconds, has changed
         client.poll("two")
         assert client.conn.headers["date"] != first
 
@@ -189,7 +190,7 @@ def test_255_06_outside_writers(make_server, deaf):
 
 def test_255_06b_one_who_never_stops(server):
     """The hub still answers polls if a program writes without a pause: it
-    checks the store once more before it passes a poll on."""
+    checks the store once more before it passes a poll on to httpd."""
     over = threading.Event()
 
     def write():
@@ -229,8 +230,8 @@ def test_255_07_large_answers(server):
 
 
 def test_255_08_slow_reader(make_server):
-    """A client that reads nothing for a while still gets everything, and others
-    are not delayed."""
+    """A client that reads nothing for a while still gets everything, and other
+    clients are not delayed."""
     server = make_server(conf=FAST + "SendBufferSize 4608\n")
     with Fast(server) as client:
         client.conn.close()
@@ -303,7 +304,8 @@ def test_255_21_cursor(server, cursor, status):
 
 
 def test_255_22_pipelined(server):
-    """A request that is sent together with a poll is answered after it."""
+    """A request that is sent together with a poll is answered after the
+    poll."""
     with Fast(server) as client:
         client.learn()
         server.post("fast", "x")
@@ -316,7 +318,8 @@ def test_255_22_pipelined(server):
 
 
 def test_255_23_pipelined_while_waiting(server):
-    """A request behind a waiting poll ends the poll, and is answered."""
+    """A request pipelined behind a waiting poll ends the poll, and is
+    answered."""
     with Fast(server) as client:
         client.learn()
         client.ask()
@@ -333,7 +336,7 @@ def test_255_24_in_two_packets(server, cut):
         client.learn()
         head = client.bytes()
         client.conn.send(head[:cut])
-        time.sleep(0.1)  # so that it is a packet of its own
+        time.sleep(0.1)  # so that the two parts are separate packets
         client.conn.send(head[cut:])
         server.wait_waiting(1, "poll")
         server.post("fast", "x")
@@ -368,7 +371,7 @@ def test_255_26_oversized(server):
 
 
 def test_255_27_body(server):
-    """A GET with a body goes to httpd, with its body."""
+    """A GET with a body goes to httpd, together with the body."""
     with Fast(server) as client:
         client.learn()
         for _ in range(4):
@@ -400,8 +403,8 @@ def test_255_28_bare_line_feeds(server):
     "KeepAlive off\n",
 ])
 def test_255_29_not_where(make_server, conf):
-    """The hub answers no poll where answers depend on their request, or where
-    clients are counted."""
+    """The hub answers no poll where a header can differ from one answer to the
+    next, where clients are counted, or where connections are not kept."""
     server = make_server(conf=FAST + conf, modules=("headers", "unique_id"))
     with Fast(server) as client:
         for number in range(6):
@@ -462,8 +465,8 @@ def test_255_32_configtest(make_server, require, refused):
 
 
 def test_255_33_max_keepalive(make_server):
-    """The hub's answers count for MaxKeepAliveRequests, and their max= shows
-    that."""
+    """The hub's answers count for MaxKeepAliveRequests, and max= in their
+    Keep-Alive header shows it."""
     server = make_server(conf=FAST, max_keepalive=12)
     with Fast(server, headers={"Connection": "keep-alive"}) as client:
         for number in range(13):
@@ -496,8 +499,8 @@ def test_255_34_cap(make_server):
 
 
 def test_255_35_gap(make_server):
-    """A poll whose cursor retention has passed goes to httpd, and is told of
-    the gap."""
+    """If retention has removed messages after a poll's cursor, the poll goes to
+    httpd and learns of the gap."""
     server = make_server(conf=FAST + "CometRetain count=5\n")
     with Fast(server) as client:
         client.learn()
@@ -517,7 +520,8 @@ def test_255_35_gap(make_server):
 
 @contextlib.contextmanager
 def flag(server):
-    """Make httpd's configuration decide otherwise while the context is open."""
+    """Make httpd's configuration decide differently while the context is
+    open."""
     path = os.path.join(server.root, "conf", "flag")
     with open(path, "w", encoding="ascii"):
         pass
@@ -526,8 +530,8 @@ def flag(server):
 
 
 def test_255_38_not_allowed_once(make_server):
-    """What the hub learned from one poll does not answer a different one, even
-    if httpd refused a poll between them."""
+    """The hub does not use what it learned from one poll to answer a different
+    one, even if httpd refused a poll between them."""
     server = make_server(conf=FAST + """
 <If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#room#">
   AuthType Basic
@@ -583,8 +587,8 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
 
 
 def test_255_40_decided_anew(make_server):
-    """After CometMaxLifetime httpd decides again, and a refusal holds.  The hub
-    still answers most polls."""
+    """After CometMaxLifetime httpd decides again, and its refusal holds for
+    later polls. The hub still answers most polls."""
     server = make_server(conf=FAST + """
 CometMaxLifetime 2s
 CometPollTimeout 300ms

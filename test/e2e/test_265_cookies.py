@@ -42,7 +42,8 @@ def cookies(head):
 
 
 def check_kept(head):
-    """Check that a head has the site's own headers and the module's."""
+    """Check that a head has the headers that the site sets and those that
+    mod_comet adds."""
     for line in (b"strict-transport-security: max-age=600",
                  b"x-policy: always", b"x-query: since=",
                  b"access-control-allow-origin: https://app.example.com",
@@ -96,7 +97,7 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
 
 def test_265_02_streams_and_classic(make_server, mpm):
     """A stream sends its headers before it waits, with the cookies of that
-    moment. It does not prolong a session."""
+    moment. The stream does not prolong a session."""
     server = make_server(mpm=mpm, conf=MAKERS, modules=MODULES)
     for target, kind in (("/comet/x?transport=events", "events"),
                          ("/comet/x?transport=iframe", "iframe"),
@@ -172,7 +173,8 @@ def test_265_04_no_session_saved_after_a_wait(make_server, mpm):
     since = server.post("x", "first")
     begin()
     assert server.get("/static.txt", mine).status == 200
-    assert session()[0][1] != "4102444800000000"    # other requests prolong it
+    # Requests that do not wait prolong the session.
+    assert session()[0][1] != "4102444800000000"
     for change, after in (
             ("UPDATE session SET value = 'basket=new';", "basket=new"),
             ("DELETE FROM session;", None)):

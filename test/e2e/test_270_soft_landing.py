@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A soft landing: a stream that is refused for a while, and ends at once.  A
-browser's EventSource needs it, because it gives up for good after any HTTP
-error.  Other clients get 503 or 429 with Retry-After."""
+"""A soft landing: a stream says that it is refused for a while, and ends at
+once. A browser's EventSource needs this, because after any HTTP error it gives
+up for good. Other clients get 503 or 429 with Retry-After."""
 
 import contextlib
 import os
@@ -132,8 +132,8 @@ def test_270_03_threads(make_server, mpm):
 
 
 def test_270_04_http2(make_server):
-    """A third request of an HTTP/2 connection that may have only two waiting is
-    refused with this reason.  Another connection is served."""
+    """On an HTTP/2 connection only two requests may wait. A third one is
+    refused with this reason. Another connection is served."""
     server = make_server(h2=True, threads=32, conf="CometParkHTTP2 off\n")
     first = post(server, "news", "one")
     with H2(server.port) as tab:
@@ -165,7 +165,7 @@ def test_270_04_http2(make_server):
 
 
 def test_270_05_gap_while_full(make_server):
-    """A refused stream learns of a gap, like one that waits."""
+    """A refused stream learns of a gap, as a waiting stream does."""
     server = make_server(conf="CometMaxSubscribers 1\nCometRetain count=2\n")
     first = post(server, "news", "0")
     for i in range(1, 5):
@@ -362,7 +362,7 @@ def test_270_45_misdirected(make_server):
             assert not more or (conn.pump(lambda: stream.status, 5 * SLOW)
                                 and stream.status == status), stream.status
     assert server.history("x") == []
-    # over HTTP/1.1, which httpd always speaks
+    # The same requests succeed over HTTP/1.1, which httpd always speaks.
     for name in ("push", "www", "only-h2"):
         for target in READS:
             with server.raw() as conn:

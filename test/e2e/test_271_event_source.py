@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A browser's own EventSource reconnects after each cap and limit: on an HTTP/2
-connection that many tabs share, on another host of the same certificate, and
-after the user has gone back to its page."""
+"""A browser's own EventSource reconnects after any cap or limit has refused it.
+It also does so on an HTTP/2 connection that many tabs share, on another host of
+the same certificate, and after the user has gone back to its page."""
 
 import contextlib
 import html
@@ -196,7 +196,8 @@ def certify(server):
 
 def test_271_10_other_host(make_server, open_browser):
     """A browser uses the HTTP/2 connection of one host for another host of the
-    same certificate.  After a 421 it opens a new one for this host."""
+    same certificate. After a 421 it opens a new connection for the other
+    host."""
     server = make_server(start=False, tls=True, h2=True, before=HOSTS)
     trust = certify(server)
     server.start()
@@ -251,8 +252,7 @@ addEventListener('pageshow', (event) => {
 
 
 def script_of(document, start, end):
-    """Return a script that a document shows for pages, adapted to this
-    server."""
+    """Return the page script that a document shows, adapted to this server."""
     with open(os.path.join(REPO, document), encoding="utf-8") as text:
         shown = text.read().partition(start)[2].partition(end)[0]
     shown = html.unescape(re.split(r"<script>|&lt;script&gt;|<code>",
@@ -267,8 +267,8 @@ def script_of(document, start, end):
     pytest.param([name for name in PAGES if name not in (
         "README", "the tutorial")], id="others", marks=pytest.mark.long)])
 def test_271_20_back(make_server, open_browser, names):
-    """A page with a script from the documents works again when the browser
-    takes it from its back/forward cache."""
+    """A page with a script from the documentation works again when the browser
+    takes the page from its back/forward cache."""
     server = make_server(
         conf='<Location "/comet">\nCometMulti on\n</Location>\n')
     browser = open_browser(server.port, windows=True)
@@ -296,7 +296,7 @@ def test_271_20_back(make_server, open_browser, names):
 
 
 def test_271_21_every_page_is_tried():
-    """PAGES has every script of a document that opens an EventSource for a
+    """PAGES has every script in the documents that opens an EventSource in a
     page."""
     scripts = [script_of(*page[:3]) for page in PAGES.values()]
     for folder in ("", "htdocs/manual", "htdocs/comet"):

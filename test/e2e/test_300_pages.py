@@ -31,7 +31,7 @@ def tools():
 
 @pytest.fixture
 def pages(make_server):
-    """Return a server with the pages, configured as `make run` does it."""
+    """Return a server with the pages, configured as by `make run`."""
     server = make_server(start=False, conf="CometPollTimeout 2s\n" + CONF)
     return stage(server).start()
 
@@ -87,8 +87,8 @@ def test_300_02_todays_clock(browser):
                                    ("original", "today")],
                          ids=lambda k: "-".join(k))
 def test_300_03_two_chats(browser, pages, kinds):
-    """Two pages send 20 messages of all kinds.  Both show each once, in order,
-    as plain text."""
+    """Two pages send 20 messages of all kinds. Both pages show each message
+    once, in order, as plain text."""
     one, two = browser.chat(kinds[0]), browser.chat(kinds[1])
     for i, text in enumerate(TEXTS):
         (one, two)[i % 2].send(text)
@@ -240,8 +240,8 @@ def test_300_11_poll_timeouts_show_nothing(browser, pages):
 
 
 def test_300_12_own_message_at_once(browser, pages):
-    """Today's chat shows its user's own message at once, and still only once
-    when it is stored."""
+    """Today's chat shows the user's own message at once. After the message is
+    stored, the page still shows it only once."""
     tab = browser.chat("today")
     lock = sqlite3.connect(pages.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
@@ -275,8 +275,8 @@ def test_300_13_no_errors_in_the_console(browser, pages):
 
 
 def test_300_14_narrow_and_dark(browser, pages):
-    """Today's pages fit a phone without sideways scrolling, in light and in
-    dark."""
+    """Today's pages fit a phone without sideways scrolling, in light and dark
+    mode."""
     browser.driver.switch_to.window(browser.first)
     for path in ("/", "/clock/", "/chat/"):
         tab = browser.open(path)

@@ -284,9 +284,9 @@ def test_310_02_ten_tabs(browser, server):
 
 
 def test_310_03_reload_and_restart(browser, fresh):
-    """The page does not notice a graceful reload.  After kill -9 and a start it
-    reports errors and then an open.  No tab loses or repeats a message, even if
-    it shares another tab's connection."""
+    """The page does not notice a graceful reload. After kill -9 and a start the
+    page reports errors and then an open event. No tab loses or repeats a
+    message, even if it shares another tab's connection."""
     server = fresh()
     # `silence` is short because a browser does not report that an iframe's
     # connection broke.
@@ -358,8 +358,8 @@ def test_310_04_fallback(browser, server):
 
 
 def test_310_05_refused(browser, server):
-    """If the server refuses for good, the object closes, with the status as the
-    reason."""
+    """If the server refuses for good, the Comet object closes, and its close
+    event gives the status."""
     for path, options, status in (
             ("/comet/secret", {}, 403),
             ("/comet/nothing%00", {}, 404),
@@ -427,7 +427,8 @@ def test_310_06_publish(browser, server):
     assert tab.publish("e", idempotencyKey="mine")["status"] == 422
     assert tab.publish("x" * 65537)["status"] == 413
     assert tab.publish("\0")["status"] == 400
-    assert tab.js("return posts.length") == 11  # no refused one was repeated
+    # No refused publish was repeated.
+    assert tab.js("return posts.length") == 11
     tab.wait_bodies(["a", "b", "c", "d"])
 
 
@@ -480,8 +481,8 @@ def test_310_08_gap(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
 def test_310_09_another_store(browser, server, transport):
-    """A cursor ahead of the store is reported as a reset.  Then tabs continue,
-    even one that shares another tab's connection."""
+    """A cursor ahead of the store is reported as a reset. Then all tabs
+    continue, even one that shares another tab's connection."""
     channel = "ahead-" + transport
     old = server.post(channel, "old")
     tabs = [Follower(browser, "/comet/" + channel, transport=transport,
@@ -538,7 +539,7 @@ def test_310_11_no_sharing(browser, server):
     server.post("lone", "x")
     tabs[-1].wait_bodies(["x"])
     for tab in tabs:
-        tab.js("return true")       # the visible tab polls at once
+        tab.js("return true")  # a tab that becomes visible connects at once
         tab.wait_bodies(["x"])
         tab.tab.close()
     apart = [Follower(browser, "/comet/apart", share=share)
@@ -550,9 +551,9 @@ def test_310_11_no_sharing(browser, server):
 
 @pytest.mark.windows
 def test_310_12_away(browser, server):
-    """When a page returns from another page, from being frozen or from a lost
-    network, it has lost and repeated no message.  No absent page counts as
-    waiting."""
+    """A page loses and repeats no message when the user leaves it and comes
+    back, when it was frozen, or when its network was down. A page does not
+    count as waiting while it is away."""
     driver = browser.driver
     tabs = [Follower(browser, "/comet/away") for _ in range(2)]
     for tab in tabs:
@@ -677,8 +678,8 @@ def test_310_15_only_streams(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll"])
 def test_310_16_other_origin(browser, server, make_server, transport):
-    """A page of an allowed origin reads, publishes and gets the history.  A
-    page of another origin gets an error."""
+    """A page of an allowed origin can read, publish and get the history. A page
+    of another origin gets an error."""
     origin = "http://127.0.0.1:%d" % server.port
     other = make_server(conf="CometAllowOrigin %s\n" % origin)
     url = "http://127.0.0.1:%d/comet/far" % other.port
@@ -694,7 +695,8 @@ def test_310_16_other_origin(browser, server, make_server, transport):
         tab.wait_bodies(["hello"])
         assert [m["body"] for m in tab.history(since=0)["messages"]] \
             == ["hello"]
-    assert tabs[0].publish("\0")["message"].endswith(   # it can read the reason
+    # The page can read the reason of a refusal.
+    assert tabs[0].publish("\0")["message"].endswith(
         other.request("POST", "/comet/far", b"\0").json()["error"])
     stranger = make_server()
     # (by polls, because Chromium keeps a refused stream for 5 s)

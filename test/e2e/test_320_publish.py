@@ -511,8 +511,8 @@ def test_320_32_each_is_authorised(server, name, status):
 
 
 def test_320_33_authorised(server):
-    """A user may publish to a protected channel if the batch's URL
-    authenticates this user."""
+    """A batch can publish to a protected channel if the batch's URL
+    authenticates a user who may publish there."""
     body = lines({"body": "for anna", "channel": "secret"})
     assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201

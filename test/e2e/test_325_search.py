@@ -96,7 +96,7 @@ def test_325_02_no_syntax(server, words):
     "q=", "q=%20%09", "q=" + "+".join("x%d" % i for i in range(17)),
     "q=" + "the." * 1900], ids=["none", "spaces", "17", "phrase"])
 def test_325_03_no_words(server, query):
-    """The limit counts words as the index does, not by the spaces between
+    """The limit on words counts words as the index does, not as spaces separate
     them."""
     check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 16")
 
@@ -142,7 +142,8 @@ def test_325_05_pages(server):
 
 
 def test_325_06_history_answer(server):
-    """A search has an ETag, and gets 304 while its result is the same."""
+    """A search answer has an ETag. A request with this ETag gets 304 while the
+    result is the same."""
     server.post("etag", "brown")
     answer = ask(server, "etag", "brown")
     assert answer.header("cache-control") == "private, no-cache"
@@ -319,8 +320,8 @@ def costly(request):
 
 
 def test_325_14_costly_words_in_parts(costly):
-    """A search that takes long returns a cursor to continue from.  In several
-    parts it reaches the end."""
+    """A search that takes long returns a cursor to continue from. The client
+    reaches the end of the search in several such parts."""
     before, found, cut = "", [], costly.status()["searches_cut"]
     for count in range(200):
         page = ask(costly, "long", COSTLY, before)
@@ -365,8 +366,8 @@ def test_325_17_client_leaves(costly):
     before = costly.status()
 
     def leave():
-        """Leave during a search.  Return whether the server noticed; it does
-        not if the search has just ended."""
+        """Leave during a search. Return whether the server noticed. The server
+        does not notice if the search has just ended."""
         with costly.raw() as client:
             client.send(client.format("GET", "/comet/long?q=" + quote(COSTLY)))
             client.send(client.format("GET", "/comet/none?q=more"))

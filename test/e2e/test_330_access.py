@@ -100,8 +100,8 @@ def post(server, target, text="x", headers=None):
 
 
 def from_page(origin, **more):
-    """Return the headers that a browser adds to the fetch() of another site's
-    page."""
+    """Return the headers that a browser adds when a page of another site calls
+    fetch()."""
     return dict({"Origin": origin, "Sec-Fetch-Site": "cross-site",
                  "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty",
                  "Accept-Language": "de"}, **more)
@@ -286,8 +286,8 @@ def test_330_14_any(server):
 
 
 def test_330_15_detours(server):
-    """If a request names channels besides its URL, a page may read them only if
-    it might read them by their own URLs."""
+    """A request may name channels besides that of its URL. A page may read
+    these only if it could also read them by their own URLs."""
     for channel in ("x", "own/x", "other/x", "any/x"):
         server.post(channel, "x")
     sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -305,14 +305,14 @@ def test_330_15_detours(server):
             (EVIL, "/comet/any?channel=x", 403),
             (EVIL, "/comet/any?channel=other/x", 403),
             (other, "/comet/any?channel=other/x", 200),
-            # the browser hides it from the page
+            # the browser hides the answer from the page
             (EVIL, "/comet?channel=own/x", 200)):
         answer = server.get(target + "&since=0&wait=0", from_page(origin))
         assert answer.status == status, (origin, target, answer)
         if origin == EVIL and target.startswith("/comet?"):
             check_refused(answer)
-    # With a cookie, the channel's own URL (*) would not let the page read it.
-    # No other URL may.
+    # The channel's own URL allows any origin (*), but no cookie. A request with
+    # a cookie must not reach the channel by another URL, either.
     answer = server.get("/comet?channel=any/x&wait=0",
                         from_page(APP, Cookie="a=b"))
     assert answer.status == 403, answer
@@ -374,8 +374,8 @@ def test_330_20_publishing(server, name, target, headers, status, form):
 
 
 def test_330_21_publishing_by_get(server):
-    """On another site only a script can publish to the classic chat, because
-    its header caused a preflight."""
+    """From another site only a script can publish to the classic chat, because
+    the header that the script sets causes a preflight."""
     url, channel = server.next_classic()
     xhr = {"X-Requested-With": "XMLHttpRequest"}
     for headers in (from_page(APP),  # <img crossorigin> sends these, too
@@ -392,8 +392,8 @@ def test_330_21_publishing_by_get(server):
 
 
 def test_330_22_certificates(make_server):
-    """With * a client certificate is refused like a cookie, because it
-    identifies the user."""
+    """With * a request with a client certificate is refused, like one with a
+    cookie, because the certificate identifies the user."""
     server = make_server(tls=True, conf="""
       CometAllowOrigin *
       SSLVerifyClient optional_no_ca""")
@@ -524,8 +524,8 @@ def channel_server(request):
 @pytest.mark.parametrize("pattern, who, channel, granted", CHANNELS,
                          ids=["%s-%s-%s" % c[:3] for c in CHANNELS])
 def test_330_30_channel(channel_server, pattern, who, channel, granted):
-    """A pattern of comet-channel allows exactly its channels, whatever users
-    are called."""
+    """A pattern of comet-channel allows exactly its channels, whatever the
+    users' names are."""
     url = "/p%d/%s" % (channel_server.number_of[pattern], channel)
     answer = channel_server.get(url + "?wait=0", basic(who) if who else {})
     if granted:
@@ -538,8 +538,9 @@ def test_330_30_channel(channel_server, pattern, who, channel, granted):
 
 
 def test_330_31_endpoints_own_url(channel_server):
-    """The endpoint's own URL names no channel.  The rule lets it pass, so that
-    the handler can answer, but it may ask for a user."""
+    """The endpoint's own URL names no channel. The rule lets a request for this
+    URL pass, so that the handler can answer, but the rule may require a
+    user."""
     number = channel_server.number_of
     assert channel_server.get("/p%d" % number["news"]).status == 400
     user = "/p%d" % number["user/%{REMOTE_USER}"]
@@ -602,7 +603,7 @@ ASKED = [
     ("/comet?channel=user/*", False),
     ("/comet?channel=user/bert/*", False),
     ("/comet?channel=*", False),
-    ("/comet/?channel=public/a", False),  # this URL is the one for all channels
+    ("/comet/?channel=public/a", False),  # this URL stands for all channels
     ("/comet/user/bert?channel=user/anna", False),
 ]
 
@@ -683,8 +684,8 @@ def read_stream(conn):
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "iframe"])
 def test_330_38_judged_anew(make_server, mpm, accept):
-    """A stream ends after CometMaxLifetime.  A user who is removed meanwhile
-    gets no new one."""
+    """A stream ends after CometMaxLifetime. If the user has been removed
+    meanwhile, no new stream is allowed."""
     server = make_server(start=False, mpm=mpm, conf=USERS + """
       CometMaxLifetime 1s""")
     users = write_users(server, "anna", "bert")
@@ -786,8 +787,8 @@ def test_330_41_users(example):
 
 
 def test_330_42_readers_and_writers(example):
-    """readers-and-writers.conf lets everybody read, and users publish: once by
-    comet-publish and once by LimitExcept."""
+    """readers-and-writers.conf lets everybody read and users publish. It shows
+    this once with comet-publish and once with LimitExcept."""
     server = example("readers-and-writers.conf")
     for base in ("/comet/x", "/news/x"):
         assert read(server, base).status == 200
@@ -860,8 +861,8 @@ def log_in(server, name, password):
 
 
 def test_330_45_login_form(example):
-    """login-form.conf replaces the password by a cookie.  With it a user polls
-    and publishes."""
+    """login-form.conf replaces the password by a cookie. With the cookie a user
+    polls and publishes."""
     server = example("login-form.conf")
     answer = read(server, "/comet/x")
     assert answer.status == 401, answer
@@ -903,8 +904,8 @@ def test_330_45_login_form(example):
 
 
 def test_330_46_other_sites(example):
-    """other-sites.conf opens one channel to listed origins and one to any
-    origin without a user, and keeps one for this site."""
+    """other-sites.conf opens one channel to listed origins, and another to any
+    origin without a user. It reserves a third for this site."""
     server = example("other-sites.conf")
     check_allowed(read(server, "/comet/x", from_page(APP)), APP)
     check_refused(read(server, "/comet/x", from_page(EVIL)))
@@ -915,8 +916,8 @@ def test_330_46_other_sites(example):
 
 
 def test_330_47_limits(example):
-    """limits.conf allows an address ten messages at once, and then makes it
-    wait."""
+    """limits.conf allows an address ten messages at once, and then makes the
+    address wait."""
     server = example("limits.conf")
     statuses = [post(server, "/comet/suggestions").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]
@@ -933,7 +934,7 @@ class Browser:
         assert self.cookie, answer
 
     def hear(self, answer):
-        """Keep the cookie of an answer."""
+        """Keep the cookie that an answer sets."""
         for name, value in answer.headers.items():
             if name.lower() == "set-cookie":
                 self.cookie = value.split(";")[0]
@@ -988,7 +989,7 @@ def test_330_49_an_idle_page_is_logged_out(example, target):
 
 SOURCE = os.path.join(EXAMPLES, "..", "..")
 MAKES_SECRET = re.compile(
-    # (only its owner can read a key that openssl req makes)
+    # openssl req is not here: only the owner can read the key that it makes
     r"htpasswd +-\w*c|openssl +(rand|gen\w+|ec\w+)|"
     r"\s>>? *[\w/.-]*(secret|passwd|\.key|\.pem)")
 
@@ -1063,7 +1064,7 @@ def test_330_53_no_message_makes_secrets():
 
 def test_330_50_author_is_the_user(make_server, mpm):
     """The author is the user that httpd knows, however a message is published.
-    The client cannot choose it."""
+    The client cannot choose the author."""
     server = make_server(start=False, mpm=mpm, conf="""
       <LocationMatch "^/(comet|chat)/">
         AuthType Basic

@@ -120,8 +120,8 @@ def test_332_02_event_source(page, site):
 
 
 def test_332_03_users(page, site):
-    """A user can authenticate after a preflight, which needs no password.
-    Before, the page can read that a password is required."""
+    """A user can authenticate after a preflight, which needs no password. The
+    page can read the status that asks for the password."""
     answer = page.fetch("/comet/members/x?wait=0")
     assert answer.get("status") == 401, answer
     answer = page.fetch("/comet/members/x", method="POST", body="hello",
@@ -172,8 +172,8 @@ def test_332_05_any(page, site):
 
 
 def test_332_06_classic_image(page, site):
-    """An <img crossorigin> does not publish, even from an allowed origin.  A
-    script that sets the header does."""
+    """An <img crossorigin> does not publish, even from an allowed origin. A
+    script that sets X-Requested-With does."""
     page.js("""
       const image = new Image();
       image.crossOrigin = 'use-credentials';

@@ -133,7 +133,7 @@ def test_335_01_address(limited, mpm):
             check_refused(answer, "address", 3)
             assert "CometLimitSubscribers" in answer.json()["error"]
         assert server.status()["limited_subscribers"] == 2
-        # The limit does not concern a request that does not wait.
+        # A request that does not wait is not limited.
         assert server.get("/comet/x?wait=0", via("192.0.2.1")).status == 200
         crowd.wait("/comet/x", via("192.0.2.2"))
         crowd.leave(1)
@@ -145,7 +145,7 @@ def test_335_01_address(limited, mpm):
 
 def test_335_02_places_are_freed(limited, mpm):
     """When a wait ends, its place is free again: after an answer, after the
-    poll's time, or after the client has left, with keep-alive or without."""
+    poll's timeout, or after the client has left, with keep-alive or without."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for number in range(4):
@@ -209,7 +209,7 @@ def test_335_04_users(limited, mpm):
         crowd.wait("/comet/both", via("192.0.2.1", **anna), 2)
         check_refused(server.get("/comet/both", via("192.0.2.1", **anna)),
                       "user", 2)
-        # A client that its user's limit refused does not count for its address.
+        # A client refused by its user's limit does not count for its address.
         crowd.wait("/comet/both", via("192.0.2.1", **bert))
         check_refused(server.get("/comet/both", via("192.0.2.1", **bert)),
                       "address", 3)
@@ -422,8 +422,8 @@ def test_335_21_all_ways_in(limited):
 
 
 def test_335_26_batches(limited):
-    """A batch is accepted as if it were one message, but then each of its lines
-    counts."""
+    """A batch is accepted as if it were one message, but then counts as many
+    messages as it has lines."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1", **{"Content-Type": "application/x-ndjson"})
     lines = b'{"body": "x"}\n' * 30

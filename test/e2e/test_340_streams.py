@@ -201,13 +201,13 @@ def test_340_05_cursors(server, how):
             target, headers = ask({how: value}, transport)
             assert how in error_of(server.get(target, headers))
         target, headers = ask({how: value})
-        with Stream(server, target, headers) as stream:     # it gets a gap
+        with Stream(server, target, headers) as stream:  # the stream gets a gap
             stream.until_bytes(b"event: gap\ndata: {\"since\":null,")
 
 
 def test_340_06_where_a_stream_begins(server):
-    """A stream begins CometReplay messages back if it has no cursor, or one
-    ahead of the store."""
+    """A stream without a cursor, or with one ahead of the store, begins with
+    the last CometReplay messages."""
     for channel, want in (("two/x", ["3", "4"]), ("none/x", []),
                           ("all/x", ["0", "1", "2", "3", "4"])):
         for i in range(5):
@@ -307,8 +307,8 @@ def test_340_09_head_and_options(server):
 
 
 def test_340_10_heartbeat(server):
-    """A stream without messages sends heartbeats, which its page does not
-    see."""
+    """A stream without messages sends heartbeats, which the page's script does
+    not see."""
     with Stream(server, "/comet/beat/x?since=0") as stream, \
             server.raw() as frame:
         begin = time.monotonic()
@@ -329,7 +329,8 @@ def test_340_10_heartbeat(server):
 
 
 def test_340_11_longer_than_timeout(make_server, mpm):
-    """A stream outlives Timeout, on event even with CometHeartbeat 1h."""
+    """A stream outlives Timeout, on the event MPM even with CometHeartbeat
+    1h."""
     server = make_server(mpm=mpm, timeout=2, conf="CometHeartbeat 1h\n"
                          if mpm == "event" else "CometHeartbeat 1s\n")
     with Stream(server, "/comet/x?since=0") as stream:
@@ -371,7 +372,7 @@ def test_340_12_lifetime(server):
 
 
 def test_340_13_http10(server):
-    """Over HTTP/1.0 a stream has no chunks, and ends when the connection
+    """Over HTTP/1.0 a stream is not chunked, and ends when the connection
     ends."""
     post(server, "short/old", "x")
     with Stream(server, "/comet/short/old?since=0", version="1.0") as stream:
@@ -460,8 +461,8 @@ def test_340_20_iframe(server):
 # -- polls and history ---------------------------------------------------------
 
 def test_340_30_history_etag(server):
-    """History has an ETag.  A request with it gets 304 if nothing has
-    changed."""
+    """History answers have an ETag. A request with this ETag gets 304 if
+    nothing has changed."""
     post(server, "etag", "1")
     target = "/comet/etag?since=0&wait=0"
     first = server.get(target)
@@ -509,7 +510,8 @@ def test_340_31_history_without_a_date(server):
 
 
 def test_340_32_compressed_history(server):
-    """History is compressed, and a request with the changed ETag gets 304."""
+    """History is compressed. A request with the ETag of the compressed answer
+    gets 304."""
     for size in (100, 50000):
         text = "compressible " * (size // 13)
         channel = "gz%d" % size
@@ -551,7 +553,7 @@ def test_340_33_large_history(server):
         assert conn.answer().status == 304
         conn.request("GET", "/static.txt")
         assert conn.answer().status == 200
-    # and on a connection that is to be closed
+    # The same is true of a connection that is to be closed.
     with server.raw(rcvbuf=4096) as conn:
         conn.request("GET", target, {"Connection": "close"})
         assert bodies(conn.answer()) == [text] * 4
@@ -579,7 +581,7 @@ def test_340_34_paging_backwards(server):
     assert bodies(server.get("/comet/pages?before=1")) == []
     begin = time.monotonic()
     assert bodies(server.get("/comet/nothing?before=5&wait=1")) == []
-    assert time.monotonic() - begin < 0.9 * SLOW    # it has not waited
+    assert time.monotonic() - begin < 0.9 * SLOW    # the request did not wait
 
 
 def test_340_35_poll(server):

@@ -72,8 +72,8 @@ class Listener(threading.Thread):
 
 
 def publish_till_stored(server, channel, text):
-    """Publish.  If the server is away it is unknown whether the message was
-    stored, so look for it before repeating it."""
+    """Publish a message. If the server is down it is unknown whether the
+    message was stored, so look for the message before repeating it."""
     def stored():
         try:
             post(server, channel, text)
@@ -84,8 +84,9 @@ def publish_till_stored(server, channel, text):
 
 
 def test_341_42_gap_while_it_listens(make_server, mpm):
-    """Retention passes a very slow client.  The client's stream ends before the
-    hole. When the client reconnects with its cursor, it is told of the gap."""
+    """Retention removes messages that a very slow client has not read yet. The
+    client's stream ends before the hole. When the client reconnects with its
+    cursor, it is told of the gap."""
     server = make_server(mpm=mpm, conf="CometRetain count=5\n"
                          "SendBufferSize 8192\n")
     with Stream(server, "/comet/g?since=0", rcvbuf=4096) as slow:
@@ -150,8 +151,8 @@ def test_341_50_resume(make_server, mpm, fault):
 
 
 def test_341_51_reload_and_stop_say_retry(make_server, mpm):
-    """At a reload streams end with a retry field, whose value differs so that
-    clients do not all reconnect at once."""
+    """At a reload streams end with a retry field. Its values differ, so that
+    the clients do not all reconnect at once."""
     server = make_server(mpm=mpm, threads=25)
     streams = [Stream(server, "/comet/x?since=0") for _ in range(6)]
     try:
@@ -217,8 +218,8 @@ def test_341_53_burst_while_it_writes(make_server, mpm):
 
 
 def test_341_54_stuck_reader(make_server):
-    """A client that reads nothing is dropped after Timeout.  With its cursor it
-    later gets the rest."""
+    """A client that reads nothing is dropped after Timeout. With its cursor it
+    later gets the messages that it missed."""
     server = make_server(timeout=2, conf=SMALL)
     text = "x" * 60000
     with Stream(server, "/comet/stuck?since=0", rcvbuf=4096) as stuck, \
@@ -241,8 +242,8 @@ def test_341_54_stuck_reader(make_server):
 
 
 def test_341_55_other_children(make_server, mpm):
-    """All streams get what any child or program publishes, in the same order,
-    in whichever child they are."""
+    """All streams, in whichever child they are, get what any child or program
+    publishes, in the same order."""
     server = make_server(mpm=mpm, children=3, threads=8)
     streams = [Stream(server, "/comet/all?since=0") for _ in range(9)]
     try:
@@ -317,7 +318,7 @@ def test_341_81_tls_slow_reader(make_server):
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_341_82_more_bytes_behind_a_large_answer(make_server, connection):
     """A client that sends further bytes while it receives an answer still gets
-    all of it. (Old clients send an extra line end after a request.)"""
+    the whole answer. (Old clients send an extra line end after a request.)"""
     server = make_server(conf=SMALL)
     for _ in range(4):
         post(server, "large", "x" * 60000)

@@ -285,8 +285,9 @@ INERT = [
     "/open%2f..%2fsecret?", "/%2e/secret?", "/secret/?", "/secret%2f?",
     "/open?since=0&channel=open%26channel=secret",
 ]
-# httpd applies these rules to the path as it was sent.  There /open/../secret
-# is another path than /secret, for files and for a channel's own URL alike.
+# httpd applies these rules to the path as the client sent it. Before httpd
+# normalises it, /open/../secret is not /secret, neither for files nor for a
+# channel's own URL.
 BEFORE_NORMALISATION = ("env", "not-env", "request-line")
 
 
@@ -343,7 +344,7 @@ def test_345_40_rewritten(make_server):
 
 def test_345_41_environment_of_the_request_alone(make_server):
     """A module sets variables only when it sees the client's request itself.
-    They are valid for all channels of the request."""
+    These variables are valid for all channels of the request."""
     server = make_server(modules=("lua",), start=False, conf="""
       CometPollTimeout 1s
       <Location "/comet">
@@ -372,8 +373,8 @@ def test_345_41_environment_of_the_request_alone(make_server):
         assert server.get(target + "since=0&wait=0").status == 403, target
 
 
-# Expressions that read parts of a request which only httpd sets up.  The last
-# two make sub-requests that make each other.
+# Expressions that read parts of a request which only httpd sets up. Each of the
+# last two makes a sub-request that evaluates the other.
 EXPRESSIONS = ("%{DOCUMENT_ROOT} =~ /e2e/", "%{CONTEXT_PREFIX} == ''",
                "%{CONTEXT_DOCUMENT_ROOT} =~ /e2e/", "-U '/index.html'",
                "-U '/comet/left'", "-U '/comet/right'")
@@ -417,8 +418,8 @@ def test_345_43_expressions_of_setenvif(make_server, mpm, place):
 
 def test_345_44_setenvif_is_taken_back_alone(make_server):
     """For each channel, SetEnvIf is applied to the channel's URL instead of the
-    request's. Before that its variables get their old values back.  Variables
-    that mod_rewrite has set since then stay."""
+    request's. First, its variables get back the values that they had before
+    SetEnvIf ran. Variables that mod_rewrite has set later stay."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf X-Kind "(.+)" kind=$1
@@ -469,8 +470,8 @@ def test_345_02_the_right_user(server, rule):
 
 
 def test_345_03_wildcard_hides_names(server):
-    """If a wildcard is refused, the answer does not say because of which
-    channel."""
+    """If a wildcard is refused, the answer does not name the channel that
+    caused the refusal."""
     answer = server.get("/x-location?channel=*&wait=0")
     assert answer.status == 403 and b"secret" not in answer.body, answer
     answer = server.get("/x-location?channel=secret&wait=0")
@@ -479,7 +480,7 @@ def test_345_03_wildcard_hides_names(server):
 
 
 def test_345_04_publishing_is_not_reading(server):
-    """A client that may only publish cannot read in any way."""
+    """A client that may only publish cannot read by any request."""
     for rule in ("limit-except", "method", "limit"):
         answer = server.request("POST", "/x-%s/secret" % rule, b"posted",
                                 {"Content-Type": "text/plain"})
@@ -595,7 +596,7 @@ def test_345_13_encoded_slashes(make_server):
 
 def test_345_20_union(server):
     """A request reads the channels of its path and of its parameters together.
-    Messages come once, in one order and with one cursor, and name their
+    Each message comes once, in one order and with one cursor, and names its
     channel."""
     for name in ("u/1", "u/2", "u/3", "u/1", "u/4/5"):
         server.post(name, "in " + name)
@@ -624,14 +625,14 @@ def test_345_20_union(server):
     back = server.get("/comet?channel=u/*&limit=2&before=%d"
                       % rest.json()["timestamp"])
     assert names(back) == ["u/3", "u/1"]
-    # Without a cursor a request begins CometReplay messages back, counted over
+    # A request without a cursor begins with the last CometReplay messages of
     # all channels together.
     assert names(server.get("/comet?channel=u/*&wait=0")) == names(answer)
 
 
 def test_345_21_wildcards_are_whole_segments(server):
-    """room/* matches all channels below room/.  No other pattern is a
-    wildcard."""
+    """room/* matches all channels below room/. Neither a * after other
+    characters nor % or _ is a wildcard, and a path has none."""
     for name in ("w", "w/1", "wx", "wx/1", "W/1", "w/*", "w%", "w_1"):
         insert(server, name, name)
     query = "&wait=0&since=0"
@@ -728,8 +729,8 @@ LATER = """
 @pytest.mark.parametrize("star", ["*", "room/*"])
 def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     """If a stream's wildcard matches a new channel, the stream ends just before
-    the first message there.  The client reconnects and needs permission for the
-    channel."""
+    the first message of that channel. The client reconnects and needs
+    permission for the channel."""
     server = make_server(mpm=mpm, conf=LATER)
     server.post("room/1", "1")
     events = []
@@ -764,8 +765,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """Return whether the stream delivers message 4.  It does when each
-        child has noticed that no message of the refused channel is left.  A
+        """Return whether the stream delivers message 4. It does so once each
+        child has noticed that no message of the refused channel is left. A
         child looks at the store twice a second."""
         with server.raw() as conn:
             stream.begin()
@@ -804,8 +805,8 @@ def test_345_31_later_channel_answers_the_poll(make_server, mpm):
 
 
 def test_345_32_nothing_under_the_star_yet(make_server):
-    """A wildcard that matches no channel yet waits, if its own URL permits
-    it."""
+    """A request for a wildcard that matches no channel yet waits, if the
+    wildcard's own URL permits it."""
     server = make_server(conf=LATER)
     for star, first in (("*", "x"), ("room/*", "room/1")):
         with server.raw() as conn:
@@ -822,8 +823,8 @@ def test_345_32_nothing_under_the_star_yet(make_server):
 
 def test_345_33_first_message_while_judging(make_server):
     """A channel is created after the client got its permission and before the
-    hub knows the client.  The hub finds the channel, and its message is not
-    lost."""
+    hub knows the client. The hub finds the channel, and the channel's message
+    is not lost."""
     server = make_server(conf=LATER)
     cursor = server.post("room/1", "1")
     for i in range(20):
@@ -848,8 +849,8 @@ def test_345_33_first_message_while_judging(make_server):
 
 
 def test_345_34_only_those_concerned_are_woken(make_server):
-    """Clients that share one channel and each have another get only their own
-    messages."""
+    """Each client follows a shared channel and a channel of its own. It gets
+    only the messages of these two."""
     server = make_server(conf=LATER)
     conns, streams = [], []
     try:

@@ -82,7 +82,8 @@ def published(shared_server):
 
 @pytest.fixture(params=list(BODIES))
 def stored(request, server, published):
-    """Yield the server, the number of the channel, and the text there."""
+    """Return the server, the number of a channel, and the text that is stored
+    there."""
     return server, list(BODIES).index(request.param), BODIES[request.param]
 
 
@@ -188,8 +189,8 @@ class Scripts(html.parser.HTMLParser):
 
 
 def test_350_05_iframe(stored):
-    """An iframe has one script element for each message, with its text
-    unchanged, and no other elements."""
+    """An iframe has one script element for each message, with the message's
+    text unchanged, and no other elements."""
     server, number, text = stored
     page = Scripts(read_stream(
         server, "/comet/c%d?transport=iframe&since=0" % number,
@@ -340,8 +341,8 @@ NAMES = {
     "../comet": None, "a%2fb": None, "a%2Fb": None, "%2e%2e%2fx": None,
     "..%5cx": "..\\x",
 }
-# httpd resolves these paths first, as RFC 3986 requires.  They reach the
-# channel of the shorter URL, by the access rules of that URL.
+# httpd resolves these paths first, as RFC 3986 requires. They reach the channel
+# of the shorter URL, under the access rules of that URL.
 RESOLVED = {"a//b": "a/b", "/": None, "//": None, "a/./b": "a/b",
             "./a": "a", "a/%2e%2e/b": "b", "a/..": None}
 
@@ -361,8 +362,8 @@ def named(shared_server):
 @pytest.mark.parametrize("path", list(NAMES),
                          ids=lambda p: "%s(%d)" % (p[:24], len(p)))
 def test_350_20_name_refused_or_apart(named, path):
-    """Over every transport a path is refused, or reads a channel that has only
-    its own messages."""
+    """Over every transport, each path is refused or reads its own channel, and
+    never another."""
     server, outcome = named
     answer, name = outcome[path], NAMES[path]
     if name is None and RESOLVED.get(path) and answer.status == 201:
@@ -402,7 +403,7 @@ def test_350_21_no_other_channel_was_made(named):
         | {name for name in RESOLVED.values() if name}
     found = {row[0] for row in sqlite(
         server.db, "SELECT DISTINCT channel FROM message;")}
-    # (those of the tests above, if they have run)
+    # Earlier tests of this file may have made these channels.
     names |= {"c%d" % number for number in range(COUNT)} | {"ways", ODD}
     assert found <= names, found - names
     assert not isinstance(server.db, str) \

@@ -3,7 +3,7 @@
 connections are cut.
 
 All clients run at the same time, each on its own channel through its own
-cutting proxy, while messages come and the server is restarted twice.
+cutting proxy, while messages are published and the server is restarted twice.
 """
 
 import json
@@ -39,8 +39,8 @@ DRIVERS = {
                                  {"errors": 0.2}),
     "aiohttp": ([PYTHON, "-B", "aiohttp_client.py"], {}),
     "curl": ([PYTHON, "-B", "curl_client.py"], {}),
-    # If FIN cuts a head in half, this client takes it for a complete head of
-    # another content type, and stops for good, as WHATWG's rules say.
+    # If FIN cuts a head in half, this client takes the half for a complete head
+    # of another content type. It then stops for good, as WHATWG's rules say.
     "chromium": (None, {"heads": 0.0}),
 }
 
@@ -148,7 +148,7 @@ class Run:
 
     def publish(self, part):
         """Publish one third of the messages (0, 1 or 2), spread over the cuts:
-        some while the client is away, some while it reads."""
+        some while the client is disconnected, some while it reads."""
         try:
             for number in range(part * self.total // 3,
                                 (part + 1) * self.total // 3):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a new client takes to get the stored messages, and that reading a
-long history does not hold back the checkpoints of the log."""
+"""A new client gets the stored messages soon, and reading a long history does
+not hold back the checkpoints of the log."""
 
 import json
 import os
@@ -142,8 +142,8 @@ def stream_through(server, wal):
 @pytest.mark.parametrize("read", [page_through, stream_through],
                          ids=["pages", "stream"])
 def test_370_03_readers_and_checkpoint(large, figure, read):
-    """While 100,000 messages are read, others are published.  The log stays
-    small, so no reader has held back its checkpoints."""
+    """While 100,000 messages are read, others are published. The log stays
+    small, which shows that no reader has held back the log's checkpoints."""
     wal = Wal(large)
     with Load(large.port) as load:
         pubs = load.publish(8, "/comet/busy", "p", suffix="x" * 500)

@@ -22,7 +22,7 @@ PAGE = "[...document.querySelectorAll('#history .message')]"
 
 @pytest.fixture
 def pages(make_server):
-    """Return a server with the pages, configured as `make run` does it."""
+    """Return a server with the pages, configured as by `make run`."""
     return stage(make_server(start=False, conf=CONF + """
       CometSearch on
       <Location "/comet">
@@ -79,8 +79,8 @@ def click(tab, selector):
 
 
 def wait_texts(tab, rows, want, part="body"):
-    """Wait until a table has these rows.  A failure shows the rows that it
-    has."""
+    """Wait until a table has these rows. On failure, show the rows that the
+    table has."""
     try:
         wait_until(lambda: texts(tab, rows, part) == want, 10, "rows", 0.05)
     except AssertionError:
@@ -165,8 +165,8 @@ def test_380_04_refused(console, pages):
 
 
 def test_380_05_publish(console, pages):
-    """The page publishes by its button and by the keyboard.  After an error it
-    says why, and keeps the text."""
+    """The page publishes by its button and by the keyboard. After an error the
+    page gives the reason, and keeps the text."""
     tab = console("chat,log/x%20y")
     fill(tab, "#channel", "log/x y")
     fill(tab, "#type", "alarm")
@@ -254,7 +254,8 @@ def test_380_07_search(console, pages):
 
 
 def test_380_08_pause_and_stop(console, pages):
-    """A pause shows no new message and loses none.  Stop ends the stream."""
+    """While paused, the page shows no new message but loses none. Stop ends the
+    stream."""
     tab = console()
     click(tab, "#pause")
     pages.post("chat", "held")

@@ -132,7 +132,7 @@ def complete(text):
 
 
 def write_secret(server):
-    """Write the secret of tokens as an administrator would."""
+    """Write the file with the tokens' secret, as an administrator would."""
     path = os.path.join(server.root, "conf", "comet.key")
     with open(path, "w", encoding="ascii") as out:
         out.write("0123456789abcdef" * 4 + "\n")
@@ -394,7 +394,7 @@ def test_390_12_dashboard(serve):
 
 
 def test_390_13_private(serve):
-    """Only the user can read a user's channel, whatever URL asks for it."""
+    """Nobody else can read a user's channel, whatever URL asks for it."""
     server = serve("private", more="""
         <Location "/comet">
           CometMulti on
