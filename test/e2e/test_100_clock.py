@@ -78,7 +78,8 @@ def test_100_02_opening(server):
 
 @pytest.mark.serial
 def test_100_03_rhythm(server):
-    """One tick a second, each in its own chunk, on the whole second."""
+    """The clock ticks once a second, on the whole second. Each tick has its own
+    chunk."""
     with open_clock(server) as conn:
         conn.chunk()
         last = conn.stamp
@@ -235,7 +236,8 @@ def test_100_14_query_and_path(server):
 
 
 def test_100_15_first_tick_is_current(server):
-    """After a reload the page shows the current time, not a cached one."""
+    """A request with a cache validator, as a browser's reload sends it, gets
+    the current time."""
     for _ in range(3):
         with open_clock(server, headers={
                 "If-Modified-Since": "Mon, 26 Jul 2027 05:00:00 GMT",

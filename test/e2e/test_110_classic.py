@@ -144,8 +144,8 @@ def test_110_04_form_body_ignored(chat):
     "msg=%ff", "msg=ok%c3", "msg=%ed%a0%80", "msg=%c0%80", "msg=%00",
     "msg=a%00b", "msg=%f4%90%80%80"])
 def test_110_05_bad_bytes(chat, query):
-    """Invalid UTF-8 and NUL get 400 with a JSON error, and nothing is
-    stored."""
+    """A msg with invalid UTF-8 or NUL is refused with 400 and a JSON error, and
+    is not stored."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 400, answer
@@ -168,8 +168,8 @@ def test_110_06_sizes(chat):
 
 
 def test_110_07_over_the_limit(make_server):
-    """A message over CometMaxMessageSize gets 413 with a JSON error. A message
-    of exactly that size is stored."""
+    """A message over CometMaxMessageSize is refused with 413 and a JSON error.
+    A message of exactly that size is stored."""
     server = make_server(conf="CometMaxMessageSize 100")
     answer = server.get("/chat/backend.php?msg=" + "x" * 101, XHR)
     assert answer.status == 413, answer
@@ -182,7 +182,8 @@ def test_110_07_over_the_limit(make_server):
 
 
 def test_110_08_head_never_publishes(chat):
-    """HEAD with msg gets 405 with Allow, and nothing is stored."""
+    """A HEAD request with msg is refused with 405 and an Allow header, and
+    nothing is stored."""
     server, url, channel = chat
     answer = server.request("HEAD", url + "?msg=x", None, XHR)
     assert answer.status == 405, answer
@@ -193,7 +194,8 @@ def test_110_08_head_never_publishes(chat):
 @pytest.mark.parametrize("query", ["", "?msg=x", "?timestamp=0"])
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "PROPFIND"])
 def test_110_09_methods(chat, method, query):
-    """Other methods get 405 with Allow, and nothing is stored."""
+    """Other methods are refused with 405 and an Allow header, and nothing is
+    stored."""
     server, url, channel = chat
     answer = server.request(method, url + query, None, XHR)
     assert answer.status == 405, answer
@@ -210,8 +212,8 @@ def test_110_10_options(chat):
 
 
 def test_110_11_publish_off(server):
-    """With CometPublish off, publishing gets 403 and stores nothing. Polls
-    still work."""
+    """With CometPublish off, a publish is refused with 403 and nothing is
+    stored. Polls still work."""
     answer = server.get("/off/backend.php?msg=x", XHR)
     assert answer.status == 403, answer
     assert "error" in answer.json()
@@ -319,7 +321,8 @@ def test_110_26_not_ahead(chat):
     "1%00", "0%27+OR+1", "%EF%BC%91", "-0", "Infinity", "1,2", "--",
     "9" * 400], ids=lambda c: c[:40])
 def test_110_27_bad_cursors(chat, cursor):
-    """A malformed cursor gets an immediate 400 that names the parameter."""
+    """A malformed cursor is refused at once with a 400 that names the
+    parameter."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp=" + cursor, timeout=3)
@@ -329,7 +332,8 @@ def test_110_27_bad_cursors(chat, cursor):
 
 
 def test_110_28_array_key(chat):
-    """timestamp[]= is not the parameter `timestamp`, and causes no 5xx."""
+    """`timestamp[]` is not taken for the parameter `timestamp`, and causes no
+    5xx."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp[]=1", timeout=3)
@@ -491,7 +495,8 @@ NASTY = ["<b>bold</b>", "a & b", "\"double\" 'single'", "</script><!--",
 
 
 def test_110_50_escape(chat):
-    """msg is HTML-escaped, and the JSON contains no dangerous byte."""
+    """msg is HTML-escaped, and the JSON contains no byte that is dangerous in
+    HTML or in a script."""
     server, url, _ = chat
     for text in NASTY:
         server.publish(text, url)
@@ -535,7 +540,8 @@ def test_110_52_utf8_is_raw(chat):
 # -- many -------------------------------------------------------------------
 
 def test_110_60_burst(chat):
-    """10 messages within a second all arrive once and in order."""
+    """10 messages that are published within a second all arrive, once and in
+    order."""
     server, url, _ = chat
     want = ["b%d" % i for i in range(10)]
     with Poller(server.port, url) as one, Poller(server.port, url) as two:
@@ -565,7 +571,7 @@ def test_110_61_parallel(chat):
 
 def test_110_62_away(chat):
     """10 messages that are published while the page is closed all arrive when
-    it returns."""
+    the page returns."""
     server, url, _ = chat
     with Poller(server.port, url) as page:
         server.publish("before", url)

@@ -143,8 +143,8 @@ def test_120_04_channel_is_the_path(server, path, channel):
     "/comet/" + quote("中" * 86), "/comet/a/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_120_05_bad_channel(server, path, method):
-    """A bad or missing channel name gets 400, with an error that says so.
-    Nothing is stored."""
+    """A bad or missing channel name is refused with 400 and an error that says
+    so. Nothing is stored."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     answer = server.request(method, path + ("?wait=0" if method == "GET"
                                             else ""),
@@ -182,7 +182,7 @@ def test_120_07_author(server):
 
 
 def test_120_08_require(server):
-    """Require protects the channel, for publishing and for reading."""
+    """Require restricts both publishing to a channel and reading it."""
     for headers in ({}, auth("anna", "wrong")):
         assert post(server, "/comet/private", headers=headers).status == 401
         assert server.get("/comet/private?wait=0", headers).status == 401
@@ -271,7 +271,8 @@ def test_120_14_chunked(server):
 
 
 def test_120_15_no_content_type(server):
-    """A body without a type is stored as text or gets 415, never a 5xx."""
+    """A body without a type is stored as text or refused with 415. It never
+    causes a 5xx."""
     answer = post(server, "/comet/notype", b"x", None)
     assert answer.status in (201, 415), answer
 
@@ -406,7 +407,8 @@ def test_120_25_wait_is_lowered(make_server):
 
 
 def test_120_26_wake(server):
-    """A message wakes a waiting poll, whose answer contains it."""
+    """A message wakes a waiting poll, and the poll's answer contains the
+    message."""
     with server.raw() as conn:
         conn.request("GET", "/comet/wake?since=0")
         server.wait_waiting(1, "poll")
@@ -445,14 +447,14 @@ def test_120_27_many_waiters_many_channels(server):
     ("limit=0", "limit"), ("limit=-1", "limit"), ("limit=abc", "limit"),
     ("wait=-1", "wait"), ("wait=abc", "wait"), ("wait=1e3", "wait")])
 def test_120_28_bad_parameters(server, query, word):
-    """A malformed parameter gets a 400 that names it."""
+    """A malformed parameter is refused with a 400 that names the parameter."""
     answer = server.get("/comet/params?" + query, timeout=3)
     check_error(answer, 400, word)
     check_common(answer)
 
 
 def test_120_29_limit_over_1000(server):
-    """A limit over 1000 is lowered or gets 400."""
+    """A limit over 1000 is lowered, or refused with 400."""
     answer = server.get("/comet/lim?since=0&wait=0&limit=1001")
     assert answer.status in (200, 400), answer
     if answer.status == 200:
@@ -482,7 +484,7 @@ def test_120_32_methods(server, method):
 
 
 def test_120_33_options_and_head(server):
-    """OPTIONS lists the allowed methods.  HEAD is answered at once without a
+    """OPTIONS lists the allowed methods. HEAD is answered at once, without a
     body."""
     answer = server.request("OPTIONS", "/comet/x")
     assert answer.status in (200, 204)
@@ -505,8 +507,8 @@ def test_120_34_prefix(server):
 
 
 def test_120_35_classic_and_endpoint(server):
-    """The classic chat and the endpoint share a channel, and its messages have
-    one order."""
+    """The classic chat and the endpoint can share a channel, and its messages
+    have one order."""
     server.publish("<one>")
     server.post("chat", "<two>")
     assert [m["body"] for m in server.history("chat")] == ["<one>", "<two>"]
@@ -540,7 +542,7 @@ def test_120_40_gap(make_server):
 
 
 def test_120_41_retention_by_age(make_server):
-    """Retention counts age from the channel's newest message."""
+    """Retention measures a message's age from the channel's newest message."""
     server = make_server(conf="CometRetain age=2s")
     server.post("aged", "old")
     begin = time.monotonic()

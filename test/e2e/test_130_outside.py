@@ -158,8 +158,8 @@ def test_130_06_rollback(server):
 
 
 def test_130_07_delete(server):
-    """A deleted message is in no later replay, even if the module had it in
-    memory."""
+    """No later replay contains a deleted message, even if the module still had
+    it in memory."""
     url, channel = server.next_classic()
     for i in range(6):
         server.publish("m%d" % i, url)
@@ -255,8 +255,8 @@ def test_130_12_columns(server):
 
 
 def test_130_13_invalid_utf8_inside(server):
-    """Invalid UTF-8 that another program stored by a CAST does no harm when it
-    is sent."""
+    """Another program can store invalid UTF-8 by a CAST. Sending it to clients
+    does no harm."""
     url, channel = server.next_classic()
     with Poller(server.port, url) as page:
         server.wait_waiting(1, "classic")

@@ -22,8 +22,8 @@ def tester():
 
 
 def test_140_01_good(tester):
-    """configtest accepts every directive with a good value, wherever it is
-    allowed."""
+    """configtest accepts every directive with a good value, in every place
+    where the directive is allowed."""
     code, text = tester.configtest(STORE + """
       CometSync normal
       CometRetain count=1000 age=720h
@@ -248,7 +248,7 @@ def test_140_03_server_only(tester, line):
     "CometAllowOrigin *", "CometLimitSubscribers off",
     "CometLimitPublish off", "CometLimitChannels 5"])
 def test_140_04_not_in_htaccess(make_server, line):
-    """No directive of the module is allowed in a .htaccess."""
+    """No directive of the module is allowed in a .htaccess file."""
     server = make_server()
     server.write("below/.htaccess", line + "\n")
     server.write("below/x.txt", "x")
@@ -350,7 +350,7 @@ def test_140_12_name_alike_is_fine(make_server):
 
 
 def test_140_13_same_file_is_one_store(make_server):
-    """Different spellings of a file's path mean one store."""
+    """Different spellings of a file's path name one store."""
     server = make_server(
         comet="load", conf=STORE + "CometEndpoint /comet\n"
         'CometClassic /chat/backend.php chat\n'

@@ -134,8 +134,8 @@ def test_150_07_alias_of_a_parent(make_server):
 
 @pytest.mark.parametrize("how", ["location", "htaccess-deny"])
 def test_150_08_denied(make_server, how):
-    """Require all denied in a <Location> refuses every request. In a .htaccess
-    it has no effect on mapped URLs."""
+    """Require all denied in a <Location> refuses every request there. In a
+    .htaccess file it has no effect on mapped URLs."""
     if how == "location":
         server = make_server(conf='<LocationMatch "^/(chat|comet|clock)/">\n'
                              "Require all denied\n</LocationMatch>")

@@ -111,8 +111,8 @@ POST_CASES = [
 @pytest.mark.parametrize("name, headers, status", POST_CASES,
                          ids=[c[0] for c in POST_CASES])
 def test_160_02_post(server, name, headers, status, form):
-    """A POST to the endpoint is judged by the same rules, whether its body is
-    text or a form."""
+    """A POST to the endpoint is judged by the same rules as a GET, whether its
+    body is text or a form."""
     channel = "post-%s-%s" % (name, form)
     answer = server.request(
         "POST", "/comet/" + channel, b"msg=x" if form else b"x",
@@ -129,7 +129,7 @@ def test_160_02_post(server, name, headers, status, form):
     (c[0], c[1]) for c in POST_CASES if c[2] == 403],
     ids=[c[0] for c in POST_CASES if c[2] == 403])
 def test_160_03_classic_post(server, name, headers):
-    """A cross-site POST with msg to the classic backend gets 403."""
+    """A cross-site POST with msg to the classic backend is refused with 403."""
     url, channel = server.next_classic()
     answer = server.request("POST", url + "?msg=x", b"",
                             headers_for(server, headers))

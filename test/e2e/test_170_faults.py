@@ -196,8 +196,8 @@ def test_170_11_deleted(make_server):
 
 
 def test_170_12_deleted_and_ahead(make_server):
-    """A page whose cursor is ahead of the store, as after a loss, starts
-    over."""
+    """A page whose cursor is ahead of the store, as after the loss of a
+    database, starts over."""
     server = make_server(conf="CometPollTimeout 2s")
     server.publish("a")
     stamp = server.get("/chat/backend.php").json()["timestamp"]
@@ -254,8 +254,8 @@ def test_170_14_another_applications_database(make_server):
 
 
 def test_170_15_newer_schema(make_server):
-    """If a newer version made the store, publishing gets 503, the error log
-    says why, and the store stays as it is."""
+    """If a newer version made the store, publishing is refused with 503, the
+    error log says why, and the store stays as it is."""
     server = make_server()
     server.publish("x")
     server.stop()
@@ -273,8 +273,8 @@ def test_170_15_newer_schema(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the file")
 def test_170_20_read_only_file(make_server):
-    """If the children may not write to the database, publishing gets 503;
-    reading works."""
+    """If the children cannot write to the database, publishing is refused with
+    503; reading works."""
     server = make_server()
     server.publish("before")
     server.stop()
@@ -299,8 +299,8 @@ def test_170_20_read_only_file(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the folder")
 def test_170_21_root_owned_folder(make_server):
-    """If the children may not write to the folder, the log gives the command
-    that helps."""
+    """If the children cannot write to the folder, the error log gives the chown
+    command that helps."""
     server = make_server(start=False, parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
@@ -333,8 +333,8 @@ def test_170_22_no_such_folder(make_server):
 
 @pytest.mark.bound(90)
 def test_170_23_disk_full(small_disk):
-    """On a full disk publishing gets 507 and waiting clients stay. Once the
-    disk has room, publishing works again."""
+    """On a full disk publishing is refused with 507, and waiting clients stay
+    connected. Once the disk has room, publishing works again."""
     server, disk = small_disk
     server.publish("before")
     with Poller(server.port) as page, server.raw() as clock:
@@ -375,8 +375,9 @@ def test_170_23_disk_full(small_disk):
 
 
 def test_170_24_read_only_file_system(small_disk):
-    """On a read-only file system publishing gets 503. After the file system has
-    become writable and httpd has reloaded, publishing works again."""
+    """On a read-only file system publishing is refused with 503. After the file
+    system has become writable and httpd has reloaded, publishing works
+    again."""
     server, disk = small_disk
     server.publish("before")
     server.kill()                    # leaves -wal and -shm, as a crash does
@@ -421,8 +422,8 @@ def test_170_30_kill_9_between_messages(make_server):
 
 @pytest.mark.bound(90)
 def test_170_31_kill_9_while_publishing(make_server):
-    """If the server is killed under load, every message with a 201 is stored
-    once, in order."""
+    """If the server is killed under load, every message that was answered with
+    201 is stored once, in order."""
     server = make_server()
     server.keep_port = True
     acked, lock = [], threading.Lock()
@@ -506,7 +507,7 @@ def test_170_32_child_killed(make_server):
 
 
 def test_170_33_never_2xx_for_lost(make_server):
-    """After a plain stop every acknowledged message is in the store."""
+    """After a normal stop every acknowledged message is in the store."""
     server = make_server()
     texts = ["m%d" % i for i in range(60)]
 

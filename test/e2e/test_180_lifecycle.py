@@ -24,7 +24,8 @@ def hold_clocks(server, count):
 
 
 def many(mpm, event, other):
-    """Choose how many clients wait: the event MPM can hold more than others."""
+    """Choose how many clients wait: the event MPM can hold more than the other
+    MPMs."""
     return event if mpm == "event" else other
 
 
@@ -314,8 +315,8 @@ def test_180_11_streams_of_a_busy_child_end(make_server, mpm, sign):
 
 @pytest.mark.bound(90)
 def test_180_07_children_recycled(make_server, mpm):
-    """MaxConnectionsPerChild replaces children while clients wait; they miss no
-    message."""
+    """MaxConnectionsPerChild replaces children while clients wait. The clients
+    miss no message."""
     server = make_server(mpm=mpm, children=2, threads=8, conf=(
         "MaxConnectionsPerChild 25\n"))
     first = set(server.children())
@@ -340,7 +341,7 @@ def test_180_07_children_recycled(make_server, mpm):
 
 def test_180_08_history_at_the_next_start(make_server):
     """After a stop and a start the history is still there, and timestamps
-    continue."""
+    continue to increase."""
     server = make_server()
     server.publish("one")
     first = server.get("/chat/backend.php").json()["timestamp"]

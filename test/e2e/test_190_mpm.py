@@ -48,8 +48,8 @@ def test_190_01_chat(site):
 
 
 def test_190_02_burst_and_parallel(site):
-    """10 messages at once, 40 in parallel and 10 while the client is away all
-    arrive once and in order."""
+    """10 messages at once, 40 in parallel, and 10 while the client is
+    disconnected: all arrive once and in order."""
     with Poller(site.port) as page:
         for i in range(10):
             site.publish("b%d" % i)
@@ -182,7 +182,7 @@ def wake_ups(pid):
 
 
 def blocked_polls(server, channel, count):
-    """Return connections with polls that each wait in a thread."""
+    """Open polls that each wait in a thread; return their connections."""
     conns = [server.raw(timeout=20) for _ in range(count)]
     for conn in conns:
         conn.request("GET", "/comet/%s?since=0" % channel)

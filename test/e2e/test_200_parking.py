@@ -39,8 +39,9 @@ def median_static(server, count=20):
 
 
 def test_200_01_no_thread_per_client(make_server):
-    """300 polls and 100 clocks wait on a child with 8 threads.  It starts no
-    further thread, still serves a file, and one message reaches all polls."""
+    """300 polls and 100 clocks wait on a child with 8 threads. The child starts
+    no further thread and still serves a file, and one message reaches all
+    polls."""
     server = make_server(threads=8)
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -634,7 +635,7 @@ def test_200_22_fan_out_in_order(make_server):
 
 
 def test_200_23_register_then_replay(make_server):
-    """Polls that arrive while messages are being committed miss none."""
+    """Polls that arrive while messages are being committed miss no message."""
     server = make_server()
     with Load(server.port) as load:
         pages = load.follow(20, "endpoint", "/comet/race")

@@ -82,8 +82,8 @@ def judge(found, acked):
 @pytest.mark.parametrize("sync", ["full", "normal"])
 def test_220_01_sequential(make_server, sync):
     """With CometSync full each commit has an fdatasync before its 201. With
-    normal there are far fewer, which proves that the count can tell the
-    difference."""
+    CometSync normal there are far fewer, which proves that the count can tell
+    the difference."""
     server = traced(make_server, conf="CometSync " + sync)
     acked = []
     with server.raw() as conn:

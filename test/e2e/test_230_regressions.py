@@ -75,7 +75,7 @@ def cursor_of(server):
 
 
 def static_took(server):
-    """Return how long a static file takes."""
+    """Return how long a request for a static file takes."""
     begin = time.monotonic()
     assert server.get("/static.txt", timeout=30).status == 200
     return time.monotonic() - begin
@@ -500,7 +500,7 @@ def test_230_12_many_virtual_hosts(tester):
     ("", "CometEndpoint /comet\nCometSync normal\nCometRetain age=1h"),
 ], ids=["sync", "retain", "store", "only-vhost-maps", "only-vhost-maps-2"])
 def test_230_13_what_holds_is_compared(tester, base, inner):
-    """Servers may share a store if they configure it equally."""
+    """Servers may share a store if they configure it identically."""
     code, text = tester.configtest(STORE + base + "\n" + vhost(inner))
     assert code == 0, text
 
@@ -560,8 +560,8 @@ def test_230_16_what_does_something(tester, line):
 
 @pytest.mark.event
 def test_230_17_several_locked_stores(make_server):
-    """Another process locks 6 stores.  At most a quarter of the child's threads
-    wait for them, and the others keep serving."""
+    """Another process locks 6 stores. At most a quarter of the child's threads
+    wait for these stores, and the others keep serving."""
     count = 6
     server = make_server(threads=16, conf="CometPublishTimeout 1500ms\n"
                          + "".join(

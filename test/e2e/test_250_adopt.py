@@ -470,7 +470,7 @@ def test_250_23_iframe(make_server):
 
 
 def test_250_24_departed(make_server):
-    """The server notices that a client has left, in whichever way it leaves."""
+    """The server notices that a client has left, however the client leaves."""
     server = make_server()
     before = server.status()["departed"]
     for leave in ("close", "reset", "shutdown"):

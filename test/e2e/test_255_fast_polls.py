@@ -168,7 +168,7 @@ def test_255_05_no_news(make_server):
 @pytest.mark.parametrize("deaf", [False, True])
 def test_255_06_outside_writers(make_server, deaf):
     """If another program has inserted or deleted a message before a poll, the
-    hub knows that even without a hint."""
+    hub notices this even without a hint."""
     server = make_server(conf=FAST,
                          env={"COMET_TEST_NO_HINTS": "0"} if deaf else {})
     with Fast(server) as client:
@@ -270,7 +270,7 @@ def test_255_09_many(server):
 
 
 def test_255_20_changed_header(server):
-    """A poll with other headers goes to httpd."""
+    """A poll whose headers differ from the previous poll's goes to httpd."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -705,8 +705,8 @@ def test_255_46_access_log(server):
 
 
 def test_255_46b_sizes_in_the_log(make_server):
-    """If httpd parks a poll and the hub answers it, the log has the right
-    number of bytes."""
+    """If httpd parks a poll and the hub answers the poll, the access log has
+    the right number of bytes."""
     server = make_server(conf=FAST + 'LogFormat "%m%U %b %O" sizes\n'
                          'CustomLog "logs/sizes.log" sizes\n')
     said = set()
@@ -725,7 +725,7 @@ def test_255_46b_sizes_in_the_log(make_server):
 
 
 def test_255_47_store_replaced(server):
-    """After a DELETE of all messages the hub answers only with the next
+    """After a DELETE of all messages the hub's first answer is the next
     message."""
     with Fast(server) as client:
         client.learn()

@@ -202,7 +202,7 @@ def spoil(server):
 @pytest.mark.parametrize("target", ["/comet/news", "/comet?channel=*"])
 def test_270_10_unreadable(make_server, mpm, target):
     """If the store cannot be read, a refused stream has no id, so that its
-    client keeps the cursor."""
+    client keeps its cursor."""
     server = make_server(mpm=mpm, threads=32, conf="CometMulti on\n")
     server.allow_log.append("CometStore: ")
     post(server, "news", "one")

@@ -137,7 +137,7 @@ def test_300_05_away(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_06_six_tabs(browser, pages, kind):
-    """Of six tabs of one profile one publishes, and all six show the
+    """One of six tabs in a browser profile publishes, and all six show the
     message."""
     tabs = [browser.chat(kind) for _ in range(6)]
     tabs[5].send("from the sixth")
@@ -150,8 +150,8 @@ def test_300_06_six_tabs(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_07_kill_and_start(browser, pages, kind):
-    """After the server was killed and started again, the page continues without
-    help. It shows the history, and repeats nothing."""
+    """After the server was killed and started again, the page continues by
+    itself. It shows the history, and repeats nothing."""
     tab = browser.chat(kind)
     tab.send("before the kill")
     tab.wait_rows(["before the kill"])
@@ -169,7 +169,7 @@ def test_300_07_kill_and_start(browser, pages, kind):
 
 
 def test_300_08_clock_after_kill(browser, pages):
-    """Today's clock continues without help after the server was killed and
+    """Today's clock continues by itself after the server was killed and
     started."""
     tab = browser.open("/clock/")
     state = "return document.querySelector('#status')?.dataset.state"
@@ -201,7 +201,8 @@ def test_300_09_reload_of_the_server(browser, pages, kind):
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_10_outside_insert(browser, pages, kind):
     """A message that another process inserts is on the page within 50 ms of its
-    commit. The next page does not show a deleted message."""
+    commit. A page that is opened after a DELETE does not show the deleted
+    message."""
     tab = browser.chat(kind)
     tab.watch(tab.kind["box"])
     db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
@@ -321,8 +322,8 @@ def test_300_15_earlier_messages(browser, pages):
 
 
 def test_300_40_landing_page(browser, pages):
-    """The landing page shows its own message, those of other pages, and an
-    inserted one."""
+    """The landing page shows its own message, those of other pages, and one
+    that another program inserts."""
     rows = "return [...document.querySelectorAll('#pushed li')]" \
         ".map(row => row.textContent)"
     tab = browser.open("/")
@@ -344,7 +345,7 @@ def test_300_40_landing_page(browser, pages):
 
 def test_300_41_landing_page_where_publishing_is_off(chromium, make_server):
     """If clients may not publish, the landing page says that its own message
-    was refused. An inserted one still arrives."""
+    was refused. A message that another program inserts still arrives."""
     server = stage(make_server(start=False, conf="CometPublish off\n" + CONF)).start()
     chromium.port = server.port
     tab = chromium.open("/")

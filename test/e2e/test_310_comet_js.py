@@ -498,8 +498,8 @@ def test_310_09_another_store(browser, server, transport):
 
 
 def test_310_10_channels(browser, server):
-    """Several channels and a wildcard share one connection and have one order.
-    A channel that is created later joins without an error."""
+    """Several channels and a wildcard share one connection, and their messages
+    have one order. A channel that is created later joins without an error."""
     server.post("room/1", "one")
     server.post("other", "not for us")
     server.post("lobby", "two")
@@ -629,8 +629,8 @@ def test_310_13_stuck_leader(browser, server):
 
 
 def test_310_14_chat_page(browser, server):
-    """The chat page shows its transport, goes on when the user changes it, and
-    can load earlier messages."""
+    """The chat page shows its transport, continues when the user changes the
+    transport, and can load earlier messages."""
     texts = ["c%d" % i for i in range(120)]
     for text in texts:
         server.post("chat", text)

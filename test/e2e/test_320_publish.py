@@ -114,7 +114,8 @@ def test_320_01_repeat(server):
 
 
 def test_320_02_mismatch(server):
-    """Another body or type with the same key gets 422, and is not stored."""
+    """A different body or type with the same key is refused with 422, and is
+    not stored."""
     assert post(server, "/comet/mis", b"one", "k").status == 201
     check_error(post(server, "/comet/mis", b"two", "k"), 422,
                 "Idempotency-Key")
@@ -154,8 +155,8 @@ def test_320_04_bad_keys(server, key):
 
 
 def test_320_05_two_keys(server):
-    """Two Idempotency-Key headers get 400.  A key of the greatest length is
-    accepted."""
+    """A request with two Idempotency-Key headers is refused with 400. A key of
+    the maximum length is accepted."""
     with server.raw() as conn:
         conn.send(b"POST /comet/twokeys HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\nContent-Length: 1\r\n"
@@ -168,8 +169,8 @@ def test_320_05_two_keys(server):
 
 
 def test_320_06_at_once(server):
-    """If many clients publish with the same key at once, in two children, one
-    message is stored."""
+    """If many clients publish with the same key at once, in two children, only
+    one message is stored."""
     for turn in range(10):
         key = "turn%d" % turn
         answers = gather([lambda: post(server, "/comet/rush", b"r", key)] * 12)
@@ -204,8 +205,9 @@ def test_320_07_lasts(make_server):
 
 
 def test_320_08_killed_before_the_answer(make_server):
-    """The child is killed between the commit and the answer.  A client that
-    repeats its request gets the timestamp, and only one message is stored."""
+    """The child is killed between the commit and the answer. A client that
+    repeats its request gets the stored message's timestamp, and only one
+    message is stored."""
     if SANITIZER != "none":
         pytest.skip("a sanitizer reports its own death")
     server = make_server(
@@ -524,8 +526,8 @@ def test_320_33_authorised(server):
 
 
 def test_320_34_prefix(server):
-    """Lines name channels without the endpoint's prefix, which is never
-    visible."""
+    """Lines name channels without the endpoint's prefix, which clients never
+    see."""
     answer = batch(server, "/a/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"}))
     assert answer.status == 201, answer

@@ -43,8 +43,8 @@ def bodies(server, channel, words, more=""):
 
 
 def is_indexed(server, channel, words):
-    """Return whether a search finds something.  While there is no index, check
-    that the server says that it is not ready."""
+    """Return whether a search finds something. While there is no index, check
+    that the server says that the index is not ready."""
     answer = ask(server, channel, words)
     if answer.status == 503:
         check_error(answer, 503, "not ready")
@@ -82,8 +82,8 @@ SYNTAX = ["the brown dog", "the brown fox",
     'brown + fox', '{body}:brown', '* *', '\\', '""', "%", "_", "\u4e2d\u6587",
     "a" * 4000])
 def test_325_02_no_syntax(server, words):
-    """A search accepts any text that a user may type, and takes each part of it
-    as a word."""
+    """A search accepts any text that a user may type, and treats each part of
+    the text as a word."""
     if not server.rows("syntax"):
         for text in SYNTAX:
             server.post("syntax", text)

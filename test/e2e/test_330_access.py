@@ -134,7 +134,7 @@ def check_refused(answer):
 @pytest.mark.parametrize("origin", [APP, LOCAL])
 def test_330_01_preflight(server, target, origin):
     """The preflight of an allowed origin needs no password, since browsers send
-    none with it."""
+    none with a preflight."""
     answer = server.request("OPTIONS", target, None,
                             dict(PREFLIGHT, Origin=origin))
     assert answer.status == 204 and answer.body == b"", answer
@@ -768,8 +768,8 @@ def test_330_40_every_example_is_tested():
 
 
 def test_330_41_users(example):
-    """users.conf asks for a password, and the author of a message is its
-    user."""
+    """users.conf asks for a password, and a message's author is the user who
+    published it."""
     server = example("users.conf")
     for headers, status in (({}, 401), (basic("anna", "wrong"), 401),
                             (basic("nobody"), 401), (basic("anna"), 200)):

@@ -162,8 +162,8 @@ def test_340_04_invalid_utf8(server):
 @pytest.mark.parametrize("how", ["Last-Event-ID", "last_event_id",
                                  "lastEventId", "since"])
 def test_340_05_cursors(server, how):
-    """The cursor has several spellings.  If a request has more than one, the
-    first of this list counts."""
+    """The cursor has several spellings. If a request has more than one, the
+    first in `order` counts."""
     order = ["Last-Event-ID", "last_event_id", "lastEventId", "lastEventID",
              "since"]
     stamps = [post(server, "cursors", str(i)) for i in range(4)]
@@ -270,8 +270,8 @@ def test_340_08_transports_off(server):
 
 
 def test_340_09_head_and_options(server):
-    """HEAD has the headers of GET and ends at once.  OPTIONS lists the methods.
-    Afterwards the connection can still be used."""
+    """The answer to HEAD has the headers of a GET, and ends at once. OPTIONS
+    lists the methods. Afterwards the connection can still be used."""
     post(server, "head", "x")
 
     def meant(headers):
@@ -397,9 +397,9 @@ def test_340_14_client_that_speaks(server):
 
 
 def test_340_15_pipelined_behind_a_stream(server):
-    """A request may arrive together with a stream's request.  The stream
-    continues or ends properly, and the other request is not answered within
-    it."""
+    """A request may arrive together with a stream's request. The stream
+    continues or ends properly, and the other request is not answered within the
+    stream."""
     with server.raw() as conn:
         conn.send(conn.format("GET", "/comet/piped?since=0", EVENTS)
                   + conn.format("GET", "/static.txt"))
@@ -419,8 +419,8 @@ def test_340_15_pipelined_behind_a_stream(server):
 # -- forever-iframes -----------------------------------------------------------
 
 def test_340_20_iframe(server):
-    """transport=iframe gets a page that calls a function of its parent.  No
-    body can break out of its script."""
+    """transport=iframe returns a page that calls a function of its parent. No
+    body can break out of the page's script."""
     for body in BODIES:
         post(server, "named/x", body)
     with server.raw() as conn:

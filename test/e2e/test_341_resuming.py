@@ -204,8 +204,8 @@ def test_341_52_slow_reader(make_server, mpm):
 
 
 def test_341_53_burst_while_it_writes(make_server, mpm):
-    """Messages that arrive while another is being written are not lost, even if
-    a waiting thread leaves the hub in order to write."""
+    """Messages that arrive while another message is being written are not lost,
+    even if a waiting thread leaves the hub in order to write."""
     server = make_server(mpm=mpm)
     with Stream(server, "/comet/burst?since=0") as stream:
         for i in range(30):

@@ -501,8 +501,8 @@ def test_345_04_publishing_is_not_reading(server):
 # -- endpoints beside each other -----------------------------------------------
 
 def test_345_10_prefixed_endpoint(server):
-    """An endpoint with a prefix has only the channels below its prefix, and
-    names them without it."""
+    """An endpoint with a prefix has only the channels below the prefix, and
+    omits the prefix from their names."""
     insert(server, "outside", SECRET)
     insert(server, "team/red", "r")
     insert(server, "team/blue/1", "b")
@@ -976,8 +976,8 @@ def test_345_37_limits_of_its_own(make_server):
 
 
 def test_345_38_lifetime_and_transports_of_its_own(make_server):
-    """Of several channels the shortest CometMaxLifetime applies, and each
-    channel must allow the transport."""
+    """For a request of several channels the shortest CometMaxLifetime applies,
+    and each channel must allow the transport."""
     server = two_users(make_server, """
       <Location "/comet">
         CometMaxLifetime off

@@ -36,8 +36,8 @@ def fill(server, channel, count, size):
 
 
 def join(server, channel, last):
-    """Return the seconds from a stream's request to its last stored message,
-    and the stream's text."""
+    """Return the seconds from a stream's request to the arrival of its last
+    stored message, and the stream's text."""
     with server.raw() as conn:
         request = conn.format("GET", "/comet/%s?since=0&transport=events"
                               % channel)

@@ -93,7 +93,7 @@ def fragments(lang):
 
 
 def fragment(name, lang="httpd", role=None):
-    """Return the fragment with this id, or the only one of this recipe or
+    """Return the fragment with this id, or the only fragment of this recipe or
     pitfall."""
     found = [f for f in PAGE.fragments
              if f.name == name or (f.recipe == name and f.lang == lang
@@ -371,8 +371,8 @@ def test_390_11_cron(serve):
 
 
 def test_390_12_dashboard(serve):
-    """A batch sent by curl reaches a stream of a pattern, and each message
-    names its channel."""
+    """A batch sent by curl reaches a stream that follows a pattern, and each
+    message names its channel."""
     server = serve("dashboard")
     for channel in ("web1", "web2"):
         post(server, "/comet/load/" + channel, b"0")
@@ -692,7 +692,7 @@ def test_390_50_deletions_are_announced(serve, retain):
 
 
 def test_390_22_migrating(serve):
-    """nchan's URLs still work, by mod_rewrite."""
+    """With the recipe's mod_rewrite rules, nchan's URLs still work."""
     server = serve("nchan")
     assert "migrating" in PAGE.recipes
     assert post(server, "/pub?id=news", b"x").status == 201
