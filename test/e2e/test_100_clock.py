@@ -125,7 +125,7 @@ def test_100_05_young_stream_skips(server):
         start = int(time.time()) + part
         if start < time.time():
             start += 1
-        time.sleep(start - time.time())     # until this part of the second
+        time.sleep(start - time.time())     # wait for this part of the second
         with open_clock(server) as conn:
             conn.chunk()
             opened = conn.stamp

@@ -537,7 +537,7 @@ def test_110_52_utf8_is_raw(chat):
     assert "中😀".encode() in server.get(url).body
 
 
-# -- many -------------------------------------------------------------------
+# -- many messages ----------------------------------------------------------
 
 def test_110_60_burst(chat):
     """10 messages that are published within a second all arrive, once and in

@@ -52,7 +52,7 @@ def check_busy(answer):
     assert answer.json()["error"]
 
 
-# -- locked -----------------------------------------------------------------
+# -- a locked store ---------------------------------------------------------
 
 def test_170_01_locked(make_server):
     """If the store is locked, a publish gets 503 after CometPublishTimeout;
@@ -380,7 +380,7 @@ def test_170_24_read_only_file_system(small_disk):
     again."""
     server, disk = small_disk
     server.publish("before")
-    server.kill()                    # leaves -wal and -shm, as a crash does
+    server.kill()  # kill() leaves -wal and -shm, as a crash does
     disk.remount("ro")
     server.start()
     check_busy(try_post(server, "x"))
@@ -398,7 +398,7 @@ def test_170_24_read_only_file_system(small_disk):
     assert server.rows("chat") == ["before"] + stored
 
 
-# -- killed -----------------------------------------------------------------
+# -- killed processes -------------------------------------------------------
 
 @pytest.mark.bound(90)
 def test_170_30_kill_9_between_messages(make_server):

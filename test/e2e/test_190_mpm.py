@@ -135,7 +135,8 @@ def test_190_07_waiting_cap_is_clear(make_server, mpm):
     quickly and clearly. Files are still served."""
     server = make_server(mpm=mpm, threads=16, conf="CometPollTimeout 20s")
     held, refused = [], 0
-    # The event MPM holds far more clients than threads, so 40 reach no limit.
+    # The event MPM holds far more clients than threads, so 40 polls reach no
+    # limit.
     for _ in range(70 if mpm != "event" else 40):
         conn = server.raw(timeout=10)
         begin = time.monotonic()

@@ -60,7 +60,7 @@ def test_195_02_a_fork_serves(forked):
             ("GET", "/clock/backend.php", None, {})):
         answer = forked.request(method, target, body,
                                 {"X-Fork": "serve", **headers}, timeout=5)
-        softly = "Accept" in headers        # so that an EventSource reconnects
+        softly = "Accept" in headers  # a stream makes an EventSource reconnect
         assert answer.status == (200 if softly else 503), answer
         assert b"forked" in answer.body, answer
         assert not softly or answer.body.startswith(b": another"), answer

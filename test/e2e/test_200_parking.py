@@ -151,7 +151,7 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
         conn.send(conn.format("GET", target) * 98
                   + conn.format("GET", "/static.txt"))
     logged, before = 0, -1
-    while logged != before:             # until all clients are stuck
+    while logged != before:             # until no client gets further answers
         before, logged = logged, len(server.access_lines("timestamp="))
         time.sleep(0.5)
     assert logged < 6 * 98

@@ -68,9 +68,9 @@ def judge(found, acked):
             read.setdefault(value, index)
         elif kind == "201" and value in texts:
             start = read[texts[value].replace("END", "")]
-            # Syncs may end in another order than they began.  But if more syncs
-            # have ended than had begun before `start`, then one of them began
-            # after `start`.
+            # Syncs may end in a different order from that in which they began.
+            # But if more syncs have ended than had begun before `start`, then
+            # one of them began after `start`.
             before = sum(1 for b in begun if b < start)
             assert len(ended) > before or any(
                 b > start and e > b for b, e in zip(begun, ended)), \

@@ -365,7 +365,8 @@ def test_230_08_filter_on_a_clock(make_server):
 
 @pytest.mark.event
 def test_230_09_filter_that_sleeps(make_server):
-    """A channel with RATE_LIMIT delays no client of other channels."""
+    """A channel behind the RATE_LIMIT filter delays no client of other
+    channels."""
     server = make_server(modules=("ratelimit",), conf="""
         <Location "/comet/slow">
           SetOutputFilter RATE_LIMIT

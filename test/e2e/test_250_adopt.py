@@ -392,7 +392,7 @@ def test_250_15_written_while_others_are_served(make_server):
 
 
 def test_250_13_as_many_lines_as_requests(make_server, mpm):
-    """No log line is lost or doubled, even during a reload."""
+    """No log line is lost or written twice, even during a reload."""
     server = make_server(mpm=mpm, conf=LOG)
     streams = [Stream(server, "/comet/a?n=%d." % n) for n in range(30)]
     wait_adopted(server, 30)

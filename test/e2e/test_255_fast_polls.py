@@ -385,7 +385,8 @@ def test_255_27_body(server):
 
 
 def test_255_28_bare_line_feeds(server):
-    """A bare LF does not end a head, either for the hub or for httpd."""
+    """Neither the hub nor httpd takes a bare LF for the end of a request
+    head."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -646,7 +647,7 @@ def test_255_42_rest(make_server):
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_255_43_gone(server, waits, how):
     """The server notices a client that leaves, and closes its descriptors."""
-    Fast(server).learn().conn.close()           # opens the store's files
+    Fast(server).learn().conn.close()           # this opens the store's files
     server.wait_waiting(0)
     before = fd_count(server.children()[0])
     for _ in range(8):

@@ -10,9 +10,8 @@ import pytest
 
 from httpd_env import sqlite, wait_until
 
-# Cookies from three modules: mod_usertrack sets them before the wait,
-# mod_headers after it (in both tables of headers), and mod_session in its
-# output filter.
+# Three modules set cookies: mod_usertrack before the wait, mod_headers after it
+# (in both header tables), and mod_session in its output filter.
 MAKERS = """
 CometPollTimeout 1s
 CookieTracking on

@@ -215,7 +215,7 @@ def test_271_10_other_host(make_server, open_browser):
             if "HTTP/2" in line] == ["421"]
 
 
-# -- back ----------------------------------------------------------------------
+# -- the back button -----------------------------------------------------------
 
 PAGES = {
     # name: (document, the text before the script, the text after it, the

@@ -224,7 +224,7 @@ def test_310_01_bodies(browser, server, transport):
     tab = Follower(browser, path, transport=transport)
     tab.wait_open(transport)
     half = len(BODIES) // 2
-    for body in BODIES[:half]:          # first live messages,
+    for body in BODIES[:half]:          # first as live messages
         done = tab.publish(body)
         assert "value" in done, (body[:40], done)
         assert done["value"]["channel"] == channel
@@ -233,7 +233,7 @@ def test_310_01_bodies(browser, server, transport):
         server.post(channel, body)
     tab.wait_bodies(BODIES)
     again = Follower(browser, path, transport=transport, share=False, since=0)
-    again.wait_bodies(BODIES)           # and then the history
+    again.wait_bodies(BODIES)           # then from the history
     assert server.rows(channel) == BODIES
     for page in (tab, again):
         for body, stamp, where, kind, author, data, last, cursor \
@@ -328,7 +328,8 @@ def test_310_04_fallback(browser, server):
     for tab in refused:
         tab.wait_bodies(["x"])
         tab.tab.close()
-    # no head arrives; a head without a body; another type of content
+    # Three spoilt streams: no head, a head without a body, and another content
+    # type.
     for held in ("new Promise((_, fail) => i.signal.addEventListener("
                  "'abort', () => fail(i.signal.reason)))",
                  "new Response(new ReadableStream({ start(c) {"
@@ -466,7 +467,9 @@ def test_310_08_gap(browser, server):
            "UPDATE channel SET floor=%d WHERE name='kept'; COMMIT;"
            % (stamps[14], stamps[14]))
     for transport in ("events", "poll", "iframe"):
-        for share in (True, True, False):   # leading, sharing, alone
+        # First a leading tab, then one that shares its connection, then one
+        # alone.
+        for share in (True, True, False):
             tab = Follower(browser, "/comet/kept", transport=transport,
                            share=share, since=stamps[3]).wait_bodies(kept)
             (_, since, floor, reset, count), = tab.told("gap")
@@ -559,7 +562,7 @@ def test_310_12_away(browser, server):
     for tab in tabs:
         tab.wait_open()
     want = []
-    for tab in tabs:            # one of the two leads
+    for tab in tabs:            # one of the two tabs leads
         other = tabs[1 - tabs.index(tab)]
         tab.js("window.stays = true;"
                "addEventListener('pageshow', () => { window.back = true })")
@@ -608,7 +611,7 @@ def test_310_13_stuck_leader(browser, server):
     """If the leading tab no longer responds, another tab replaces it."""
     tabs = [Follower(browser, "/comet/unused", share=False)
             for _ in range(2)]
-    for tab in tabs:        # their timers run ten times as fast
+    for tab in tabs:        # the tabs' timers run ten times as fast
         tab.js("comet.close(); const real = setInterval;"
                "window.setInterval = (act, ms) => real(act, ms / 10)")
         tab.follow("/comet/stuck")
@@ -641,7 +644,7 @@ def test_310_14_chat_page(browser, server):
         one.js(more + ".click()")
         one.wait_rows(texts[begin:])
         wait_until(lambda: one.js("return !%s.disabled" % more), 5, "it")
-        # The rows that were visible still are.
+        # The rows that were visible are still visible.
         assert one.js("const log = document.querySelector('#log');"
                       "return log.scrollHeight - log.scrollTop"
                       " - log.clientHeight") < 60
@@ -659,8 +662,8 @@ def test_310_14_chat_page(browser, server):
         two.send(texts[-1])
         one.wait_rows(texts)
         two.wait_rows(texts[70:])
-    # Tabs with auto and with events do not share a connection. Each page also
-    # has one for presence.
+    # Tabs with auto and tabs with events do not share a connection. Each page
+    # also has a connection for presence.
     server.wait_waiting(4, "events")
 
 
@@ -699,7 +702,7 @@ def test_310_16_other_origin(browser, server, make_server, transport):
     assert tabs[0].publish("\0")["message"].endswith(
         other.request("POST", "/comet/far", b"\0").json()["error"])
     stranger = make_server()
-    # (by polls, because Chromium keeps a refused stream for 5 s)
+    # This tab polls, because Chromium keeps a refused stream for 5 s.
     tab = Follower(browser, "http://127.0.0.1:%d/comet/far" % stranger.port,
                    transport="poll")
     wait_until(lambda: tab.told("error"), 5, "the error")

@@ -544,7 +544,7 @@ def test_320_34_prefix(server):
 # -- headers -------------------------------------------------------------------
 
 def test_320_40_accept_post(server):
-    """OPTIONS and 415 list the content types that may be posted."""
+    """OPTIONS and 415 answers list the content types that may be posted."""
     answer = server.request("OPTIONS", "/comet/chat")
     assert LINES in answer.header("accept-post"), answer
     answer = post(server, "/comet/chat", b"x", ctype="image/png")

@@ -192,7 +192,7 @@ def test_325_08_other_programs(server):
                                                "deploy failed"]
     sqlite(server.db, "DELETE FROM message WHERE body = 'deploy failed'")
     assert bodies(server, "out", "deploy") == ["deploy finished"]
-    # the query in sql/search.sql
+    # This is the query in sql/search.sql.
     assert sqlite(server.db, "SELECT channel, body FROM message"
                   " WHERE timestamp IN (SELECT rowid FROM message_search"
                   " WHERE message_search MATCH 'deploy AND finished')"
@@ -295,8 +295,9 @@ def test_325_12_while_published(server):
 
 # --- what a search may cost -------------------------------------------------
 
-# This search takes long: for each phrase and each message SQLite compares long
-# lists of positions, and then the message lacks one of the last two words.
+# This search takes long: SQLite compares long lists of positions for each
+# phrase and each message. It then finds that the message lacks one of the last
+# two words.
 COSTLY = "the.of.the.of of.the.of.the the.of.the of.the.of alpha beta"
 FOUND = "the of the of the alpha beta"
 

@@ -811,7 +811,7 @@ def test_330_43_channel_per_user(example):
     far = {"X-Forwarded-For": "192.0.2.1"}
     for channel in ("public/x", "user/anna", "user/anna/parcels",
                     "user/bert/parcels", "other"):
-        # from this machine
+        # These messages come from this machine.
         assert post(server, "/comet/" + channel).status == 201
     for channel, who, status in (
             ("public/x", None, 200), ("public/x", "anna", 200),
@@ -889,7 +889,7 @@ def test_330_45_login_form(example):
     assert (message["author"], message["body"]) == ("anna", "by cookie")
     for header in ("no-store",):
         assert header in answer.header("cache-control"), answer
-    # A browser also sends the cookie for a page of another site.  The request
+    # A browser also sends the cookie for a page of another site. This request
     # is refused.
     answer = post(server, "/comet/x", "forged", dict(
         mine, Origin="https://evil.example",

@@ -188,7 +188,7 @@ def test_335_03_who_is_one(limited):
         crowd.wait("/comet/x", via("::ffff:192.0.2.1"))
         for address in ("192.0.2.1", "::ffff:192.0.2.1"):
             check_refused(server.get("/comet/x", via(address)), "address", 3)
-        # clients of 127.0.0.1, without the proxy's header
+        # These are clients of 127.0.0.1, without the proxy's header.
         crowd.wait("/comet/x", {}, 3)
         check_refused(server.get("/comet/x"), "address", 3)
         crowd.leave()
@@ -290,8 +290,8 @@ def test_335_08_over_children(limited):
 
 @pytest.mark.event
 def test_335_09_classic(limited):
-    """A classic page over the limit gets 429 at once.  The server does not hold
-    it, since that would take a place."""
+    """A classic page over the limit gets 429 at once. The server does not hold
+    the page's request, since that would take a place."""
     server = limited(mpm="event")
     me = via("192.0.2.1")
     server.publish("first", "/c0/backend.php")
@@ -384,7 +384,7 @@ def test_335_20_publishing(limited, mpm):
     server = limited(PUBLISHING, mpm=mpm, children=2)
     me = via("192.0.2.1")
     answers = []
-    while len(answers) < 30:    # (five at a time, for a slow disk)
+    while len(answers) < 30:    # five at a time, in case the disk is slow
         answers += gather([lambda: post(server, "/comet/x", me)] * 5)
     assert sorted(a.status for a in answers) == [201] * 10 + [429] * 20
     assert len(server.rows("x")) == 10

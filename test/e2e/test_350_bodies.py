@@ -55,7 +55,7 @@ BODIES = {
     "64k-lines": "\n" * 65536,
 }
 
-ODD = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"     # a channel
+ODD = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"     # a channel's name
 COUNT = len(BODIES)
 SERVER = {
     "classics": COUNT,
@@ -397,7 +397,7 @@ def test_350_20_name_refused_or_apart(named, path):
 
 
 def test_350_21_no_other_channel_was_made(named):
-    """The database has no channel that the tests have not named."""
+    """The database has only channels that the tests have named."""
     server, _ = named
     names = {name for name in NAMES.values() if name} \
         | {name for name in RESOLVED.values() if name}

@@ -211,7 +211,7 @@ def run_shell(part, server, *arguments, text=None):
                 *arguments], server, text)
 
 
-# -- all of them ------------------------------------------------------------
+# -- all recipes ------------------------------------------------------------
 
 @pytest.fixture(scope="module")
 def testers():
@@ -315,7 +315,7 @@ def test_390_04_examples(testers, name):
             assert allowed or name in said, said
 
 
-# -- one by one -------------------------------------------------------------
+# -- each recipe ------------------------------------------------------------
 
 def test_390_10_php(serve, tmp_path):
     """The manual's PHP examples publish by PDO and by a POST.  When the POST is
@@ -657,7 +657,8 @@ def test_390_21_upkeep(serve):
                   "PRAGMA application_id; PRAGMA user_version;") \
         == [["hello"], *sqlite(server.db, "PRAGMA application_id;"
                                "PRAGMA user_version;")]
-    assert "upkeep" in PAGE.recipes  # (no test runs its commands for a restore)
+    # No test runs the recipe's commands for a restore.
+    assert "upkeep" in PAGE.recipes
 
 
 @pytest.mark.parametrize("retain", ["", "CometRetain count=3\n"])
