@@ -236,7 +236,7 @@ def test_120_12_at_the_limit(server):
 
 
 def test_120_13_without_length(server):
-    """A POST without a length stores an empty message, and its connection stays
+    """A POST without a length stores an empty message, and the connection stays
     usable."""
     with server.raw() as conn:
         conn.request("POST", "/comet/nolen", {"Content-Type": "text/plain"})
@@ -521,8 +521,8 @@ def test_120_35_classic_and_endpoint(server):
 # -- retention --------------------------------------------------------------
 
 def test_120_40_gap(make_server):
-    """A client learns of a gap if retention has removed messages after its
-    cursor. A DELETE causes no gap."""
+    """A client learns of a gap if retention has removed messages after the
+    client's cursor. A DELETE causes no gap."""
     server = make_server(conf="CometRetain count=5")
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     wait_until(lambda: len(server.rows("kept")) == 5, 10, "retention")

@@ -242,7 +242,7 @@ def test_130_11_bad_rows_are_refused(server, sql):
 
 
 def test_130_12_columns(server):
-    """Another program may set a message's type and author, but not its
+    """Another program can set a message's type and author, but not its
     timestamp."""
     sqlite(server.db, "INSERT INTO message(channel, type, author, body) "
            "VALUES('cols', 'alarm', 'cron', 'x');")

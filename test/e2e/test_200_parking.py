@@ -306,7 +306,7 @@ def test_200_10_never_reads(make_server):
 
 def test_200_10b_never_reads_a_bulk(make_server):
     """50 clients never read, and one transaction stores 40 messages of 60 kB
-    for them. Other clients are not delayed."""
+    for these clients. Other clients are not delayed."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     stuck = []
     for _ in range(50):

@@ -218,8 +218,8 @@ def test_335_04_users(limited, mpm):
 
 
 def test_335_05_locations(limited):
-    """A location's own limit replaces the outer one, and counts only clients
-    there."""
+    """A location's own limit replaces the outer one, and counts only the
+    location's clients."""
     server = limited()
     me = via("192.0.2.1")
     with Crowd(server) as crowd:

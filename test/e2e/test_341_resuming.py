@@ -151,7 +151,7 @@ def test_341_50_resume(make_server, mpm, fault):
 
 
 def test_341_51_reload_and_stop_say_retry(make_server, mpm):
-    """At a reload streams end with a retry field. Its values differ, so that
+    """At a reload streams end with a retry field. The values differ, so that
     the clients do not all reconnect at once."""
     server = make_server(mpm=mpm, threads=25)
     streams = [Stream(server, "/comet/x?since=0") for _ in range(6)]

@@ -418,8 +418,8 @@ def test_345_43_expressions_of_setenvif(make_server, mpm, place):
 
 def test_345_44_setenvif_is_taken_back_alone(make_server):
     """For each channel, SetEnvIf is applied to the channel's URL instead of the
-    request's. First, its variables get back the values that they had before
-    SetEnvIf ran. Variables that mod_rewrite has set later stay."""
+    request's. First, SetEnvIf's variables get back the values that they had
+    before it ran. Variables that mod_rewrite has set later stay."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf X-Kind "(.+)" kind=$1
@@ -502,7 +502,7 @@ def test_345_04_publishing_is_not_reading(server):
 
 def test_345_10_prefixed_endpoint(server):
     """An endpoint with a prefix has only the channels below the prefix, and
-    omits the prefix from their names."""
+    omits the prefix from the channels' names."""
     insert(server, "outside", SECRET)
     insert(server, "team/red", "r")
     insert(server, "team/blue/1", "b")
@@ -849,8 +849,8 @@ def test_345_33_first_message_while_judging(make_server):
 
 
 def test_345_34_only_those_concerned_are_woken(make_server):
-    """Each client follows a shared channel and a channel of its own. It gets
-    only the messages of these two."""
+    """Each client follows a shared channel and a channel of its own. The client
+    gets only the messages of these two channels."""
     server = make_server(conf=LATER)
     conns, streams = [], []
     try:

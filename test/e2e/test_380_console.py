@@ -193,7 +193,7 @@ def test_380_05_publish(console, pages):
 
 def test_380_14_answer_lost(console, pages):
     """If the answer to a publish is lost, the page says that the message may
-    have been stored. Sending it again does not store it twice."""
+    have been stored. Sending the message again does not store it twice."""
     tab = console("chat")
     tab.js("""
       const real = fetch;

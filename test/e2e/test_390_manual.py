@@ -333,8 +333,8 @@ def test_390_10_php(serve, tmp_path):
 
 
 def test_390_49_php_transaction(serve, tmp_path):
-    """The PHP transaction counts messages and publishes the count.  It succeeds
-    ten times although others publish at the same time."""
+    """The PHP transaction counts messages and publishes the count. The
+    transaction succeeds ten times although others publish at the same time."""
     server = serve("php")
     path = tmp_path / "transaction.php"
     once = fragment("php-transaction").text
@@ -538,8 +538,8 @@ def delays(backend, port, count):
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="no haproxy here")
 @pytest.mark.parametrize("option", [True, False])
 def test_390_48_haproxy(serve, tmp_path, option):
-    """HAProxy in front delays no message.  Without its option http-no-delay it
-    does."""
+    """HAProxy in front delays no message. Without the option http-no-delay it
+    delays messages."""
     backend = serve("proxy", "backend")
     text = local(fragment("proxy", "haproxy").text, backend)
     if not option:
