@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The httpd modules that mod_comet is tested with, and how its clients wait
-beside each of them.
+"""The httpd modules that mod_comet is tested with, and how mod_comet's clients
+wait while each of them is loaded.
 
 A row:
-  name    the name in the manual's table
-  load    the modules to load beyond those of every test
+  name    the module's name in the manual's table
+  load    the modules to load in addition to those of every test
   conf    the configuration that a site would write
-  ways    {kind of client: how it waits}, where this module changes that
-  log     texts that the error log must have, once each
-  mpm     the only MPM that these modules run with
+  ways    {kind of client: how it waits}, for the kinds that the module affects
+  log     texts that the error log must contain
+  mpm     the only MPM with which the row is tested
   long    whether only `make check-long` tests the row
 """
 
@@ -265,7 +265,7 @@ WORDS = {"thread": "hold a thread each", "refused 500": "are refused (500)",
 
 
 def verdict(row):
-    """Return what the manual's table says of a row."""
+    """Return the text that the manual's table must have for a row."""
     ways = row.get("ways", {})
     if not ways:
         return "works"

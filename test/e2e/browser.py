@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real headless Chromium for the tests of the pages, and the pages.
+"""A real headless Chromium, and the demo pages that it opens in the tests.
 
 Most tests use a browser without windows.  One with windows costs twice the CPU,
-because the wheel in its tab turns while a page loads, and a page with a stream
-loads for ever.  But only a browser with windows hides the tabs behind the front
-one, restores a page when the user goes back, and closes a tab at once if its
-frames do not answer.
+because its tab shows a turning wheel while a page loads, and a page with a
+stream loads for ever.  But only a browser with windows hides the tabs behind
+the front one, restores a page when the user goes back, and closes a tab at once
+if its frames do not answer.
 """
 
 import os
@@ -22,10 +22,10 @@ WINDOWLESS = os.environ.get("COMET_CHROMIUM_WINDOWLESS",
 DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")
 PROTOTYPE = os.environ.get(
     "COMET_PROTOTYPE", "/usr/share/javascript/prototype/prototype.js")
-# Tabs of one site share two processes, and none is started in advance: each
-# process costs a tenth of a second of CPU. Without a graphics card Chromium
-# would draw in software, which takes a tenth of a core for each browser even if
-# its page stands still.
+# With these flags, tabs of one site share two processes, and no process is
+# started in advance: each costs a tenth of a second of CPU.  Chromium does not
+# draw in software either, which would take a tenth of a core for each browser,
+# even while its page does not change.
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
          "--disable-software-rasterizer",
          "--disable-quic", "--no-first-run",
@@ -37,7 +37,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
 
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.05):
-    """Wait as httpd_env.wait_until() does, but look less often. Each look at a
+    """Wait as httpd_env.wait_until() does, but poll less often. Each poll of a
     page goes through chromedriver, which keeps several processes busy for some
     milliseconds."""
     return httpd_env.wait_until(condition, timeout, what, step)
@@ -70,7 +70,7 @@ CHATS = {
 }
 
 
-# How the server must be configured to serve the pages, as `make run` does it.
+# The configuration with which a server serves the pages, as in `make run`.
 CONF = """
   AddType image/svg+xml .svg
   Alias /clock/prototype.js "{docroot}/prototype.js"
@@ -138,7 +138,7 @@ class Browser:
             shutil.rmtree(self.profile, ignore_errors=True)
 
     def reset(self):
-        """Close all tabs but an empty one."""
+        """Close all tabs except the first, which is empty."""
         for handle in self.driver.window_handles:
             if handle != self.first:
                 self.driver.switch_to.window(handle)
@@ -156,7 +156,7 @@ class Browser:
         return tab
 
     def chat(self, kind):
-        """Open a chat page in a tab and connect it; `kind` as in CHATS."""
+        """Open a chat page in a tab and connect it; `kind`: a key of CHATS."""
         tab = self.open(CHATS[kind]["url"])
         tab.kind = CHATS[kind]
         wait_until(lambda: tab.js(tab.kind["ready"]), 15,

@@ -25,7 +25,7 @@ LIVE = []
 DATABASES = itertools.count()
 
 # The files that take longest.  Parallel runs start with them.  Files with a
-# browser keep a core busy, so others run beside them.
+# browser keep a core busy, so other files run at the same time.
 LONGEST = ("test_310", "test_341", "test_300", "test_271", "test_255",
            "test_250", "test_390", "test_345", "test_380", "test_330",
            "test_466", "test_200", "test_350", "test_190", "test_500")
@@ -69,9 +69,10 @@ def pytest_collection_modifyitems(items):
 
 
 def turn(item):
-    """Return the rank of a test.  Slow files start first, so that all processes
-    end together.  Heavy tests of different files are mixed, because those of
-    one file all wait or all compute: a mixture takes less time."""
+    """Return the sort key of a test.  Slow files start first, so that all
+    processes end at about the same time.  Heavy tests of different files are
+    mixed: those of one file either all wait or all compute, so a mixture takes
+    less time."""
     if item.get_closest_marker("heavy"):
         return len(LONGEST), zlib.crc32(item.name.encode())
     name = item.path.name[:len("test_000")]
@@ -79,7 +80,7 @@ def turn(item):
 
 
 class TookTooLong(BaseException):
-    """A test has passed its deadline.  This is not an Exception, so that no
+    """A test has exceeded its deadline.  This is not an Exception, so that no
     client code swallows it."""
 
 
@@ -108,9 +109,9 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed and SANITIZER == "memcheck" \
             and "== memcheck." not in report.longreprtext:
-        # valgrind runs at a twentieth of the speed.  Tests that judge
-        # deadlines, server time-outs or httpd's own patience would fail. The
-        # end-to-end tests without valgrind cover them.
+        # Under valgrind httpd runs at a twentieth of its speed.  Tests that
+        # judge deadlines, server time-outs or httpd's own patience would fail.
+        # The end-to-end tests without valgrind judge these.
         report.outcome = "skipped"
         report.wasxfail = "valgrind has nothing to report"
     if report.failed:
@@ -271,7 +272,8 @@ def server(shared_server):
 
 @pytest.fixture
 def figure(record_property):
-    """Report a figure; test/run prints it after the suite."""
+    """Return a function that reports a figure; test/run prints the figures
+    after the suite."""
     return lambda text: record_property("figure", text)
 
 

@@ -16,7 +16,7 @@ import subprocess
 
 from httpd_env import REPO, wait_until
 
-# What a usual Debian has beyond the smallest system.
+# The packages that a usual Debian has in addition to the smallest system.
 USUAL = "systemd-sysv,sudo,ca-certificates,procps"
 USER = "anna"
 CLONE_NEWNET = 0x40000000
@@ -80,8 +80,8 @@ def cgroups():
 
 
 def sites():
-    """Return the URL from which this machine gets Debian, and a list of the URL
-    for security updates (empty if there is none)."""
+    """Return the URL from which this machine gets Debian, and a list with the
+    URL for security updates (empty if there is none)."""
     found = run("apt-get", "indextargets", "--format", "$(SITE)",
                 "Created-By: Packages", "Component: main").split()
     debian = [site for site in found if "debian" in site]
@@ -123,7 +123,7 @@ def make(root, release):
 
 
 class Debian:
-    """A Debian in a folder.  Systemd runs while its context is open."""
+    """A Debian in a folder.  As a context manager it runs systemd there."""
 
     def __init__(self, root, release):
         self.root, self.release = root, release
@@ -185,7 +185,8 @@ class Debian:
             check=False).stdout.strip() in ("running", "degraded")
 
     def __exit__(self, *_):
-        """Kill the first process, which ends all of them, and wait for that."""
+        """Kill the first process, which ends all others, and wait until they
+        are gone."""
         self.proc.kill()
         self.proc.wait()
         wait_until(self.is_gone, 30, "the end of the processes")
@@ -212,8 +213,8 @@ class Debian:
 
     @contextlib.contextmanager
     def network(self):
-        """Put this thread, and the processes that it starts, into the Debian's
-        network."""
+        """Move this thread, and the processes that it starts, into the Debian's
+        network while the context is open."""
         libc = ctypes.CDLL(None, use_errno=True)
         own, theirs = (os.open("/proc/%s/ns/net" % task, os.O_RDONLY)
                        for task in ("thread-self", self.pid))

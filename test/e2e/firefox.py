@@ -69,7 +69,7 @@ class Firefox:
         self.first = self.driver.current_window_handle
 
     def port(self):
-        """The port that Firefox has chosen for Marionette."""
+        """Return the port that Firefox has chosen for Marionette, or None."""
         with contextlib.suppress(OSError, ValueError), open(os.path.join(
                 self.profile, "MarionetteActivePort")) as file:
             return int(file.read())
@@ -91,7 +91,8 @@ class Firefox:
 
 
 class Driver:
-    """A Marionette session.  Each packet is its length, a colon and JSON."""
+    """A Marionette session.  A packet is a length, a colon and that much
+    JSON."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port),

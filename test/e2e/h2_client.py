@@ -19,7 +19,7 @@ HUFFMAN_DIGITS.update({format(0x19 + i, "06b"): str(3 + i)
 
 def tls_context():
     """Return a TLS context that trusts every server. (create_default_context()
-    would read all authorities of the system, which takes 40 ms.)"""
+    would load the system's certificate authorities, which takes 40 ms.)"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -129,7 +129,7 @@ class H2:
         return stream
 
     def send(self, stream, data, end=False):
-        """Send bytes on a stream, at most as many as its first window
+        """Send bytes on a stream, at most as many as its initial window
         allows."""
         ident = next(i for i, s in self.streams.items() if s is stream)
         self.sock.sendall(self.frame(DATA, END_STREAM if end else 0, ident,
@@ -199,7 +199,7 @@ class H2:
             self.grant(ident)
 
     def grant(self, ident):
-        """Grant the server again what it has used of a window."""
+        """Grant the server as many bytes of a window as it has used."""
         update, self.used[ident] = self.used.get(ident, 0), 0
         if update:
             self.sock.sendall(self.frame(WINDOW, 0, ident,
@@ -256,8 +256,8 @@ class H2:
 
 
 class H2Tls(H2):
-    """One connection over TLS.  It checks that the server sends no more than
-    its windows allow, and grants more when half of a window is used."""
+    """One connection over TLS.  The client checks that the server respects its
+    windows, and grants more bytes when half of a window is used."""
 
     def __init__(self, port, window=1 << 20, wider=1 << 24, timeout=15.0):
         super().__init__(port, timeout, window=window, wider=wider, tls=True)

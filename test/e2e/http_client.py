@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP clients for the tests.  They show the chunks and when they arrive, and
+"""HTTP clients for the tests.  They show each chunk and when it arrived, and
 can pipeline requests."""
 
 import json
@@ -216,7 +216,7 @@ class Raw:
         return False
 
     def silent(self, seconds):
-        """Return whether nothing arrives for so many seconds."""
+        """Return whether nothing arrives for this many seconds."""
         if self.buffer:
             return False
         try:

@@ -36,8 +36,8 @@ MPMS = tuple(m for m in ALL_MPMS
 DEFAULT_MPM = MPMS[0] if MPMS else "event"
 WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
-# "adopted", or "brigade" if streams stay with httpd and its filters (CometAdopt
-# off)
+# "adopted": the hub may adopt streams.  "brigade": streams stay with httpd and
+# its filters (CometAdopt off).
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
 # Whether the hub itself answers polls everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
@@ -48,18 +48,19 @@ SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
 # everything is slower then.  This does not affect figures that a test judges.
 PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
-# A log line about a store that cannot be used.  It does not match two lines
-# that are usual at a first start, while another child makes the database.
+# Matches a log line about a store that cannot be used, except two lines that
+# are usual at a first start, while another child makes the database.
 CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
                          r"|No such file or directory: reading)")
 
-# "postgresql": servers that name no store keep their messages there.
-# conftest.py then sets NEW_DATABASE, which makes a database for each of them.
+# With "postgresql", servers that name no store keep their messages in
+# PostgreSQL.  conftest.py then sets NEW_DATABASE, which makes a database for
+# each of these servers.
 STORE = os.environ.get("COMET_STORE", "sqlite")
 NEW_DATABASE = None
 
-# The folder of servers whose advice is tested.  The module proposes no command
-# for a system folder such as /dev/shm.
+# The parent folder of servers whose advice is tested.  The module proposes no
+# command for a system folder such as /dev/shm.
 ORDINARY = "/tmp"
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
@@ -74,8 +75,8 @@ BAD_LOG = re.compile(
     r"|runtime error:|double free|corrupted|stack smashing|:emerg\]")
 
 
-# The warning that a database is in memory, as those of the tests are
-# (COMET_TMP).
+# The warning that a database is in memory.  The tests' databases are in memory
+# if COMET_TMP is on a tmpfs.
 IN_MEMORY = re.compile(r".* is on tmpfs, in memory.*\n?")
 
 
@@ -98,7 +99,7 @@ def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
 
 
 def raise_nofile():
-    """Raise the limit of file descriptors to the hard limit."""
+    """Raise the limit of open file descriptors to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     want = hard if hard != resource.RLIM_INFINITY else 65536
     if soft < want:
@@ -139,9 +140,9 @@ def give_port(port):
 
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
-    """Run the statements of `sql`.  Return all rows as lists of texts, which
-    are those of the sqlite3 command line (which would take 16 ms to start).
-    With `check=False`, return whether a statement failed, and SQLite's message.
+    """Run the statements of `sql`.  Return all rows as lists of texts, as the
+    sqlite3 command line prints them (it would take 16 ms to start).  With
+    `check=False`, return whether a statement failed, and SQLite's message.
     `db` is a path, or a pg_env.Database."""
     if not isinstance(db, str):
         return db.sql(sql, check)
@@ -161,7 +162,7 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
 
 
 def connect(db):
-    """A connection to a store, which the caller closes."""
+    """Return a connection to a store.  The caller closes it."""
     if not isinstance(db, str):
         return db.connect()
     return sqlite3.connect(db, timeout=10, isolation_level=None,
@@ -242,7 +243,7 @@ def fd_count(pid):
 
 
 def pss_kb(pid):
-    """Return the proportional resident size of a process in KiB."""
+    """Return the proportional set size of a process in KiB."""
     with open("/proc/%d/smaps_rollup" % pid) as smaps:
         for line in smaps:
             if line.startswith("Pss:"):
@@ -255,7 +256,7 @@ def is_root():
 
 
 def give(path):
-    """Make the user that the children run as the owner of `path`."""
+    """Change the owner of `path` to the user of httpd's children."""
     if is_root():
         shutil.chown(path, WWW_USER, WWW_USER)
 
@@ -277,17 +278,17 @@ def self_signed(folder):
 
 
 class Httpd:
-    """One private httpd.  Each of its waits has a deadline.
+    """One private httpd.  No method waits for it without a deadline.
 
     conf:     configuration text of the main server; {root} {data} {docroot}
               {port} {tls_port} in it are replaced.
     comet:    "demo" loads the module and maps /chat /clock /comet and
-              /comet-status on {data}/comet.db; "load" only loads it; "" does
-              not.
-    classics: how many CometClassic /cN/backend.php to map to channels cN.
+              /comet-status, with the store {data}/comet.db; "load" only loads
+              the module; "" does not load it.
+    classics: how many classic backends to map: /cN/backend.php on channel cN.
     database: a store to use instead of the file (pg_env.Database).
     env:      additions to the server's environment.
-    wrapper:  a command that execs the server (strace -D …).
+    wrapper:  a command that executes the server (strace -D …).
     parent:   where the server's folder is made.
     """
 
@@ -464,7 +465,8 @@ class Httpd:
                    "--log-file=%s.%%p" % os.path.join(self.reports, SANITIZER)
                    ] + cmd
         cmd = [self.fill(word) for word in wrapper] + cmd
-        if SANITIZER in ("asan", "tsan"):  # preloaded into the wrapper, too
+        # The wrapper gets the preloaded library, too.
+        if SANITIZER in ("asan", "tsan"):
             cmd = ["setarch", os.uname().machine, "-R"] + cmd
         return cmd
 
@@ -550,15 +552,15 @@ class Httpd:
 
     def has_tables(self):
         """Return whether the database has its schema: the file is longer than
-        its first page, or the index of its log shows the commit.  Opening it
-        with sqlite3, as root, could make a child fail that opens it at the same
-        moment."""
+        its first page, or the index of its log shows the commit.  A check with
+        sqlite3, as root, could make a child fail that opens the file at the
+        same moment."""
         try:
             with open(self.db + "-shm", "rb") as index:
                 _, _, _, _, _, committed = struct.unpack(
                     "=IIIHHI", index.read(20))
-            # (the schema's commit has about ten pages; the commit before has
-            # one)
+            # (the commit of the schema has about ten pages; the commit before
+            # it has one)
             return committed > 4 or os.path.getsize(self.db) > 4096
         except (OSError, struct.error):
             return False
@@ -670,7 +672,8 @@ class Httpd:
         self.proc = None
 
     def generation(self):
-        """Return how often httpd has started or reloaded, by its error log."""
+        """Return how many times httpd has started or reloaded, according to its
+        error log."""
         return self.error_log().count("resuming normal operations")
 
     def graceful(self, timeout=15.0, sign=signal.SIGUSR1):
@@ -745,7 +748,8 @@ class Httpd:
         return json.loads(answer.body)
 
     def waiting(self, kind=None):
-        """Return how many clients wait in all children (on one transport)."""
+        """Return how many clients wait in all children: all clients, or those
+        on the transport `kind`."""
         counts = self.status()["waiting"]
         return counts[kind] if kind else sum(counts.values())
 
@@ -806,7 +810,7 @@ class Httpd:
         return answer.json()["timestamp"]
 
     def history(self, channel, query="since=0&limit=1000&wait=0"):
-        """Return the messages of a channel that the endpoint holds."""
+        """Return a channel's messages, as the endpoint lists them."""
         answer = self.get("/comet/%s?%s" % (quote(channel, "/"), query))
         assert answer.status == 200, answer
         return answer.json()["messages"]
@@ -882,7 +886,7 @@ def judged_races(text):
     httpd passes the memory of connections between threads by a lock-free list
     in its own code.  That code is not instrumented: when it clears such memory,
     this looks like a race with every earlier use.  httpd's own writes do not
-    count either, even when the module calls it: several threads write its
+    count either, even when the module calls httpd: several threads write the
     scoreboard without a lock.
     """
     def is_ours(stack):
@@ -891,7 +895,7 @@ def judged_races(text):
 
     kept = []
     for block in text.split("=================="):
-        # (a signal-unsafe call: prefork ends its children inside the handler)
+        # Calls in a signal handler do not count: prefork ends children there.
         if "WARNING: ThreadSanitizer" not in block \
                 or "mod_comet.so" not in block \
                 or "signal-unsafe call inside of a signal" in block:

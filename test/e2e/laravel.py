@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Laravel site that only broadcasts. It consists of Debian's Illuminate
-components with the driver of conf/examples, and npm's laravel-echo with the
-connector."""
+components and npm's laravel-echo, with the driver and the connector of
+conf/examples."""
 
 import json
 import os
@@ -182,7 +182,7 @@ class Worker:
 
 
 class Page(NodeClient):
-    """A page with Echo."""
+    """A page that uses Laravel's Echo."""
 
     def __init__(self, server, cookie, since=""):
         super().__init__("laravel_echo.mjs",
@@ -204,7 +204,7 @@ class Page(NodeClient):
                       "a subscription to " + name)
 
     def events(self, name):
-        """Return the numbers of a channel's events."""
+        """Return the numbers in the events that a channel has delivered."""
         return [words[2]["n"] for words in list(self.said)
                 if words[:2] == ["event", name]]
 

@@ -21,7 +21,7 @@ SKIPPED = 77
 
 PATH = "SET search_path = comet, public;"
 
-# What some of SQLite's words, which tests use, mean in PostgreSQL.
+# SQLite's words that tests use, and the words of PostgreSQL for them.
 DIALECT = (("ifnull(", "coalesce("), ("BEGIN IMMEDIATE", "BEGIN"),
            ("comet_clock", "clock"), ("PRAGMA integrity_check", "SELECT 'ok'"),
            ("PRAGMA quick_check", "SELECT 'ok'"),
@@ -58,7 +58,7 @@ class Cluster:
     """One server with one database; clients use a socket in its folder.
 
     settings: NAME=VALUE for postgresql.conf, in addition to pg_cluster's.
-    port:     a port of 127.0.0.1, on which the server listens, too.
+    port:     a port of 127.0.0.1 on which the server also listens.
     env:      additions to the server's environment.
     parent:   the folder in which the server's folder is made.
     """
@@ -136,8 +136,8 @@ class Cluster:
                 pass
 
     def pause(self):
-        """Stop all processes of the server by SIGSTOP: they remain, and keep
-        their sockets."""
+        """Stop all processes of the server by SIGSTOP: they stay alive, and
+        keep their sockets open."""
         self.signal(signal.SIGSTOP)
 
     def resume(self):
@@ -191,8 +191,8 @@ class Cluster:
                    "the standby to follow")
 
     def promote(self):
-        """Let this standby take the place of its primary. It needs no standby
-        for that: the statement does not wait for one."""
+        """Promote this standby to a primary. It needs no standby of its own:
+        pg_promote() does not wait for one."""
         self.psql("SELECT pg_promote()")
 
     def log(self):
@@ -268,8 +268,8 @@ class Database:
         return Connection(self)
 
     def sql(self, text, check=True):
-        """Return rows of strings, as httpd_env.sqlite() does: 1 is true and
-        0 is false.  After a change, return only when its messages are
+        """Run SQL; return rows of strings, as httpd_env.sqlite() does ("1" is
+        true, "0" is false).  After a change, return only when its messages are
         published."""
         if not check:
             return self.cluster.psql(PATH + translate(text), check=False,
@@ -293,7 +293,7 @@ class Database:
         assert done.returncode == 0, (text, done.stderr)
         if not done.stdout:
             return []
-        # (text=True would change the ends of lines)
+        # (text=True would convert the ends of lines)
         out = done.stdout.decode()
         out = out[:-1] if out.endswith("\n") else out   # of the last row
         said = {"t": "1", "f": "0"}
@@ -327,7 +327,7 @@ class Session:
 
 
 class Connection(Session):
-    """What sqlite3.connect() returns, for a database of PostgreSQL."""
+    """A psql with the methods of sqlite3's connections that the tests use."""
 
     def __init__(self, database):
         super().__init__(database.cluster.command(database=database.name),
@@ -336,7 +336,8 @@ class Connection(Session):
         self.run(PATH)
 
     def close(self):
-        """Return only when what was inserted is published."""
+        """Close the connection; return when all that it inserted is
+        published."""
         super().close()
         self.database.await_inbox()
 
@@ -348,7 +349,7 @@ class Connection(Session):
 
 def server_conf(cluster, **more):
     """Return the arguments for a web server that uses a cluster; `more`
-    replaces some."""
+    overrides some of them."""
     conf = dict(
         comet="status", children=2,
         before='LoadModule comet_pg_module "%s"\n' % PG_MODULE,

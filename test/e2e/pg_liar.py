@@ -13,8 +13,8 @@ def packet(kind, body=b""):
 
 
 def row(*values):
-    """Return an answer's row of binary int8 values, after the description of
-    its columns."""
+    """Return a result of one row of int8 values in binary, preceded by the
+    description of its columns."""
     columns = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, 20, 8, -1, 1)
                        for _ in values)
     data = b"".join(struct.pack("!iq", 8, value) for value in values)
@@ -29,7 +29,7 @@ HELLO = packet(b"R", struct.pack("!i", 0)) \
 DONE = packet(b"C", b"SELECT 1\0") + READY
 # The lies: what the server sends as the answer to a statement.
 LIES = {
-    # the server says that a file is copied: libpq then reports COPY for ever
+    # the server announces a copied file: libpq then reports COPY for ever
     "copy out": packet(b"H", struct.pack("!bh", 0, 0)),
     "copy in": packet(b"G", struct.pack("!bh", 0, 0)),
     "no rows": DONE,

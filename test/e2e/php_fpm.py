@@ -28,8 +28,8 @@ php_admin_value[opcache.enable] = 0
 
 
 class Fpm:
-    """A PHP-FPM that runs until close(); `handler` is the line that httpd
-    needs."""
+    """A PHP-FPM that runs until close(); `handler` is the line that httpd's
+    configuration needs."""
 
     def __init__(self, children=4, extensions=("pdo", "pdo_sqlite", "posix")):
         self.root = tempfile.mkdtemp(prefix="comet-fpm-")

@@ -15,9 +15,9 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 def frame(opcode, payload=b"", fin=True, mask=b"\x37\xfa\x21\x3d", rsv=0,
           length=None, form=None):
-    """Return one frame.  Its head gives `length` instead of the true length,
-    written in `form` bytes (0, 2 or 8).  With `mask` None the frame is not
-    masked."""
+    """Return one frame.  Its head states `length` instead of the true length,
+    if this is given, in `form` bytes (0, 2 or 8) after the first two.  With
+    `mask` None the frame is not masked."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload) if length is None else length
@@ -115,7 +115,7 @@ class Socket:
         return first & 0x0f, payload
 
     def hear(self):
-        """Read the next text frame as JSON, and answer pings before it."""
+        """Read the next text frame as JSON.  Answer the pings before it."""
         while True:
             opcode, payload = self.frame()
             if opcode == PING:

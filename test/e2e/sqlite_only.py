@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tests that do not run with COMET_STORE=postgresql. They are about
-SQLite's files, locks, programs or limits, or break the store in a way that only
-SQLite knows."""
+SQLite's files, locks, programs or limits, or break the store in a way that is
+possible only with SQLite."""
 
 FILES = {
     "test_170_faults": "faults of the database's file and of its disk",
@@ -20,7 +20,7 @@ FILES = {
                                " server's",
 }
 
-# The beginnings of tests' names.
+# The beginnings of the names of tests, and the reason for each.
 TESTS = {
     "test_130_01": "the commands of sqlite3",
     "test_130_09": "an inserted message is numbered a moment after its commit",

@@ -35,7 +35,7 @@ class Stream:
         return bool(piece)
 
     def until(self, count):
-        """Read until there are `count` events in all; return the data of
+        """Read until `count` events have arrived in all; return the data of
         all."""
         while len(self.events) < count:
             assert self.step(), "ended after %r" % self.events

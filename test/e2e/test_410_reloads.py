@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reloads and stops with some clients; `make torture` has more of them."""
+"""Reloads and stops with some clients; `make torture` uses more clients."""
 
 import pytest
 
@@ -9,8 +9,8 @@ pytestmark = [pytest.mark.event, pytest.mark.heavy]
 
 
 def test_410_01_reloads(make_server, figure):
-    """Over several reloads clients of every transport get each message once, in
-    order."""
+    """Clients of every transport get each message once and in order, over
+    several reloads."""
     figure(graceful_reloads(make_server, 2, clients=200, rate=50))
 
 

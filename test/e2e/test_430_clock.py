@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jumps of the system clock; `make torture` waits longer after each."""
+"""Jumps of the system clock; `make torture` waits longer after each jump."""
 
 from clocks import clock_back_while_waiting, clock_jumps, history_survives
 
@@ -12,7 +12,7 @@ def test_430_01_jumps(make_server, mpm, figure):
 
 def test_430_02_back_while_waiting(make_server, mpm, figure):
     """After the clock has jumped a day back, a waiting client still gets
-    messages, its leaving is noticed, and the server stops in time."""
+    messages, its departure is noticed, and the server stops in time."""
     figure(clock_back_while_waiting(make_server, mpm))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slow disk with many publishers; `make torture` has more of them."""
+"""A slow disk with many publishers; `make torture` uses more publishers."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.heavy
 
 
 def test_435_01_slow_syncs(make_server, figure):
-    """If each sync takes 300 ms, only publishers are slower."""
+    """If each sync takes 300 ms, only publishers become slower."""
     figure(slow_syncs(make_server, publishers=100, inserts=4))
 
 

@@ -12,8 +12,8 @@ from network import flood, slowly, stuck, vanished
 
 pytestmark = pytest.mark.heavy
 
-# On prefork and worker each waiting client takes a process or a thread, and at
-# most half of these may be taken.
+# On prefork and worker each waiting client takes a process or a thread, and
+# waiting clients may take at most half of these.
 SOME = {"event": 60, "worker": 10, "prefork": 20}
 
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
@@ -36,8 +36,8 @@ def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
 
 @by_path
 def test_440_03_never_read(make_server, mpm, path, figure):
-    """Clients that never read are dropped, and the server keeps only little for
-    them."""
+    """Clients that never read are dropped, and the server keeps little memory
+    for them."""
     figure(stuck(make_server, mpm, path, SOME[mpm]))
 
 
@@ -52,7 +52,7 @@ def test_440_04_slowly(make_server, path, figure):
 @by_path
 def test_440_05_slow_but_alive(make_server, mpm, path):
     """A client that reads a little now and then is not dropped, even if its
-    whole answer takes much longer than a silent client may take."""
+    whole answer takes much longer than a silent client is tolerated."""
     server = make_server(mpm=mpm, conf=WRITE_PATHS[path]
                          + "CometHeartbeat 1s\nSendBufferSize 8192\n")
     flood(server, 8, size=20000)

@@ -20,8 +20,8 @@ def test_450_01_many_channels(make_server, path, figure):
 
 @by_path
 def test_450_02_flood_of_publishes(make_server, path, figure):
-    """If clients publish more than can be stored, messages are refused at
-    once."""
+    """If clients publish faster than messages can be stored, the excess is
+    refused at once."""
     figure(flood_of_publishes(make_server, path, 64, 3000))
 
 

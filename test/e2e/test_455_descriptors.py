@@ -13,7 +13,7 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 @by_path
 @pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
 def test_455_01_none_left(make_server, mpm, path, figure):
-    """If a child cannot open any file, its answers are clear and no message is
+    """If a child cannot open any file, its answers say so and no message is
     lost."""
     figure(none_left(make_server, mpm, path, 2))
 
@@ -28,8 +28,8 @@ def test_455_02_used_up(make_server, path, figure):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_455_03_at_start(make_server, figure):
-    """Children that start with too few descriptors serve requests once they
-    have more."""
+    """Children that start with too few descriptors serve requests as soon as
+    they have more."""
     figure(at_start(make_server, 2))
 
 

@@ -227,8 +227,8 @@ def test_460_11_no_spelling_publishes(server, host):
     assert server.rows("secret") + server.rows("secret/deep") == before
     found = {row[0] for row in sqlite(
         server.db, "SELECT DISTINCT channel FROM message;")}
-    # A request may reach a channel with a similar name, but none that the rule
-    # protects.
+    # A request may reach a channel with a similar name, but no channel that the
+    # rule protects.
     assert not {name for name in found if name.startswith("secret/")
                 and name != "secret/deep"}, found
     for name in found:
@@ -315,7 +315,8 @@ def check_head(text, what):
 @pytest.mark.parametrize("end", LINE_ENDS)
 def test_460_20_no_header_from_a_url(server, end):
     """No part of a path or parameter gets into the head of an answer, whether
-    it is news, an error, a history with an ETag, an OPTIONS or a 401."""
+    the answer is news, an error, a history with an ETag, an OPTIONS or a
+    401."""
     for path in ("/comet/a", "/comet/secret/", "/comet/members/",
                  "/chat/backend.php", "/clock/backend.php/", "/static.txt"):
         for method in ("HEAD", "OPTIONS", "DELETE", "POST"):
@@ -370,7 +371,7 @@ NAMES = ["a\r\nid: 9\r\ndata: forged\r\n\r\n", "a\n\ndata: forged\n\n", "\ufeff"
 
 
 def events(server, target, count):
-    """Return the events of a stream, and its text."""
+    """Return the events of a stream, and the stream's text."""
     got, text = [], b""
     stream = EventStream(got.append)
     with server.raw() as conn:
@@ -415,8 +416,8 @@ FORGED = ["a\nid: 9\ndata: forged\n\n", "a\r\rdata: forged\r\r", "\ufeffa",
 
 
 def test_460_23_fields_from_outside(server):
-    """Another program may store any text as type, author and body.  Each row is
-    one event with its own id, and one script."""
+    """Another program may store any text as type, author and body.  Each row
+    becomes one event with its own id, and one script in an iframe."""
     with sqlite3.connect(server.db, timeout=10) as db:
         db.execute("PRAGMA ignore_check_constraints=ON")
         for text in FORGED:
@@ -471,8 +472,8 @@ def table_of(server):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_460_30_sql_in_parameters(server, name):
-    """No parameter becomes part of an SQL statement.  It is answered like any
-    other text, gets no messages of another channel, and changes nothing."""
+    """No parameter becomes part of an SQL statement.  Its text is treated like
+    any other, gets no messages of another channel, and changes nothing."""
     before, schema = table_of(server), sqlite(
         server.db, "SELECT sql FROM sqlite_master;")
     for text in INJECTIONS:
