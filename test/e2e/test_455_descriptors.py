@@ -13,8 +13,8 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 @by_path
 @pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
 def test_455_01_none_left(make_server, mpm, path, figure):
-    """If a child cannot open any file, its answers say so and no message is
-    lost."""
+    """If a child cannot open any file, each request is served or gets 503, and
+    no message is lost."""
     figure(none_left(make_server, mpm, path, 2))
 
 

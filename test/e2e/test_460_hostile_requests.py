@@ -480,7 +480,7 @@ def test_460_30_sql_in_parameters(server, name):
         for base in ("/comet/open?wait=0&since=0",
                      "/chat/backend.php?timestamp=0"):
             if name == "msg" and base.startswith("/chat"):
-                continue        # a later test publishes
+                continue        # here test_460_31 publishes the text
             answer = ask(server, "GET", "%s&%s=%s"
                          % (base, name, quote(text)))
             assert status_of(answer) in (200, 400, 403), (text, answer)
@@ -515,8 +515,8 @@ def test_460_31_sql_in_what_is_stored(server):
 # -- JSON that is not a script -------------------------------------------------
 
 def test_460_40_no_jsonp(server):
-    """Parameters that mean JSONP elsewhere have no effect.  Every answer is
-    JSON, is not a script, and forbids sniffing."""
+    """Parameters that request JSONP from other servers have no effect.  Every
+    answer is JSON, is not a script, and forbids sniffing."""
     for target in ("/comet/open?since=0&wait=0", "/comet/open?since=never",
                    "/c0/backend.php?timestamp=0", "/comet/open?transport=<b>",
                    "/comet?channel=<script>alert(1)</script>",
@@ -547,8 +547,8 @@ def rebound_block():
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "lax"])
 def test_460_45_rebinding(make_server, strict):
     """A page points its own host name at this machine (DNS rebinding), so that
-    both have one origin.  The configuration of `make run` refuses its requests.
-    Without this configuration they are answered, as the manual warns."""
+    page and server have one origin.  The configuration of `make run` refuses
+    the page's requests.  Without it they are answered, as the manual warns."""
     server = make_server(conf=rebound_block() if strict else "")
     server.post("x", "known")
     own = "rebound.example:%d" % server.port

@@ -87,7 +87,7 @@ REQUESTS = {
 
 
 def chunked(data, size=50):
-    """Return the data in chunks with an extension, and with a trailer."""
+    """Return the data as chunks with extensions, and a trailer after them."""
     pieces = [data[i:i + size] for i in range(0, len(data), size)]
     return b"".join(b"%x;ext=\"1\"\r\n%s\r\n" % (len(p), p) for p in pieces) \
         + b"0\r\nX-Trailer: 1\r\n\r\n"
@@ -98,13 +98,13 @@ def sized(data):
 
 
 def ending_first(data):
-    """Put an empty chunked body before the data: it ends there for a parser
-    that reads chunks."""
+    """Put an empty chunked body before the data.  A parser that reads chunks
+    takes this for the whole body."""
     return b"0\r\n\r\n" + data
 
 
-# Each function takes a body.  It returns the rest of the head, and the body as
-# it is sent.
+# Each function takes the data of a body.  It returns the end of the head, and
+# the body in the form in which it is sent.
 BODIES = {
     "length": sized,
     "length-expect": lambda data: b"Expect: 100-continue\r\n" + sized(data),
@@ -120,8 +120,8 @@ BODIES = {
     "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
     b"Upgrade: example/1\r\n" + sized(data),
 }
-# Bodies that can be read in two ways.  A proxy in front may read them in
-# either.
+# Bodies that can be read in two ways.  A proxy in front of the server may
+# choose either of them.
 AMBIGUOUS = {
     "length-and-chunked": lambda data: b"Content-Length: %d\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n%s"
@@ -169,19 +169,20 @@ def drain(conn):
         while conn.fill():
             pass
     except ConnectionResetError:
-        pass        # it closed before it had read everything
+        pass        # the server closed before it had read everything
     conn.close()
     return conn.buffer
 
 
-# How many connections are used at once: not more than may publish, since others
-# could get a 503 if a commit takes long.
+# The number of connections in use at once.  With more than may publish, some
+# could get a 503 while a commit takes long.
 AT_ONCE = 5
 
 
 def talk(server, requests):
     """Send each text on its own connection, several at once; return the
-    answers. A stream with bytes behind it may last until its lifetime ends."""
+    answers. If more bytes follow the request for a stream, the stream may last
+    until its lifetime ends."""
     texts = []
     for i in range(0, len(requests), AT_ONCE):
         conns = []
@@ -193,14 +194,14 @@ def talk(server, requests):
 
 
 def answers(text):
-    """Return the status of each final answer."""
+    """Return the status of each final answer (not of a 1xx answer)."""
     return [int(s) for s in re.findall(
         rb"(?:\A|(?<=\n)|(?<=[^\n]))HTTP/1\.[01] ([2-5]\d\d) ", text)]
 
 
 def body_for(name):
-    """Return a body that contains a request.  For the name "too-long" it is
-    longer than the endpoint accepts."""
+    """Return a body that contains a request.  For the name "too-long" the body
+    is longer than the endpoint accepts."""
     if name == "too-long":
         return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
     return SMUGGLED
@@ -227,7 +228,7 @@ def check_not_smuggled(server, name):
 @pytest.mark.parametrize("name", list(REQUESTS))
 def test_462_01_a_body_is_a_body(server, name):
     """However a request is answered, its body is read as a body, or the
-    connection ends. So the next request is read as the next request."""
+    connection ends. So no part of a body is read as the next request."""
     allowed = REQUESTS[name][3]
     texts = talk(server, [head_of(name) + make(body_for(name)) + ENDING
                           for make in BODIES.values()])
@@ -243,8 +244,8 @@ def test_462_01_a_body_is_a_body(server, name):
 
 @pytest.mark.parametrize("kind", list(AMBIGUOUS))
 def test_462_02_ambiguous(server, kind):
-    """If a proxy might see another end of the body, nothing after the body is
-    answered on this connection."""
+    """If a proxy might disagree about the end of a body, nothing after the body
+    is answered on this connection."""
     names = ("poll", "history", "events", "clock", "classic", "publish",
              "cross-site", "bad-cursor", "other-method", "preflight")
     texts = talk(server, [head_of(name) + AMBIGUOUS[kind](SMUGGLED) + ENDING
@@ -260,7 +261,7 @@ def test_462_02_ambiguous(server, kind):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])
 def test_462_03_behind_a_stream(server, name):
-    """Bytes behind a stream, at once or later, are not read as a request."""
+    """Bytes after a stream's request, at once or later, are not a request."""
     method, target, headers, _ = REQUESTS[name]
     for pause in (False, True):
         with server.raw() as conn:
@@ -278,7 +279,7 @@ def test_462_03_behind_a_stream(server, name):
 
 
 def test_462_04_in_pieces_behind_a_poll(server):
-    """Bytes behind a poll may arrive in any pieces.  Together they are one
+    """A request behind a poll may arrive in any pieces.  It is read as one
     request, even if its body looks like another one."""
     follow = b"POST /comet/pieces HTTP/1.1\r\nHost: x\r\n" \
         b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" \
@@ -330,8 +331,8 @@ def test_462_06_publishing_behind_ones_own_poll(server):
                                     "/comet/seed?wait=0",
                                     "/chat/backend.php?timestamp=0"])
 def test_462_07_in_pieces_after_an_answer(server, target):
-    """After an immediate answer the connection is idle.  Bytes that then arrive
-    in any pieces are one request."""
+    """After an immediate answer the connection is idle.  A request that then
+    arrives in any pieces is read as one request."""
     server.publish("x")
     follow = b"POST /comet/rested HTTP/1.1\r\nHost: x\r\n" \
         b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n" \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random requests, compared with a reference; `make torture` tries more.  Also
-a request body for which there is not enough memory."""
+"""Random requests, compared with a reference; `make torture` tries more.  One
+test is about a request body for which there is not enough memory."""
 
 import subprocess
 

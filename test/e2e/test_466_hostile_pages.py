@@ -25,7 +25,7 @@ FLAGS = ("--host-resolver-rules=MAP *.test 127.0.0.1",
          "SpareRendererForSitePerProcess")
 
 # The page of the other site.  `base` is the victim's URL.  Each way of sending
-# a request puts its own name into it.
+# a request puts the way's name into the request.
 ATTACK = """<!DOCTYPE html><meta charset="utf-8">%s<title>attack</title>
 <body><script>
 const base = new URL(location).searchParams.get('base');
@@ -113,7 +113,7 @@ for (const [way, act] of Object.entries(WAYS)) {
 </script>
 """
 
-# The ways by which the victim's own page may publish: forms, scripts, and a GET
+# The ways in which the victim's own page may publish: forms, scripts, and a GET
 # that provably comes from a script.
 OWN = {"form", "fetch", "fetch-no-referrer", "fetch-cors",
        "fetch-keepalive", "xhr", "beacon", "beacon-form", "asks-json",
@@ -191,7 +191,7 @@ def open_page(browser, server, url):
 
 
 def arrived(server, ways):
-    """Return the ways by which requests have arrived."""
+    """Return those of `ways` by which a request has arrived."""
     log = server.access_log()
     return {way for way in ways
             if "forged-%s " % way in log or "way=%s " % way in log}
@@ -227,7 +227,7 @@ def test_466_50_forged(chromium, shared_server, name):
     Each request arrives, and nothing is stored."""
     attacker, victim, head = SITES[name]
     driver, _ = attack(chromium, shared_server, (attacker, victim), head)
-    # At last the page itself navigates to the victim, by a form and by a link.
+    # Finally the page itself navigates to the victim, by a form and by a link.
     base = victim.format(port=shared_server.port,
                          tls_port=shared_server.tls_port)
     driver.execute_script("form('top-form', 'post', '', undefined, '_top')")
@@ -380,14 +380,14 @@ def test_466_52_read(chromium, shared_server, name):
     assert not [seen for seen in leaked if "private word" in seen
                 or "called" in seen or "published" in seen
                 or "expected" in seen], leaked
-    # If an answer is not a script, the browser does not say why it failed.
+    # If an answer is not a script, the browser does not say why loading failed.
     assert {seen for seen in leaked if seen.startswith("error ")} \
         <= {"error Script error."}, leaked
 
 
 def test_466_53_read_by_oneself(chromium, shared_server):
-    """The victim's own page reads the messages in the same ways, so there was
-    something to read."""
+    """The victim's own page can read the messages in the same ways, so
+    test_466_52 would notice if another site could."""
     own = "http://127.0.0.1:%d" % shared_server.port
     sqlite(shared_server.db, "DELETE FROM message; INSERT INTO message("
            "channel, body) VALUES('private', '%s'), ('c0', '%s');"
@@ -428,8 +428,8 @@ def hostile_rows(server, channel):
 @pytest.mark.parametrize("page", ["/chat/", "/chat/original.html",
                                   "/console/"])
 def test_466_54_our_pages(chromium, make_server, page):
-    """Today's chat, the original chat and the console show markup in a message
-    as plain text, live and in the history."""
+    """The current chat, the original chat and the console show markup in a
+    message as plain text, live and in the history."""
     server = make_server(start=False, conf="CometSearch on\n"
                          '<Location "/comet">\nCometMulti on\n</Location>\n'
                          + CONF)

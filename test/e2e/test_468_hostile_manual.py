@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's rules that should protect a channel: each works, or fails, as
-the manual says."""
+"""The manual's rules that are meant to protect a channel.  Each protects it or
+fails to, as the manual says."""
 
 import html
 import os
@@ -42,7 +42,7 @@ def test_468_70_rules(make_server, kind, rule):
     else:
         assert kind == "evaded" and direct == posted == 403
         assert 200 in detours
-    # A rule does not protect other channels.
+    # The rule must not affect another channel.
     if "public/*" not in rule and 'Directory "/"' not in rule:
         assert server.get("/comet/open?wait=0").status == 200
 

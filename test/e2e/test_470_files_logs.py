@@ -88,7 +88,7 @@ def check_folder_warning(server, mode, wanted):
 
 def test_470_03_configtest_folder(make_server):
     """httpd -t warns of a folder without the setgid bit if the group may write
-    to it, and names the command that helps.  A start warns, too."""
+    to it, and names the command that sets the bit.  A start warns, too."""
     server = make_server(start=False, parent=ORDINARY)
     for mode, wanted in ((0o770, True), (0o2770, False),
                          (0o700, False), (0o750, False), (0o755, False)):
@@ -121,7 +121,7 @@ def stream(server):
 
 
 def bad_requests(server):
-    """Send a request with each fault that is refused."""
+    """Send one request for each kind of fault that is refused."""
     for method, target, headers, body in (
             ("POST", "/comet/chat", {"Content-Type": "text/plain"},
              b"\xff" + BODY.encode()),
@@ -144,15 +144,15 @@ def bad_requests(server):
         answer = server.request(method, target, body,
                                 dict(HEADERS, **headers))
         assert 400 <= answer.status < 500, (method, target, answer)
-    with Raw(server.port) as conn:      # it ends within its body
+    with Raw(server.port) as conn:      # the connection ends within the body
         conn.send(b"POST /comet/chat HTTP/1.1\r\nHost: x\r\nContent-Type: "
                   b"text/plain\r\nContent-Length: 900\r\n\r\n" +
                   BODY.encode())
 
 
 def faults(server):
-    """Cause each fault that is logged: the store is locked, is not a database,
-    is deleted."""
+    """Cause each fault of the store that is logged: the database is locked, is
+    deleted, and is replaced by a text file."""
     lock = sqlite3.connect(server.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     for _ in range(4):
@@ -160,7 +160,7 @@ def faults(server):
     lock.execute("ROLLBACK")
     lock.close()
     for end in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):    # httpd has closed it
+        with contextlib.suppress(FileNotFoundError):    # removed by httpd
             os.unlink(server.db + end)
     with open(server.db, "w", encoding="utf-8") as out:
         out.write("no database, and %s" % BODY)
@@ -179,8 +179,8 @@ def faults(server):
 
 
 def test_470_10_no_secrets_in_the_log(make_server):
-    """Whatever fails, the error log at LogLevel warn has no part of a request
-    or a message."""
+    """Whatever fails, the error log at LogLevel warn contains no part of a
+    request or a message."""
     server = make_server(conf="CometPublishTimeout 200ms\nCometSearch on\n"
                          "LogLevel warn\nCometMulti on\n")
     server.allow_log.append("comet")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the database may be, and what httpd advises if the place is bad."""
+"""Where the database may be, and what httpd advises about unsuitable places."""
 
 import contextlib
 import grp
@@ -119,7 +119,7 @@ def test_475_03_hard_link(make_server):
     assert [m["body"] for m in server.history("chat")] == ["first"]
     code, text = server.configtest(store(server.db))
     assert code == 0 and "more than one hard link" in text, text
-    server.graceful()       # a child that opens the file now refuses, too
+    server.graceful()       # a new child refuses to publish, too
     assert try_post(server).status == 503
     assert [m["body"] for m in server.history("chat")] == ["first"]
     assert server.error_log().count("nothing can be published") == 1
@@ -153,7 +153,7 @@ def test_475_04_dangling_link(make_server):
 
 def test_475_05_becomes_a_link(make_server):
     """If a symbolic link replaces the database while httpd runs, publishing is
-    refused, because the log would be beside another file."""
+    refused, because the write-ahead log would be beside another file."""
     server = make_server()
     server.post("chat", "first")
     real = os.path.join(server.root, "moved.db")
@@ -350,9 +350,9 @@ def write_groups(server, name, member):
     ("everybody", "every local user"), ("acl", "access control list"),
     ("side file", "every local user"), ("closed folder", None)])
 def test_475_16_others_may_write(make_server, what, who):
-    """SQLite lets everybody who may write to a store end the server's children.
-    So httpd -t warns if others than httpd's user and group may, and names one
-    of them."""
+    """Everybody who may write to a store can make SQLite end the server's
+    children.  So httpd -t warns if anybody but httpd's user and group may
+    write, and names one such user."""
     server = make_server(start=False)
     make_database(server)
     server.comet = "load"

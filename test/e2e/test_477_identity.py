@@ -33,7 +33,7 @@ def hand_over(server):
 
 def test_477_01_schema_by_hand(make_server):
     """httpd accepts a database that sqlite3 has made from
-    sql/001_initial.sql: it brings it up to date, and retention shrinks it."""
+    sql/001_initial.sql: httpd migrates it, and retention shrinks it."""
     server = make_server(start=False, conf="CometRetain count=10\n")
     with open(os.path.join(REPO, "sql", "001_initial.sql"),
               encoding="utf-8") as text:
@@ -66,8 +66,8 @@ def dump(server, path):
     "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 3;"])
 @pytest.mark.parametrize("search", ["off", "on"])
 def test_477_02_restored_dump(make_server, lost, search):
-    """A .dump does not contain the mark that the database is the module's.  The
-    log names the two PRAGMAs that restore the mark, and they work."""
+    """A .dump does not contain the mark that identifies the module's databases.
+    The log names the two PRAGMAs that restore the mark, and they work."""
     server = make_server(start=False, conf="CometSearch %s\n" % search)
     make_database(server)
     text = os.path.join(server.root, "dump.sql")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which messages are accepted.  An empty message is.  A message that is still
-encoded, or has a type of the server's own, is not.  A refusal says what to send
-instead."""
+"""Which messages are accepted.  An empty message is accepted.  A message that
+is still encoded, or has one of the server's own types, is refused.  A refusal
+says what to send instead."""
 
 import gzip
 import os
@@ -85,8 +85,8 @@ def test_482_04_identity(server):
 
 
 def test_482_05_decoded(server):
-    """A body that mod_deflate decodes is stored decoded.  If it cannot decode
-    the body, the body is refused."""
+    """A body that mod_deflate decodes is stored decoded.  If mod_deflate cannot
+    decode it, the body is refused."""
     text = b"hello " * 100
     assert post(server, "inflate", gzip.compress(text), **{
         "Content-Encoding": "gzip"}).status == 201

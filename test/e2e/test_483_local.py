@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples that let this machine publish work whatever `localhost` means."""
+"""The examples for local publishers work, whatever address `localhost` has."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from httpd_env import REPO
 
 
 def documents():
-    """Yield path and text of each document from which people copy
+    """Yield the path and the text of each document from which people copy
     configuration."""
     for top in ("README.md", "conf", "htdocs/manual", "htdocs/comet"):
         path = os.path.join(REPO, top)
@@ -38,7 +38,7 @@ def test_483_01_no_example_means_one_family():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_483_02_both_families(make_server, host):
-    """The publisher of README may publish over IPv4 and over IPv6."""
+    """The publisher in README's example may use IPv4 or IPv6."""
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))

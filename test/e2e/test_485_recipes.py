@@ -40,7 +40,7 @@ def test_485_02_days_are_the_hours(make_server):
         assert (code == 0) == fits, (value, text)
 
 
-# file: (what it has, whether httpd would not start without the module)
+# file: (its contents, whether httpd would not start without the module)
 LEFT = {
     "sites-available/mine.conf":
         ("<VirtualHost *>\n  CometEndpoint /c\n</VirtualHost>\n", True),
@@ -92,7 +92,7 @@ def test_485_04_lines_without_the_module(make_server):
 
 
 class Traffic:
-    """Publishes messages all the time, in a thread."""
+    """A thread that publishes messages continuously."""
 
     def __init__(self, server):
         self.server, self.stored = server, 0
@@ -147,7 +147,7 @@ def test_485_05_copies_under_load(make_server):
                                          ("BEGIN", False)])
 def test_485_06_transactions_under_load(make_server, begin, safe):
     """Another program may read and then write in a transaction under load, but
-    only if it begins it with BEGIN IMMEDIATE."""
+    only if the transaction begins with BEGIN IMMEDIATE."""
     server = make_server()
     db = sqlite3.connect(server.db, timeout=10, isolation_level=None)
     locked = 0
@@ -171,13 +171,13 @@ def test_485_06_transactions_under_load(make_server, begin, safe):
     assert len(server.rows("mine")) == (10 if safe else 0)
 
 
-# Words of a document that speaks of a full disk.
+# Matches words about a full disk.
 FULL = re.compile(r"\bfill|\bfull\b|\buse up\b|\bquota\b", re.I)
 BLOCK = re.compile(r"<(p|tr|li)\b.*?</\1>", re.S)
 
 
 def blocks_about_retention():
-    """Yield (document, text) of each paragraph, row or line with
+    """Yield (document, text) of each paragraph, row or line that mentions
     CometRetain."""
     for name in ("README.md", "conf/comet.conf", "conf/tuned.conf",
                  "htdocs/manual/index.html", "htdocs/manual/recipes.html",

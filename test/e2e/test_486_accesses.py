@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mod_status counts each request that has waited once, whichever thread ends
-it."""
+"""mod_status counts each request that has waited exactly once, whichever thread
+ends it."""
 
 import re
 
@@ -28,8 +28,8 @@ class Accesses:
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """Return the counters once all earlier requests are counted.  Each look
-        then adds only one request, the look before it."""
+        """Return the counters once all earlier requests are counted.  Then
+        reading the counters again adds only one request, the reading before."""
         looks = [self.read() for _ in range(4)]
         steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
         return looks[-1] if steps == {1} else None
@@ -45,7 +45,7 @@ class Accesses:
         looks = [0]
 
         def grown():
-            looks[0] += 1   # (a look is a request, too)
+            looks[0] += 1   # (reading the counters is a request, too)
             return self.read()[0] - self.before[0] - looks[0]
 
         wait_until(lambda: grown() == count, 5, "%d accesses" % count)
@@ -125,7 +125,7 @@ def test_486_03_streams(make_server, mpm, adopt):
 
 
 class Gauges:
-    """Waits for gauges, and counts its own requests for them."""
+    """Waits for values in comet-status, and counts its requests for them."""
 
     def __init__(self, server):
         self.server, self.looks = server, 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An access log that takes no lines, because its program hangs or nobody reads
-its pipe.  It delays no message of other clients."""
+"""An access log that accepts no lines, because its program hangs or nobody
+reads its pipe.  Such a log delays no message of other clients."""
 
 import os
 import time
@@ -38,8 +38,8 @@ class Hanging:
         server.start()
 
     def go_on(self):
-        """Let the log take its lines.  Return a function that counts the lines
-        it has got."""
+        """Let the log accept lines again.  Return a function that counts the
+        lines that have arrived."""
         if self.reader is None:
             with open(os.path.join(self.server.root, "go"), "w"):
                 pass
@@ -65,8 +65,9 @@ def late(server, stream, text):
 
 @pytest.mark.parametrize("kind", ["program", "buffered", "pipe by name"])
 def test_487_01_streams_end(make_server, kind, mpm):
-    """More adopted streams end than the log's pipe has room for.  A message
-    still reaches another stream at once, and no line is lost."""
+    """So many adopted streams end that their lines do not fit into the log's
+    pipe.  A message still reaches another stream at once, and no line is
+    lost."""
     if kind == "buffered" and mpm == "prefork":
         pytest.skip("not adopted there (no lock)")
     hanging = Hanging(make_server, kind, mpm)
@@ -89,8 +90,8 @@ def test_487_01_streams_end(make_server, kind, mpm):
 @pytest.mark.event
 @pytest.mark.parametrize("kind", ["program", "pipe by name"])
 def test_487_02_polls_end(make_server, kind):
-    """More polls end than the log's pipe has room for.  A message still reaches
-    another stream at once, and no line is lost."""
+    """So many polls end that their lines do not fit into the log's pipe.  A
+    message still reaches another stream at once, and no line is lost."""
     hanging = Hanging(make_server, kind, "event")
     server = hanging.server
     with Stream(server, "/comet/other?since=0") as other:
@@ -103,7 +104,7 @@ def test_487_02_polls_end(make_server, kind):
         for conn in polls:
             assert b"news" in conn.answer().body
         count = hanging.go_on()
-        # with the POST
+        # the polls and the POST
         wait_until(lambda: count() == MANY + 1, 10, "all lines")
         for conn in polls:
             conn.close()
@@ -112,8 +113,8 @@ def test_487_02_polls_end(make_server, kind):
 
 
 def test_487_03_a_stop_does_not_wait(make_server, mpm):
-    """A stop does not wait for a log that takes no lines, and ends its
-    streams."""
+    """A stop does not wait for a log that accepts no lines, and the streams
+    end."""
     hanging = Hanging(make_server, "program", mpm)
     server = hanging.server
     streams = [Stream(server, "/comet/many?since=0") for _ in range(MANY)]

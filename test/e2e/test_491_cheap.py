@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cheap requests stay cheap.  What clients name, repeat, leave unread or read
-slowly costs in proportion, and everything that takes a place is counted."""
+"""Cheap requests stay cheap.  The server's cost is proportional to what clients
+name, repeat, leave unread or read slowly, and everything that takes a place is
+counted."""
 
 import base64
 import os
@@ -24,7 +25,7 @@ RemoteIPInternalProxy 127.0.0.1
 
 
 def via(address, **more):
-    """Return the headers of a client that a trusted proxy names."""
+    """Return headers in which a trusted proxy gives the client's address."""
     return dict({"X-Forwarded-For": address}, **more)
 
 
@@ -46,10 +47,10 @@ def cpu(server):
 
 # -- what takes a place counts ------------------------------------------------
 
-LONG = "\x01" * 50000      # six bytes each in JSON, too much for a socket
+LONG = "\x01" * 50000   # six bytes each in JSON: too much for a socket's buffer
 
 
-SMALL = "SendBufferSize 16384\n"   # by default loopback takes megabytes
+SMALL = "SendBufferSize 16384\n"   # (a loopback socket buffers megabytes)
 
 
 def ask(server, target, headers=None, rcvbuf=4096):
@@ -61,7 +62,7 @@ def ask(server, target, headers=None, rcvbuf=4096):
 
 @pytest.mark.parametrize("what", ["history", "news"])
 def test_491_01_unread_answers_count(make_server, mpm, what):
-    """A long answer that its client does not read counts for the address's
+    """A long answer that its client does not read counts towards the address's
     limit. Other clients are served."""
     server = make_server(mpm=mpm, modules=("remoteip",), conf=PROXY
                          + "CometLimitSubscribers address=2\n"
@@ -146,7 +147,7 @@ def test_491_03_classic_over_the_limit(make_server, mpm):
 @pytest.mark.event
 def test_491_04_classic_over_the_servers_places(make_server):
     """If the server has no place, a classic poll is held for a second.
-    Meanwhile it counts for its address's limit."""
+    Meanwhile it counts towards its address's limit."""
     server = make_server(mpm="event", classics=1, modules=("remoteip",),
                          conf=PROXY + "CometMaxSubscribers 1\n"
                          "CometLimitSubscribers address=2\n")
@@ -172,7 +173,7 @@ NEWLINES = "\n" * 60000     # seven bytes each on a stream
 def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
                                          most):
     """Slow streams get a long history piece by piece, whether its messages are
-    long or many.  The child keeps only bounded memory for them, and every
+    long or many.  The child uses a limited amount of memory for them, and every
     message arrives completely."""
     server = make_server(mpm="event", children=1, conf=SMALL)
     count = 60
@@ -294,11 +295,11 @@ def bcrypt(make_server):
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
 def test_491_08_one_password_a_request(bcrypt, what, below, figure):
     """A password is checked once per request and section, however many channels
-    the request names, also if the sections do not apply to its own URL.  The
-    CPU time of a request for one channel is the measure."""
+    the request names, even if the sections do not apply to the request's own
+    URL.  The CPU time of a request for one channel is the measure."""
     server, bert = bcrypt, basic("bert")
     names = ["%s/%d" % (below, i) for i in range(80)]
-    if what == "names":     # one after the other from two sections
+    if what == "names":     # alternately from two sections
         names[::2] = ["q%d" % i for i in range(40)]
     fill(server, [(name, "x") for name in names])
     assert server.get("/comet/r/1?since=0&wait=0", bert).status == 200
@@ -327,7 +328,7 @@ def test_491_08_one_password_a_request(bcrypt, what, below, figure):
 
 def test_491_09_each_channel_is_judged(bcrypt):
     """Although the password is checked once, each channel is authorised by its
-    own rules.  A section with other passwords asks for those."""
+    own rules.  A section with other passwords asks for one of these."""
     server = bcrypt
     fill(server, [(n, "x") for n in ("a", "only-bert", "apart/1")])
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client may choose costs in proportion, in each way of asking:
-patterns, read marks, and the messages that are skipped to find the client's."""
+"""What one client can cost is limited, whatever it asks for: patterns, read
+marks, or messages that are rare among many others."""
 
 import pytest
 
@@ -28,7 +28,7 @@ CometMercure /.well-known/mercure
 
 def test_492_01_marks_are_limited(server):
     """Read marks are limited, because each may store a row and a message.  The
-    limit of marks is that of messages, but they are counted separately."""
+    limit is the same as for messages, but the marks are counted separately."""
     def mark(channel, name="ann"):
         return server.request("POST", "/comet/%s?read=0" % channel, b"",
                               named(name))
@@ -53,7 +53,7 @@ def test_492_01_marks_are_limited(server):
 ])
 def test_492_02_each_variable_counts(server, topics):
     """The templates of a request may have at most 100 variables, in whatever
-    form."""
+    form they are written."""
     refused = server.get(url(*topics))
     assert refused.status == 400 and b"100 variables" in refused.body
     fewer = [topics[0].replace("a,", "", 1)] + topics[2:]
@@ -69,7 +69,7 @@ INSERT INTO message(channel, body, private) SELECT %s, 'x', %d FROM n
 
 def test_492_03_what_is_passed_over(server):
     """Readers of rare messages get each of them once and in order, however many
-    other or private messages lie between them."""
+    messages of other channels, or private ones, lie in between."""
     sqlite(server.db, "INSERT INTO message(channel, body) "
            "VALUES('open/a', 'first'), ('open/b', '1')")
     sqlite(server.db, ROWS % ("'noise/' || i || '/start'", 0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client's requests leave in memory while it stays: nothing."""
+"""A client's requests leave nothing in memory while it stays connected."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from test_491_cheap import fill
 
 pytestmark = [pytest.mark.event, pytest.mark.long]
 
-# What a client of each kind asks for, with its channels and its cursor.
+# The request of each kind of client, without its channels and its cursor.
 WAITS = {
     "socket": ("/comet?%s&since=%d&transport=websocket", handshake()),
     "tls": ("/comet?%s&since=%d", {"Accept": "text/event-stream"}),
@@ -41,7 +41,7 @@ def measure_each(server, kind, more):
 
 @pytest.mark.parametrize("kind", WAITS)
 def test_493_01_judging_leaves_nothing(make_server, figure, kind):
-    """As 491_07 for other clients than polls, and for many names."""
+    """Like test_491_07, for clients other than polls, and for many names."""
     server = make_server(mpm="event", children=1, tls=kind == "tls",
                          conf="CometMulti on\n"
                          "CometTransports all websocket\n")
@@ -90,9 +90,9 @@ LONG = {
 
 @pytest.mark.parametrize("kind", LONG)
 def test_493_02_long_connections_keep_nothing(make_server, figure, kind):
-    """What a connection says leaves no memory behind, however long it goes on:
-    WebSockets whose clients publish and change their channels, and polls on one
-    connection of HTTP/1.1 or HTTP/2."""
+    """However long a connection lasts, its requests leave no memory behind.
+    This is tested with WebSockets whose clients publish and change their
+    channels, and with polls on one connection of HTTP/1.1 or HTTP/2."""
     begin, work = LONG[kind]
     server = make_server(mpm="event", children=1, tls=kind == "h2",
                          h2=kind == "h2", conf="CometMulti on\n"
@@ -106,7 +106,7 @@ def test_493_02_long_connections_keep_nothing(make_server, figure, kind):
                 work(client, count)
             sizes.append(pss_kb(pid))
         figure("KB of the child: %s" % sizes)
-        # 100 rounds of 10 clients: less than 1 KB a round
+        # 100 rounds of each of 10 clients: less than 1 KB for each round
         assert sizes[2] - sizes[1] < 1000, sizes
     finally:
         for client in clients:

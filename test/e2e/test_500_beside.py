@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """mod_comet beside other modules that sites commonly load.
 
-One httpd for each row of MODULES does all main jobs.  How its clients wait is
-compared with the row, and the manual's table with the same rows (guard
-`manual_lists_neighbours`).
+One httpd for each row of MODULES does all main jobs.  The test compares how
+its clients wait with the row.  The guard `manual_lists_neighbours` compares the
+manual's table with the same rows.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from socket_client import Socket
 from stream_client import EVENTS, Stream
 
 KINDS = ("events", "iframe", "poll", "classic")
-NEVER = "c0"    # the channel without news
+NEVER = "c0"    # the channel to which nothing is published
 
 
 def config(row):
@@ -227,7 +227,7 @@ def test_500_04_mod_security2_as_debian_recommends(make_server):
         assert answer.status == 201, (kind, answer)
 
 
-# channel: (what stands in its section, what becomes of its streams)
+# channel: (the lines of its section, what becomes of its streams)
 FILTERS = {
     "styles": ("AddOutputFilterByType Sed text/css\n"
                "AddOutputFilterByType DATA image/png\n"
@@ -252,10 +252,10 @@ FILTERS = {
 
 @pytest.mark.event
 def test_500_05_filters_of_other_types(make_server):
-    """What a filter does to a stream counts, whatever it is called and however
-    it comes into the chain: one for other types changes nothing, one that
-    translates character sets is taken out, and one that keeps bytes back has
-    the stream refused at once, with the reason."""
+    """Only a filter's effect on a stream counts, not its name or how it was
+    added.  A filter for other types changes nothing.  One that translates
+    character sets is removed.  For one that holds bytes back, the stream is
+    refused at once, with the reason."""
     server = make_server(
         before=config({"load": ["sed", "data", "charset_lite", "xml2enc"]}),
         conf="".join("<Location /comet/%s>\n%s\n</Location>\n" % (name, text)

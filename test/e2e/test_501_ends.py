@@ -63,7 +63,7 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
     ("CustomLog logs/u.log \"%U\" \"expr=-U '/index.html'\"", "-U"),
 ])
 def test_501_05_code_that_may_wait(make_server, conf, reason):
-    """A worker ends polls if a log asks for the client's host or makes
+    """A worker ends polls if a log asks the client's host for the user or makes
     sub-requests, since both may block."""
     server = make_server(modules=("ident",), conf=conf)
     assert any("COMET0105" in line and reason in line

@@ -34,9 +34,9 @@ def publish(server, name, answers):
 @pytest.mark.parametrize("when, how", [("BEFORE", "ABORT"), ("AFTER", "FAIL"),
                                        ("AFTER", "ROLLBACK")])
 def test_502_01_a_trigger_refuses_some(ruled, when, how):
-    """A trigger refuses some of the messages that are published at once.  These
-    get 400, and the log has the trigger's text.  All others are stored once and
-    in order."""
+    """A trigger refuses some of the messages that are published at the same
+    time.  These get 400, and the log has the trigger's text.  All others are
+    stored once and in order."""
     sqlite(ruled.db, SPAM.format(when=when, how=how))
     answers = {}
     threads = [threading.Thread(target=publish, args=(
@@ -58,7 +58,7 @@ def test_502_01_a_trigger_refuses_some(ruled, when, how):
 
 
 def test_502_02_a_trigger_leaves_some_out(ruled):
-    """A message that a trigger leaves out by RAISE(IGNORE) gets 400."""
+    """A message that a trigger discards with RAISE(IGNORE) gets 400."""
     sqlite(ruled.db, "CREATE TRIGGER rule BEFORE INSERT ON message_log"
            " WHEN NEW.body = 'spam' BEGIN SELECT RAISE(IGNORE); END;")
     assert ruled.request("POST", "/comet/out", "spam", TEXT).status == 400
