@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handshakes and frames of a WebSocket (RFC 6455), for each way in which it can
-wait. The tests' own small client can send invalid frames."""
+"""Handshakes and frames of a WebSocket (RFC 6455), for each way in which a
+WebSocket can wait. The tests' own small client can send invalid frames."""
 
 import json
 import os

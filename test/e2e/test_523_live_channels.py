@@ -85,8 +85,8 @@ def names(*numbers):
 
 def test_523_01_subscribe_and_unsubscribe(way):
     """After a subscribe, the new channel's messages since `since` come before
-    the answer. Then both channels are read in order.  After an unsubscribe
-    nothing more comes."""
+    the answer. Then both channels are read in order.  After an unsubscribe no
+    messages of that channel come."""
     server, how = way
     base = "s%d%s" % (server.port, how.get("tls"))
     one, two = base + "/1", base + "/2"
@@ -102,7 +102,7 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, one, "y")
         s.until("y")
         assert s.bodies()[3:] == ["x", "y"]
-        # The stream already has `two`, so no message comes twice.
+        # The stream already reads `two`, so no message comes twice.
         assert list(s.change(subscribe=[two, one], since=0)) == [
             "subscribed", "ref"]
         assert s.change(unsubscribe=[one])["ref"] == "r"
@@ -110,7 +110,7 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, two, "z")
         s.until("z")
         assert s.bodies()[5:] == ["z"]
-        # Without `since` the channel begins CometReplay messages back.
+        # Without `since` the last CometReplay messages of the channel come.
         s.change(subscribe=[one])
         assert s.bodies()[6:] == ["b9", "y", "silent"]
     # If `since` is after the stream's cursor, the stream catches up first.
@@ -131,7 +131,7 @@ def test_523_02_no_message_is_lost_doubled_or_reordered(way):
     base = "r%d%s/" % (server.port, how.get("tls"))
     channels = [base + name for name in "abcdef"]
     stamps = [0]
-    # by channel: from and up to which cursor it is read
+    # for each channel: the cursors from which and up to which it is read
     since, ends = {channels[0]: 0}, {}
     got, expected = [], []
     with Live(server, "/comet/%s?since=0" % channels[0], **how) as s:
@@ -295,8 +295,8 @@ def test_523_07_gaps(way):
 
 
 def test_523_08_presence_and_lifetime(server):
-    """A client that adds a channel is present there.  Of all channels the
-    shortest lifetime applies."""
+    """A client that adds a channel is present there.  The shortest lifetime of
+    all its channels applies."""
     base = "here/x"
     with Live(server, "/comet/here/own", named("ann")) as s:
         s.hear()

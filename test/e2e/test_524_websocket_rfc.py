@@ -86,14 +86,14 @@ class Runner:
 
 
 def test_524_01_cases(server):
-    """All cases are answered as the reference says if their frames come at
-    once."""
+    """All cases are answered as the reference says if all their frames arrive
+    at the same time."""
     assert all(len(family) > 3 for family in FAMILIES)
     assert Runner(server).run_all(sum(FAMILIES, [])) >= 900
 
 
 def test_524_02_cases_in_pieces(server):
-    """150 random cases whose bytes come in random pieces, over TLS, are
+    """150 random cases whose bytes arrive in random pieces, over TLS, are
     answered as the reference says."""
     cases = [case for family in FAMILIES for case in family
              if len(b"".join(map(encode, case[1]))) < 1000]

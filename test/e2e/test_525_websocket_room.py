@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that begin long messages and do not end them.  A child keeps only a
-limited number of bytes for them, and other clients are served."""
+"""Clients that begin long messages and do not finish them.  A child keeps only
+a limited number of bytes for them, and other clients are served."""
 
 import json
 import time
@@ -20,7 +20,7 @@ WHOLE = 6 * 524288 + 4096       # a message in fragments reserves this much
 PLACES = MOST // WHOLE
 
 BEGUN = frame(TEXT, b'{"publish": {"body": "' + b"x" * 3000, fin=False)
-# the server does not read this at once
+# so long that the server does not read all of it before it has room
 MORE = frame(CONTINUATION, b"x" * 40000, fin=False)
 END = frame(CONTINUATION, b'"}, "ref": "long"}')
 
@@ -40,8 +40,8 @@ def reserved(server):
 
 
 def fill(server, how, sockets):
-    """Reserve all the room for long messages, by clients that begin one and do
-    not end it."""
+    """Reserve all the room for long messages, by clients that begin a message
+    and do not finish it."""
     for _ in range(PLACES):
         socket = Socket(server, "/comet/room", **how)
         sockets.append(socket)
@@ -52,8 +52,8 @@ def fill(server, how, sockets):
 
 def test_525_01_unfinished_messages(way):
     """A client that finds no room is closed with 1013 after a while.  Short
-    messages of others are stored meanwhile.  When a client ends, its room is
-    free again."""
+    messages of others are stored meanwhile.  When a client finishes its message
+    or leaves, its room is free again."""
     server, how = way
     sockets = []
     try:
@@ -70,7 +70,7 @@ def test_525_01_unfinished_messages(way):
             code, _seen = late.until_close()
             assert code == 1013 and late.reason.startswith("retry="), late.reason
             assert reserved(server) == PLACES * WHOLE
-            # When a client ends its message, another client gets the room.
+            # When a client finishes its message, another client gets the room.
             sockets[0].send(END)
             while sockets[0].hear().get("ref") != "long":
                 pass
@@ -93,8 +93,8 @@ def test_525_01_unfinished_messages(way):
 
 
 def test_525_02_long_messages_pass(way):
-    """Many long messages at a time, each in one frame that comes in pieces,
-    reserve what they need, and are all stored."""
+    """Many long messages at the same time, each in one frame that arrives in
+    pieces, reserve what they need, and are all stored."""
     server, how = way
     body = "y" * 60000
     data = frame(TEXT, json.dumps({"publish": {"body": body}, "ref": "long"}))
@@ -114,7 +114,8 @@ def test_525_02_long_messages_pass(way):
 @pytest.mark.long
 def test_525_03_a_holder_is_closed_when_others_wait(server):
     """A client that holds its room for more than 10 seconds is closed when
-    another client needs room.  The other client returns until it finds some."""
+    another client needs room.  The other client reconnects until it finds
+    room."""
     sockets = []
     fill(server, {}, sockets)
     began, stored = time.monotonic(), False

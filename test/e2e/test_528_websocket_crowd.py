@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thousand WebSockets, while httpd is reloaded, children are killed, and
-other clients do not read.  Each follows its channels by its cursor and loses no
-message."""
+other clients do not read.  Each WebSocket's client follows its channels by its
+cursor and loses no message."""
 
 import asyncio
 import json
@@ -31,8 +31,9 @@ CometMaxSubscribers 4000
 
 
 class Client:
-    """Reads the channel `news`, and `more` after it has subscribed on its open
-    WebSocket.  When the WebSocket ends, the client returns with its cursor."""
+    """A client that reads the channel `news`.  If `live`, it also subscribes to
+    `more` on its open WebSocket.  When the WebSocket ends, the client returns
+    with its cursor."""
 
     doors = asyncio.Semaphore(20)
 
@@ -144,8 +145,8 @@ def flood(sockets):
 
 def test_528_01_reloads_kills_and_stuck_clients(make_server):
     """While messages are published, httpd is reloaded three times and its
-    children are killed twice, beside clients that publish and read nothing.
-    Each client gets all messages once and in order."""
+    children are killed twice.  Other clients publish and read nothing.  Each
+    client of the crowd gets all messages once and in order."""
     server = make_server(conf=CONF, children=2, threads=50)
     cursor = post(server, "first", "x")
     crowd = Crowd(server, COUNT, cursor)

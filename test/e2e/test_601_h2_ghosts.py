@@ -51,7 +51,7 @@ def site(make_server):
 @pytest.mark.parametrize("window,wider", WINDOWS)
 def test_601_01_streams_polls_and_files_on_one_connection(
         site, window, wider):
-    """Streams and a poll wait without a thread.  Beside them a file, POSTs and
+    """Streams and a poll wait without a thread.  Meanwhile a file, POSTs and
     long messages pass, and the server never exceeds a window."""
     with open(os.path.join(site.docroot, "large.bin"), "rb") as file:
         large = file.read()
@@ -101,8 +101,8 @@ def test_601_02_no_thread(site):
 
 
 def test_601_03_a_client_that_grants_nothing(site):
-    """If a client grants no more window, its messages wait until it does.
-    Other requests of its connection are served meanwhile."""
+    """If a client grants no more window, its messages wait until it grants
+    some.  Other requests on its connection are served meanwhile."""
     with H2Tls(site.tls_port, 65535, 1 << 24) as conn:
         conn.grants = False
         stream, other = open_streams(conn, 2)
@@ -247,7 +247,7 @@ def test_601_10_only_the_new_channel_is_judged(make_server):
 
 
 def test_601_11_fields_of_the_answer_in_a_log(make_server):
-    """A log that shows a header of the answer has its right value."""
+    """A log that shows a header of the answer shows the header's true value."""
     server = make_server(tls=True, h2=True, conf=ON
                          + 'CustomLog logs/more.log "%U %{Content-Type}o"\n')
     with H2Tls(server.tls_port) as conn:

@@ -189,8 +189,8 @@ def live_through(server, pages, steps):
                           ("comet.js alone", "caps")))])
 def test_602_02_tabs(make_server, browse, monkeypatch, kind, count, what,
                      steps):
-    """Each tab has a stream, or all share one by comet.js.  All get every
-    message over reloads, a restart and lack of room."""
+    """Each tab has a stream, or all tabs share one through comet.js.  All get
+    every message in spite of reloads, a restart and a lack of room."""
     server, base = make_site(make_server)
     if what != "EventSource":
         folder = os.path.join(server.docroot, "js")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 clients that break rules beside streams that wait without a thread.
-They get mod_http2's answers, nothing crashes, and nothing is left over."""
+"""HTTP/2 clients that break rules while streams wait without a thread.  They
+get mod_http2's answers, nothing crashes, and nothing is left over."""
 
 import contextlib
 import os
@@ -77,8 +77,9 @@ def reset_many(server, count):
 
 
 def descriptors(server):
-    """How many descriptors the server's child has, besides those of the
-    database: how many threads read it at once is a matter of chance."""
+    """Return how many descriptors the server's child has, without those of the
+    database, whose number depends on how many threads happen to read at
+    once."""
     folder = "/proc/%d/fd/" % server.children()[0]
     count = 0
     for name in os.listdir(folder):
@@ -92,7 +93,7 @@ def descriptors(server):
 def test_603_01_resets(site, count):
     """If a client opens streams and resets them at once, no stream and no
     descriptor is left over."""
-    reset_many(site, 100)       # (starts threads)
+    reset_many(site, 100)       # (httpd starts its threads)
     wait_ghosts(site, 0, 10)
     before = descriptors(site)
     reset_many(site, count)
@@ -195,7 +196,7 @@ def test_603_06_a_header_block_in_parts(site):
 
 def test_603_07_a_farewell(site):
     """If a client says that it opens no more streams (GOAWAY), its waiting
-    streams stay."""
+    streams continue."""
     with H2Tls(site.tls_port) as conn:
         streams = open_streams(conn, 2)
         poll = conn.request("GET", "/comet/other?transport=poll")

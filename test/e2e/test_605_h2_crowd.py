@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crowd of HTTP/2 connections for some seconds; `make torture` keeps it for
-long."""
+"""A crowd of HTTP/2 connections for some seconds; `make torture` runs it for
+longer."""
 
 import pytest
 

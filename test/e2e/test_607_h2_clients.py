@@ -30,8 +30,8 @@ CLIENTS = {
 
 
 def is_read(driver, readers, texts):
-    """Return whether every reader has all texts.  Check that none has
-    others."""
+    """Return whether every reader has all texts.  Check that no reader has any
+    other text."""
     got = {reader: [] for reader in readers}
     for event in driver.received():
         if event.get("reader") != "file":
@@ -46,7 +46,7 @@ def is_read(driver, readers, texts):
               for name in ("curl", "hyper-h2"))])
 def test_607_01_all_in_order(server, name):
     """Every reader gets all texts in order, and other requests of a page are
-    answered beside the streams."""
+    answered while the streams wait."""
     command, readers = CLIENTS[name]
     if name == "hyper-h2" and not importlib.util.find_spec("h2"):
         pytest.fail("python3-h2 is not installed: run `conf/setup check`")
@@ -79,7 +79,7 @@ def test_607_01_all_in_order(server, name):
         wait_until(lambda: len(readers) == 1 or sum(
             event.get("reader") == "file" for event in driver.received())
             >= len(texts), 20 * SLOW, "the files")
-        # A stop may cut a file, but clients must not take a part for the whole.
+        # A stop may cut off a file.  A client must not take a part for a file.
         assert {event["data"] for event in driver.received()
                 if event.get("reader") == "file"} <= {LARGE}
         assert driver.process.poll() is None

@@ -21,13 +21,14 @@ def test_608_01_some(make_server, figure):
     figure(many(make_server, 10, 10))
 
 
-# What the client's socket keeps, and how much may come before a message.
+# The size of the client's socket buffer, and how many bytes of a download may
+# arrive before a message.
 KEPT_BYTES, AHEAD_BYTES = 64 << 10, 250 << 10
 
 
 def test_608_02_between_two_frames(make_server, figure):
-    """A message overtakes what mod_http2 has written of a download, as far as
-    the kernel has not got it."""
+    """A message overtakes the bytes of a download that mod_http2 has written,
+    except those that the kernel already has."""
     server = make_server(tls=True, h2=True, threads=16, conf=ON)
     with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
         out.truncate(40 << 20)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 clients that break rules get the same answer whether their streams
-wait without a thread or, by mod_http2 alone, with one."""
+"""HTTP/2 clients that break rules get the same answer, whether mod_comet lets
+their streams wait without a thread or mod_http2 alone gives each a thread."""
 
 import struct
 
@@ -80,8 +80,8 @@ CASES = {
     "a farewell for an error": frame(GOAWAY, 0, 0, number(0) + number(2)),
     "a farewell of three bytes": frame(GOAWAY, 0, 0, b"abc"),
 }
-# RFC 9113 (section 5.1, "half-closed (remote)") demands a stream error here,
-# and mod_comet gives this answer.  mod_http2 alone ends the connection.
+# In these cases RFC 9113 (section 5.1, "half-closed (remote)") demands a stream
+# error, and mod_comet sends one.  mod_http2 alone ends the connection.
 ONLY_THE_STREAM = {"data of a request that is complete",
                    "the end of a request that is complete",
                    "headers of a request that is complete"}
@@ -124,7 +124,7 @@ def answer_to(server, frames):
         server.wait_waiting(2)
         try:
             conn.send_and_ping(frames, 10 * SLOW)
-            # the first answer may come just before the end
+            # the first answer may come just before the connection ends
             conn.send_and_ping(b"", 10 * SLOW)
             ended = False
         except (Closed, OSError):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unusual requests over HTTP/2, and unusual ends of its connections.  Clients
-get the same answer whether their streams wait without a thread or with one."""
+"""Unusual requests over HTTP/2, and unusual ends of connections.  Clients get
+the same answer whether their streams wait without a thread or with one."""
 
 import contextlib
 import socket
@@ -51,14 +51,14 @@ class Client(H2Tls):
             payload))
 
     def last(self, ident):
-        """The frame with a request's trailers."""
+        """Return the frame with a request's trailers."""
         return self.frame(HEADERS, END_HEADERS | END_STREAM, ident,
                           self.literal("x-sum", "1"))
 
 
 # mod_http2 resets a stream whose trailers come after the answer has begun
-# (h2_stream_add_header()).  So a client that sends them a moment after the
-# request gets one or the other; here it is certain.
+# (h2_stream_add_header()).  If trailers came a moment after their request, a
+# reset would be a matter of chance, so here both are in one write.
 def trailers(conn, path):
     return conn.head({":path": path, "te": "trailers"}, END_HEADERS,
                      conn.last(conn.next_id))
@@ -173,7 +173,7 @@ def outcome(server, ask, path):
         except (Closed, OSError):
             after = None
         if conn.error is not None:
-            return conn.error       # its place among the answers may vary
+            return conn.error       # it may come before or after the answers
         return (stream.status, stream.reset, stream.ended, after,
                 numbers(stream) if path == EVENTS else len(stream.body()) > 0)
 

@@ -139,8 +139,8 @@ def test_615_04_a_slow_reader(site):
 
 @pytest.mark.event
 def test_615_05_the_log(on_event):
-    """A stream has one log line, written at its end, with the bytes of its body
-    and those of the network."""
+    """A stream has one log line, written at its end, which shows the bytes of
+    its body and the bytes on the network."""
     stream = Stream(on_event, channel="logged")
     wait_adopted(on_event, 1)
     post(on_event, "logged", "z" * 1000)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 in clear text (h2c), which proxies use.  Requests wait without a
-thread if the client begins with HTTP/2.  The tests of 601 and 603, which also
-run here, show what clients see.  Those of this file show how mod_comet
+thread if the client begins with HTTP/2.  Some tests of 601 and 603, which also
+run here, show what clients see.  The tests of this file show how mod_comet
 recognises such clients."""
 
 import contextlib
@@ -66,7 +66,7 @@ def in_clear_text(shared_server, monkeypatch):
 
 @pytest.mark.parametrize("window,wider", [(65535, 0), (1 << 20, 1 << 24)])
 def test_617_01_everything_on_one_connection(server, window, wider):
-    """A stream and a poll wait without a thread.  Beside them POSTs, a long
+    """A stream and a poll wait without a thread.  Meanwhile POSTs, a long
     message and a file pass."""
     with Clear(server.port, window, wider) as conn:
         stream, = open_streams(conn, 1)
@@ -143,8 +143,8 @@ def test_617_04_which_host_decides(make_server):
 
 
 def test_617_05_where_http2_does_not_begin(make_server):
-    """If mod_http2 does not look for HTTP/2 (H2Direct off), such clients get
-    the same answer with and without CometParkHTTP2."""
+    """If mod_http2 does not look for HTTP/2 (H2Direct off), clients that begin
+    with HTTP/2 get the same answer with and without CometParkHTTP2."""
     answers = []
     server = make_server(h2=True, conf="H2Direct off\n")
     for way in ("on", "off"):

@@ -113,8 +113,8 @@ def test_650_03_tabs(server):
 
 
 def ways(server):
-    """Yield for each way of waiting a channel, and a function that opens a
-    client there."""
+    """For each way of waiting, yield a channel and a function that opens a
+    client on it."""
     yield "way/events", lambda: Stream(server, "/comet/way/events",
                                        named("ann"))
     yield "way/iframe", lambda: poll(
@@ -129,7 +129,7 @@ def ways(server):
 
 def test_650_04_every_way_counts(server):
     """A client counts as present in whichever way it waits, and can be removed
-    in each of them."""
+    whichever way it waits."""
     for channel, begin in ways(server):
         client = begin()
         await_online(server, channel, "ann")
@@ -198,8 +198,8 @@ def test_650_06_snapshot_and_stream(server):
 
 
 def test_650_07_more_than_max(server):
-    """Above MAX members only their number is published.  The list can still be
-    read."""
+    """If a channel has more than MAX members, only their number is published.
+    The list can still be read."""
     streams = [enter(server, "small", name) for name in "abcd"]
     await_online(server, "small", *"abcd")
     wait_until(lambda: told(server, "small")[-1:] == [

@@ -45,7 +45,7 @@ class Member(threading.Thread):
                          if line.startswith(b"retry: ")]
                 retry = int(lines[-1][7:]) / 1000 if lines else retry
             except Exception:           # pylint: disable=broad-except
-                pass                    # the child was killed, or httpd is away
+                pass                    # the child was killed, or httpd is down
             if self.stream:
                 self.stream.conn.close()
             time.sleep(0 if self.over else retry)
@@ -73,7 +73,7 @@ def part(members):
 
 def one_of_four_killed(server, count):
     """Kill a child with its members, a quarter of whom do not return.  Return
-    how long those stay in the list."""
+    how long this quarter stays in the list."""
     members = crowd(server, count)
     assert len(told(server, "room")) == count
     gone = members[::4]
@@ -96,7 +96,7 @@ def one_of_four_killed(server, count):
 
 def test_651_01_a_child_is_killed(any_server, figure):
     """After a child is killed, each of its members returns before it is
-    reported to leave, or leaves once."""
+    reported to leave, or is reported to leave once."""
     server = any_server(conf=conf(2), modules=MODULES, children=4)
     took = one_of_four_killed(server, 40)
     figure("40 members, 1 of 4 children killed: the last ghost left after "
@@ -123,7 +123,8 @@ def test_651_02_reloads(any_server):
 
 
 def test_651_03_start_after_a_crash(any_server):
-    """After the whole server was killed and started, its old members leave."""
+    """After a crash of the whole server and a new start, its old members
+    leave."""
     server = any_server(conf=conf(1), modules=MODULES)
     with enter(server, "room", "ann"):
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
@@ -149,8 +150,8 @@ def test_651_04_turned_off(any_server):
 
 @pytest.mark.long
 def test_651_05_stopped_for_long(any_server):
-    """A child that is stopped for long counts as dead.  When it continues, it
-    adds its members again, and nobody's stream ends."""
+    """A child that is stopped for a long time counts as dead.  When it
+    continues, it adds its members again, and nobody's stream ends."""
     server = any_server(conf=conf(2), modules=MODULES, children=2)
     with enter(server, "room", "ann") as stream:
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")

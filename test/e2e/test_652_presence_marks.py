@@ -109,7 +109,7 @@ def test_652_02_marks_are_published(server):
 
 def test_652_03_who_may(server):
     """A user who may read, but not publish, may set read marks.  A client that
-    may not read may not."""
+    may not read may not set any."""
     time = say(server, "readers/1")
     assert server.request("POST", "/comet/readers/1", b"x",
                           named("bob", **TEXT)).status in (401, 403)
@@ -131,8 +131,8 @@ def test_652_03_who_may(server):
 
 
 def test_652_04_last_seen(server):
-    """The database shows when each member was last present, and how much it has
-    not read."""
+    """The database shows when each member was last present, and how many
+    messages the member has not read."""
     with enter(server, "seen", "ann"):
         await_online(server, "seen", "ann")
         before = say(server, "seen", name="bob")

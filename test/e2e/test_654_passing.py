@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passing messages (keep=), published in every way.  Nobody can read one after
-its time."""
+it has expired."""
 
 import json
 
@@ -113,7 +113,7 @@ def test_654_03_a_channel_of_its_own(server):
             == ["typing", "typed"]
 
 
-# For each engine: SQL that ends a message's time, SQL that counts erased
+# For each engine: SQL that makes a message expire, SQL that counts erased
 # messages, and SQL that finds the message's row.
 OVER = {
     False: ("""BEGIN; DROP TRIGGER message_log_update;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletions that open pages are told of, and what moderators may do."""
+"""How open pages learn of deleted messages, and what moderators may do."""
 
 import json
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chat page shows members, who is typing, and edited, deleted and unread
-messages. It sends a message again that could not be sent.  The console
+messages. It resends messages that could not be sent.  The console
 moderates."""
 
 import json

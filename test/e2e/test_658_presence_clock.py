@@ -8,7 +8,7 @@ from shim import Shim
 
 
 def beat(server):
-    """Return how often the children have renewed their leases."""
+    """Return how many times the children have renewed their leases."""
     return int(sqlite(server.db, "SELECT ifnull(sum(beat), 0)"
                       " FROM presence_holder")[0][0])
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""httpd starts with the file of the package mod-comet-console, whatever the
-site's own configuration is."""
+"""httpd starts with the configuration file of the package mod-comet-console,
+whatever the site's own configuration is."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from test_960_configtest import GOOD, OPEN, STORE, warnings
 
 
 def console():
-    """Return the file, with the pages of this source tree."""
+    """Return the package's file, with the pages of this source tree."""
     with open(os.path.join(REPO, "conf", "mod-comet-console.conf"),
               encoding="utf-8") as file:
         text = file.read()
@@ -137,8 +137,9 @@ HOSTS = """
 
 
 def test_680_05_each_host_has_its_own(make_server):
-    """Hosts with a store serve the console's channels from it, with their own
-    CometRetain. Other hosts answer 404 there.  All hosts serve the pages."""
+    """Hosts with a store serve the console's channels from that store, with
+    their own CometRetain. Other hosts answer 404 for the channels.  All hosts
+    serve the pages."""
     server = make_server(comet="load", conf=console() + HOSTS)
 
     def ask(name, method, url, body=None):

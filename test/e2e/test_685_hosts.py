@@ -17,8 +17,8 @@ CREATE SEQUENCE comet.mutant START %d INCREMENT 1000;
 CREATE OR REPLACE FUNCTION comet.take_turn(wait_ms integer) RETURNS bigint
 LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('comet.mutant'); END $$;
 """
-# The log is an hour ahead of the database's clock, so that only the log decides
-# about the next timestamp.
+# The log is an hour ahead of the database's clock, so that only the log
+# determines the next timestamp.
 AHEAD = "UPDATE comet.clock SET last = comet.now_us() + 3600000000;"
 NO_CHECK = AHEAD + """
 ALTER ROLE comet_httpd SET default_transaction_isolation = 'repeatable read';
@@ -45,7 +45,7 @@ def test_685_01_one_log(make_server, figure):
     poll gets all messages once and in order."""
     latest, text = shared_log(make_server, 2000, hosts=2, late=0.5,
                               applications=2)
-    assert latest < 3, text     # else only the look every 5 s found it
+    assert latest < 3, text     # else only the look every 5 s found a message
     figure(text)
 
 
@@ -74,7 +74,7 @@ def test_685_03_mutant_sequence(make_server):
 @pytest.mark.bound(180)
 def test_685_04_mutant_isolation(make_server):
     """Under REPEATABLE READ timestamps would be given twice, so the schema
-    refuses it. Without this check publishers get errors."""
+    refuses this level. Without the check publishers get errors."""
     with pytest.raises(AssertionError) as fault:
         shared_log(make_server, 8000, late=0.5, timeout=60, change=NO_CHECK,
                    conninfo="options='-c jit=off'")
@@ -85,7 +85,7 @@ def test_685_04_mutant_isolation(make_server):
 @pytest.mark.bound(180)
 def test_685_05_mutant_low(make_server):
     """If a look into the inbox goes beyond transactions that are still open,
-    their messages are found late, or after those of a later transaction."""
+    messages of these are found late, or after those of a later transaction."""
     try:
         latest, text = shared_log(make_server, 400, hosts=2, late=2.0, batch=5,
                                   pause=0.4, change=NO_LOW)

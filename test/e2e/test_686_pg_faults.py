@@ -22,8 +22,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 @pytest.mark.heavy
 def test_686_01_a_silent_host_comes_first(make_server, figure):
-    """If the first host of CometStore accepts connections and says nothing, the
-    second one is used."""
+    """If the first host of CometStore accepts connections and sends nothing,
+    the second one is used."""
     figure(pg_faults.dead_hosts_first(make_server, pg_faults.silent_port))
 
 
@@ -52,7 +52,7 @@ def test_686_04_hanging(make_server, figure):
 @pytest.mark.long
 @pytest.mark.bound(90)
 def test_686_05_cut_off(far, make_server, figure):      # noqa: F811
-    """If a host is cut off while it has the turn, the others publish."""
+    """If a host is cut off while it has the turn, the other hosts publish."""
     figure(pg_faults.cut_off(far, make_server, 8))
 
 
@@ -67,7 +67,7 @@ def cpu_seconds(server):
 
 
 class Conninfo:
-    """Has the attribute of a cluster that server_conf() needs."""
+    """Stands in for a Cluster: it has what server_conf() needs of one."""
 
     def __init__(self, conninfo):
         self.conninfo = conninfo

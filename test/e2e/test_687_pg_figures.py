@@ -10,8 +10,8 @@ pytestmark = [pytest.mark.event, pytest.mark.long, pytest.mark.bound(120)]
 
 
 def test_687_01_delays(make_server, figure):
-    """What one server publishes, or psql inserts, is read at another server
-    within a second, even if applications keep transactions open."""
+    """A message that one server publishes, or psql inserts, is read at another
+    server within a second, even if applications keep transactions open."""
     for run in (pg_figures.far_publishing, pg_figures.inserting):
         took, text = run(make_server, 50)
         figure(text)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can keep a web server from its PostgreSQL.  The log says what to do, and
-afterwards everything works again without help."""
+"""Faults that keep a web server from using its PostgreSQL.  The log says what
+to do, and afterwards everything works again without help."""
 
 import os
 import pwd
@@ -101,7 +101,7 @@ def recovers(host, figure, what):
 
 
 def test_688_01_wrong_password(cluster, host, passfile, figure):
-    """With a wrong password in the passfile publishing fails."""
+    """With a wrong password in the password file publishing fails."""
     passfile.write("wrong")
     end_sessions(cluster)
     fails(host, "check the user and the password in the passfile")
@@ -154,8 +154,8 @@ def test_688_04_full_disk(cluster, host, tmp_path, figure):
 
 
 def test_688_05_a_newer_schema(cluster, host):
-    """A schema of a later version can be used, because web servers are updated
-    one by one after it."""
+    """A schema of a later version can be used, because an administrator updates
+    the schema first, and then the web servers one by one."""
     cluster.psql("UPDATE comet.schema SET version = version + 1")
     end_sessions(cluster)
     wait_until(lambda: post(host) == 201, 10, "publishing")
@@ -272,7 +272,8 @@ def test_688_10_a_cancelled_append_is_tried_again(cluster, host):
 def test_688_11_what_waits_for_an_application_lets_publishers_pass(cluster,
                                                                    host):
     """An application's open transaction has deleted a message.  A moderator who
-    deletes another one has to wait for it, but publishers do not."""
+    deletes another message has to wait for that transaction, but publishers do
+    not."""
     host.post("moderated", "one")
     two = host.post("moderated", "two")
     session = cluster.session()

@@ -136,15 +136,15 @@ def test_700_02_cookie_and_parameter_are_off_by_default(server):
     assert server.get("/comet/bare?wait=0", bearer(token)).status == 200
     assert server.get("/comet/bare?wait=0",
                       {"Cookie": "comet_token=" + token}).status == 401
-    # (here nothing marks it as a token, so logs have it)
+    # (the URL takes no token from a parameter, so logs show the whole query)
     tokens.ISSUED.remove(token)
     assert server.get("/comet/bare?wait=0&token=" + token).status == 401
 
 
 def test_700_03_the_header_wins(server):
-    """If a request has several tokens, the header's counts, then the
-    parameter's.  An expired cookie does no harm, and a valid one does not
-    help."""
+    """If a request has several tokens, the one in the header counts, or else
+    the one in the parameter.  An expired cookie does no harm, and a valid one
+    does not help."""
     good = sign(claims(read=["room"]))
     stale = sign(claims(read=["room"], seconds=-5))
     target = "/comet/room?wait=0"
@@ -298,8 +298,8 @@ def test_700_10_issuer_and_audience(server):
 
 
 def test_700_11_keys_of_one_use(server):
-    """With for=, a key for reading grants no publishing, and a key for
-    publishing no reading."""
+    """With for=, a key for reading does not grant publishing, and a key for
+    publishing does not grant reading."""
     both = claims(read=["x"], write=["x"])
     for secret, read, write in ((tokens.SECRET, 200, 401),
                                 (tokens.NEW_SECRET, 401, 201)):
@@ -361,7 +361,7 @@ def test_700_22_the_user(server):
 
 
 def test_700_23_nobody(server):
-    """A token without `sub` grants channels, but does not name a user."""
+    """A token without `sub` grants channels, but names no user."""
     headers = grant("news", user=None, write=["news"])
     assert server.get("/comet/news?wait=0", headers).status == 200
     assert post(server, "/comet/news", headers).status == 201
@@ -380,7 +380,7 @@ def test_700_24_keys_of_a_section(server):
 
 
 def test_700_25_beside_a_password(server):
-    """If AuthType is set, too, a client without a token may use a password."""
+    """If AuthType is also set, a client without a token may use a password."""
     basic = {"Authorization": "Basic YmVydDpzZWNyZXQ="}
     target = "/comet/beside?wait=0"
     assert server.get(target, basic).status == 200
@@ -420,7 +420,7 @@ def test_700_27_error_documents(server):
 # -- logs ----------------------------------------------------------------------
 
 def test_700_30_the_parameter_is_hidden(server):
-    """A token in the parameter is hidden from logs, from mod_status and, by the
+    """A token in the parameter is hidden from logs, from mod_status and, in the
     Referer, from other sites, whether it is valid or not and however the
     parameter is spelt."""
     bad = sign(claims(read=["hidden"], seconds=-1))

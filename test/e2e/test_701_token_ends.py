@@ -59,7 +59,7 @@ def post(server, channel, text=b"x"):
 
 
 def short(seconds=1.5, **more):
-    """Return the header with a token that soon expires, and when it does."""
+    """Return the header with a token that soon expires, and its expiry time."""
     said = claims(read=["*"], seconds=seconds, **more)
     return bearer(sign(said)), said["exp"]
 
@@ -88,8 +88,8 @@ STREAMS = ["/comet/room", "/comet/room?transport=iframe",
 
 
 def test_701_01_streams_end(server):
-    """Streams of each kind end within a second of their token's end.  Event
-    streams say when to reconnect."""
+    """Streams of each kind end within a second after their token expires.
+    Event streams say when to reconnect."""
     headers, exp = short()
     accepts = {"Accept": "text/event-stream", **headers}
     streams = [(target, Stream(server, target, headers
@@ -162,7 +162,7 @@ def fill(server, channel):
 
 def test_701_05_nothing_comes_late(server):
     """A slow client reads the rest of its stream after its token has expired.
-    It gets nothing that was not sent before."""
+    It gets only what was sent before."""
     before = server.status()["delivered"]
     headers, exp = short(9)
     with Stream(server, "/comet/slow", headers, rcvbuf=2048) as stream:

@@ -20,7 +20,7 @@ $_SESSION['user'] = $_GET['user'] ?? null;
 echo 'ok';
 """
 
-# This script logs each question, and then does what the channel's name says.
+# This script logs what it is asked, and then does what the channel's name says.
 MAY = """<?php
 session_start(['read_and_close' => true]);
 $channel = $_SERVER['HTTP_COMET_CHANNEL'] ?? null;
@@ -229,9 +229,8 @@ ODD = {"slow": 503, "drips": 503, "dies": 503, "throws": 503,
 
 def test_702_03_odd_answers(php):
     """If the application is slow or broken, a poll gets 503 and a stream a soft
-    landing, and neither is allowed.  Only 2xx allows.  No part of the
-    application's answer reaches the client, and the connection can still be
-    used."""
+    landing.  Only a 2xx answer allows a request.  No part of the application's
+    answer reaches the client, and the connection can still be used."""
     for word, status in sorted(ODD.items()):
         with php.raw() as conn:
             begin = time.monotonic()
@@ -259,8 +258,8 @@ def test_702_03_odd_answers(php):
 
 
 def test_702_04_itself(php):
-    """If the URL that is asked has the same Require, the request is refused,
-    and the log says why."""
+    """If the URL that is asked has the same Require, this would never end, so
+    the request is refused, and the log says why."""
     assert php.get("/comet/loop?wait=0").status == 403
     assert "/comet/loop may not ask again" in php.error_log()
 
