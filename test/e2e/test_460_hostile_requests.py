@@ -480,7 +480,7 @@ def test_460_30_sql_in_parameters(server, name):
         for base in ("/comet/open?wait=0&since=0",
                      "/chat/backend.php?timestamp=0"):
             if name == "msg" and base.startswith("/chat"):
-                continue        # here test_460_31 publishes the text
+                continue        # this would publish the text
             answer = ask(server, "GET", "%s&%s=%s"
                          % (base, name, quote(text)))
             assert status_of(answer) in (200, 400, 403), (text, answer)

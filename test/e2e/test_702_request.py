@@ -289,7 +289,7 @@ def test_702_05_again(php):
 
 
 def test_702_06_other_handlers(php):
-    """Any URL that httpd serves may be asked.  An answer with a body allows
+    """Any URL that httpd serves may decide.  An answer with a body allows
     nothing."""
     assert php.get("/comet/static?wait=0").status == 503
     php.write("static.txt", " \r\n")
@@ -309,8 +309,8 @@ def test_702_07_combined(php):
 
 def test_702_08_a_decision_is_kept(php):
     """While Comet-Lifetime lasts, the application is not asked again about the
-    same client and channel.  A stream ends with the decision that allowed it.
-    Refusals, and decisions to publish, are not kept."""
+    same client and channel.  A stream ends when the decision that allowed it
+    expires.  Refusals, and decisions about publishing, are not kept."""
     anna, bert = (log_in(php, user) for user in ("anna", "bert"))
     target = "/comet/public/kept/%s?wait=0"
     forget(php)

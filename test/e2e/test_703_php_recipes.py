@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes for a site whose users log in by a session of PHP, in Chromium
-and with PHP-FPM.  Each user has a private channel, by a token or by a
-question."""
+"""The recipes for a site whose users log in with a PHP session, in Chromium
+and with PHP-FPM.  Each user has a private channel, which a token or a request
+to the application opens."""
 
 import os
 import re
@@ -141,7 +141,7 @@ def got(tab):
 
 def check_channels(server, chrome, refused):
     """Check that anna's page reads her own channel and no other.  `refused` is
-    what a page learns of a refusal."""
+    what the page sees when it is refused."""
     own = open_page(chrome, "user/7")
     wait_until(lambda: "open" in told(own), 10, "the own channel")
     insert(server, "user/8", "for bert")
@@ -232,7 +232,7 @@ def test_703_02_request(site, chrome):
 
 
 def test_703_03_a_name_is_no_channel(make_server, fpm):
-    """A user whose name is a star gets only the channels of this user's id."""
+    """A user whose name is a star gets only the channels of the user's id."""
     server = make_server(
         start=False, comet="status", modules=MODULES,
         conf='CometStore "sqlite:{data}/comet.db"\n' + fpm.conf

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several channels by one token.  The module itself authorises them if httpd
-would come to the same result, and otherwise by sub-requests."""
+"""One token for several channels.  The module itself authorises them if httpd
+would decide the same.  Otherwise it makes a sub-request for each channel."""
 
 import itertools
 import os
@@ -17,7 +17,7 @@ SECRET = "for nobody's eyes"
 TOKEN = "CometTokenKey HS256 %s\nCometMulti on\n" % tokens.path("secret")
 
 # Configuration that protects the channel `secret` of an endpoint {e}, while a
-# token opens the other channels.  None of it may be ignored.
+# token opens the other channels.  No rule may be ignored.
 RULES = {
     "location": "<Location {e}/secret>\nRequire all denied\n</Location>",
     "keys": "<Location {e}/secret>\nCometTokenKey HS256 %s\n</Location>"
@@ -120,7 +120,7 @@ def test_704_01_no_rule_is_overlooked(server, rule):
 
 
 def test_704_02_the_grant_decides(server):
-    """The module itself grants a channel only by the channel's own name."""
+    """If the module itself decides, the token must grant each channel."""
     for names, status in (
             ("channel=open&channel=secret", 403), ("channel=open", 200),
             ("channel=room/1&channel=open", 200), ("channel=room/*", 200),
@@ -143,8 +143,8 @@ def used(server):
 
 
 def cost(server, target, headers, numbers, count=25):
-    """Return the CPU microseconds of a request.  HEAD reads nothing from the
-    store."""
+    """Return the CPU microseconds of a HEAD request, which reads nothing from
+    the store."""
     with server.raw() as conn:
         for number in range(count + 1):
             if number == 1:
@@ -157,9 +157,9 @@ def cost(server, target, headers, numbers, count=25):
 
 def test_704_03_cost(server, figure):
     """Authorising a channel by a token costs less than half as much as by a
-    sub-request. Each request names 100 new channels, since the server remembers
-    the answers of sub-requests.  Reading the parameters costs the same in both
-    ways. A request that names one channel 100 times shows how much that is."""
+    sub-request. Each request names 100 new channels, because the server keeps
+    the answers of sub-requests.  Both costs include reading the parameters. A
+    request that names one channel 100 times shows how much that is."""
     headers = bearer(sign(claims(read=["room/*"])))
     numbers = itertools.count()
 

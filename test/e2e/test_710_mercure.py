@@ -129,7 +129,7 @@ def test_710_04_alternates_come_once(server):
 
 def test_710_05_alternates_are_found_in_a_long_history(server):
     """The index finds a rare alternate topic behind many other messages.  When
-    its message is deleted, no row of it is left."""
+    the message is deleted, none of its rows is left."""
     before = publish(server, "mark", "mark")
     publish(server, ["/rare/1", "/rare/alternate"], "old", id="rare-id")
     sqlite(server.db, """
@@ -154,8 +154,8 @@ def test_710_05_alternates_are_found_in_a_long_history(server):
 
 def test_710_06_last_event_id(server):
     """With the last id `earliest` a subscriber gets all updates, and with a
-    known id those after it.  With an unknown id it gets none, and the answer
-    says so.  The header counts, not the parameter."""
+    known id all later updates.  With an unknown id it gets none, and the answer
+    says so.  If header and parameter differ, the header counts."""
     topic = "/history"
     ids = [publish(server, topic, "%d" % i) for i in range(3)]
     for query, data, told in (
@@ -198,7 +198,7 @@ def test_710_07_a_row_is_an_update(server):
 
 
 def test_710_08_a_prefix_keeps_hubs_apart(server):
-    """A hub with a prefix has only the topics below it."""
+    """A hub with a prefix serves only the topics below the prefix."""
     reader = {"headers": bearer(token(subscribe=[ALL]))}
     with Subscriber(server, "*", hub="/other/hub", **reader) as other:
         publish(server, "outside", "no")
@@ -217,8 +217,8 @@ def expect(answer, status, words):
 
 
 def test_710_09_errors_of_publishing(server):
-    """A hub refuses the same as the Mercure project's own hub, and checks in
-    the same order."""
+    """A hub refuses the same requests as the Mercure project's own hub, and
+    checks them in the same order."""
     nobody = bearer(token(subscribe=[ALL]))
     other = bearer(token(publish=["/books/{id}"]))
     topic = [("topic", "/films/1")]

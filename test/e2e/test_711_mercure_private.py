@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nobody without a grant gets a private update, whatever way is tried."""
+"""A private update reaches only clients with a grant, whatever others try."""
 
 import json
 
@@ -39,7 +39,7 @@ HIDDEN = "VERYPRIVATE"
 
 
 def header_of(server, known, **headers):
-    """Return the Last-Event-ID that answers a client with this cursor."""
+    """Return the Last-Event-ID in the answer to a client with this cursor."""
     with Subscriber(server, "end", lastEventID=known, **headers) as stream:
         return stream.header("last-event-id")
 
@@ -172,7 +172,7 @@ def test_711_05_polls_sleep_on(server):
 
 def test_711_06_wildcards_do_not_tell_of_it(server):
     """A wildcard matches only channels with public messages.  Otherwise a
-    refusal would reveal the others."""
+    refusal would reveal the other channels."""
     publish(server, "hidden/one", HIDDEN, private="on")
     assert server.get("/comet?channel=*&" + HISTORY).status == 200
     publish(server, "hidden/one", "public")
@@ -181,7 +181,7 @@ def test_711_06_wildcards_do_not_tell_of_it(server):
 
 
 def test_711_07_pages_and_logs(server):
-    """No counter, error or log reveals anything of a private update."""
+    """No counter, error or log reveals anything about a private update."""
     for target in ("/comet-status", "/comet-status?format=prometheus",
                    "/comet/hidden/x", "/comet?channel=hidden/x",
                    HUB, url("a", "a" * 300), HUB + "?topic=", "/second/" + TOPIC + "?before=x"):
@@ -224,8 +224,8 @@ def test_711_09_rows(server):
 
 
 def test_711_10_a_replay_counts_what_is_public(server):
-    """CometReplay and `limit` count only public messages.  Nor does the cursor
-    show that a private one is newer."""
+    """CometReplay and `limit` count only public messages.  The cursor does not
+    show that a newer private message exists."""
     rows = "INSERT INTO message(channel, body, private) VALUES" + ", ".join(
         "('mixed', '%d', %d)" % (i, i % 2) for i in range(40))
     sqlite(server.db, rows + ";")
@@ -261,8 +261,8 @@ def test_711_11_unread_counts(make_server):
 
 
 def test_711_12_an_id_tells_nothing(server):
-    """For clients that may not see it, the id of a private update is like an id
-    that was never used, whatever else they may see."""
+    """For clients that may not see a private update, its id is like an id that
+    was never used, whatever else these clients may see."""
     secret, public = "id-of-" + HIDDEN, "id-of-nothing-hidden"
     publish(server, TOPIC, "public", id=public)
     granted = bearer(token(subscribe=[TOPIC]))

@@ -71,7 +71,7 @@ def stream(server, *matchers, headers=None, **query):
     ("matchURLPattern", "https://EXAMPLE.com/books/:id(.*)?", None),
     ("matchURLPattern", "/books/:id", False), ("matchURLPattern", "*", True)])
 def test_712_01_matchers(server, name, value, gets):
-    """A matcher selects the same updates from the history as live ones."""
+    """A matcher selects the same updates from the history and live."""
     if gets is None:
         answer = server.get(HUB + "?" + urlencode({name: value}))
         assert answer.status == 400 and b"not supported" in answer.body

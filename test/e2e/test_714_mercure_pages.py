@@ -113,7 +113,7 @@ def test_714_01_pages(make_server):
 
 def test_714_02_other_sites(server):
     """CORS with credentials is answered for the configured origins only.  A
-    page of another site cannot publish by a cookie."""
+    page of another site cannot publish with a visitor's cookie."""
     origin = {"Origin": "https://app.example.com"}
     other = {"Origin": "https://evil.example.com"}
     with Subscriber(server, "a", headers=origin) as stream:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """wordpress.conf and the plug-in of conf/examples: several editors change the
-same Yjs documents at the same time.  A few functions stand for WordPress;
-test_720 uses the real one."""
+same Yjs documents at the same time.  A few functions take the place of
+WordPress; test_720 uses the real WordPress."""
 
 import contextlib
 import json
@@ -17,7 +17,8 @@ import tokens
 from httpd_env import REPO, Httpd, sqlite, wait_until
 from node_client import NodeClient
 
-# What the plug-in uses of WordPress: logged-in users may edit posts 1 to 4.
+# The functions of WordPress that the plug-in calls.  Logged-in users may edit
+# posts 1 to 4.
 WORDPRESS = r"""<?php
 define('ABSPATH', __DIR__);
 define('COMET_KEY', 'FILE');
@@ -138,8 +139,8 @@ class Editor:
 
 
 def converge(editors, parts):
-    """Wait until each document has these parts, and check that all are
-    equal."""
+    """Wait until each document has these parts, and check that all documents
+    are equal."""
     for editor in editors:
         wait_until(lambda editor=editor: sorted(editor.text().split()) == parts,
                    20, "%d parts" % len(parts), 0.1)
@@ -227,8 +228,8 @@ def test_716_03_whole_documents(site, office):
 
 
 def test_716_04_rights(site, office):
-    """A token opens only the document for which its user asked and has the
-    right."""
+    """A token opens only the document for which its user has asked, and which
+    the user may edit."""
     refused = Editor(office, 5)         # without a token
     refused.command("append", "mine")
     assert refused.text() == "mine"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the security page says of stolen tokens: which requests they open and
+"""What the security page says about stolen tokens: which requests they open and
 for how long, and that no log contains one."""
 
 import pytest

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a token ends, each kind of client that waits with it ends within
-seconds, over HTTP/1.1 and HTTP/2."""
+"""When a token expires, each kind of client that waits with this token ends
+within seconds, over HTTP/1.1 and HTTP/2."""
 
 import contextlib
 import time
@@ -45,7 +45,7 @@ LATE = 3.0      # seconds; on an idle machine it takes less than one
 
 def token_for(seconds):
     """Return headers with a token for everything in both protocols, and the
-    time when it ends."""
+    time when the token expires."""
     said = claims("anna", read=["*"], seconds=seconds,
                   mercure={"subscribe": ["*"]})
     return bearer(sign(said)), said["exp"]
@@ -69,8 +69,9 @@ def live(socket):
 
 
 def open_plain(stack, server, headers):
-    """Open a client for each way of waiting over HTTP/1.1.  Return a function
-    for each that reads until the client is told of the end."""
+    """Open a client for each way of waiting over HTTP/1.1.  Return a list of
+    functions, one for each client: it reads until the client is told of the
+    end."""
     ends = []
     for target in ("/comet/a", "/comet?channel=a&live=1", "/comet?channel=a/*"):
         socket = stack.enter_context(Socket(server, target, headers))
@@ -121,7 +122,8 @@ def open_h2(stack, server, headers):
 
 
 def test_721_01_every_way(make_server, mpm, figure):
-    """Clients of every kind wait exactly until their common token ends."""
+    """Clients of every kind wait until their common token expires, and no
+    longer."""
     event = mpm == "event"
     server = make_server(mpm=mpm, threads=40, conf=CONF + (
         "CometParkHTTP2 on\nH2WebSockets on\n"

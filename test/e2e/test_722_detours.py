@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client without a grant learns nothing of a channel by any detour.  The
+"""A client without a grant learns nothing about a channel by any detour.  Each
 answer is the same as for a channel that nobody has ever used."""
 
 import json
@@ -59,7 +59,7 @@ def stored(shared_server):
 
 @pytest.fixture
 def etag(server, stored):
-    """Yield the ETag of the secret history while zoe waits there."""
+    """Yield the ETag of the secret history, while zoe waits in its channel."""
     target = "/comet/%s?since=0&wait=0" % SECRET
     with Stream(server, "/comet/" + SECRET, OWNER):
         wait_until(lambda: online(server, SECRET) == ["zoe"], 10, "zoe")
@@ -160,7 +160,7 @@ def test_722_02_writing(server, etag):
 
 
 def test_722_03_websocket(server, etag):
-    """Commands on an open WebSocket reveal nothing of a channel."""
+    """Commands on an open WebSocket reveal nothing about a channel."""
     def ask(name):
         with Socket(server, "/comet?channel=open&live=1", THIEF) as socket:
             socket.opened()

@@ -44,8 +44,8 @@ def names(host, channel):
 
 
 def test_740_01_one_list(hosts):
-    """A member of both servers joins once, and leaves when the last connection
-    ends.  Both servers show the same list."""
+    """A user who is connected to both servers joins once, and leaves when the
+    last connection ends.  Both servers show the same list."""
     here, there = hosts
     with enter(there, "room", "bob"):
         await_online(here, "room", "bob")
@@ -125,7 +125,7 @@ def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
         await_online(here, "long", "ann", "bob")
         holders = here.sql("SELECT id FROM presence_holder ORDER BY id")
         cluster.pause()
-        time.sleep(3 * GRACE)   # a lease lasts for two graces
+        time.sleep(3 * GRACE)   # a lease lasts for two grace periods
         cluster.resume()
         beats = "SELECT sum(beat) FROM presence_holder"
         before = int(here.sql(beats)[0][0])

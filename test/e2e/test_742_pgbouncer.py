@@ -63,8 +63,8 @@ def test_742_01_everything_works(hosts):
 
 
 def test_742_02_hints(hosts, figure):
-    """PgBouncer passes on no notification.  The servers detect this and query
-    the database every 20 ms instead of every 500 ms."""
+    """PgBouncer does not forward notifications.  The servers detect this and
+    query the database every 20 ms instead of every 500 ms."""
     here, there = hosts
     text = named("ann", **{"Content-Type": "text/plain"})
     took = []

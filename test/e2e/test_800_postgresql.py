@@ -194,8 +194,8 @@ def test_800_08_a_slow_reader_is_served_from_the_database(hosts):
 
 
 def test_800_09_a_restart_of_a_server_loses_nothing(hosts):
-    """A client gets each message once, although one server restarts while they
-    are published."""
+    """A client gets each message once, although one server restarts during
+    publishing."""
     here, there = hosts
     since = here.post("reload", "before")
     with Stream(there, "/comet/reload?since=%d" % since) as stream:
@@ -229,8 +229,8 @@ def test_800_10_retention_tells_of_the_gap(cluster, make_server):
 
 
 def test_800_11_messages_pass_at_every_server(hosts):
-    """The other server pushes a passing message, and both servers forget it
-    when its time is over."""
+    """The other server pushes a passing message, and both servers forget the
+    message when it expires."""
     here, there = hosts
     with Stream(there, "/comet/passing?since=0") as stream:
         for keep, body in (("1s", b"brief"), ("1min", b"stays")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements with large numbers, which only `make check-long` takes."""
+"""Tests with large numbers, which only `make check-long` runs."""
 
 import os
 import re
@@ -166,7 +166,7 @@ def test_900_04_twenty_thousand_connects(make_server, figure):
 
 @pytest.mark.bound(240)
 def test_900_05_outsiders_against_64(make_server, figure):
-    """100 plain INSERTs take less than 500 ms each beside 64 publishers."""
+    """100 plain INSERTs take less than 500 ms each while 64 clients publish."""
     server = make_server(children=2, threads=64)
     took = []
     with Load(server.port) as load:

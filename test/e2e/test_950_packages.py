@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages in a fresh Debian 12 and 13: the README and the tutorial
-with each command as it stands there, an upgrade under 500 waiting clients,
+"""The Debian packages in a fresh Debian 12 and 13: all commands of the README
+and of the tutorial as they are printed, an upgrade under 500 waiting clients,
 removal and purge."""
 
 import glob
@@ -21,7 +21,7 @@ from test_966_manual_pages import steps
 
 pytestmark = pytest.mark.bound(2400)
 
-# Files here show what a package left behind.
+# A file that matches one of these patterns shows what a package left behind.
 PLACES = ("/etc/apache2/*/*comet*", "/usr/share/mod_comet", "/var/lib/apache2/comet",
           "/var/lib/apache2/*/*/*comet*", "/usr/lib/apache2/modules/mod_comet*",
           "/usr/share/doc/*mod-comet*", "/usr/share/man/man7/mod_comet*",

@@ -149,7 +149,7 @@ def test_961_04_sizes(server):
 @pytest.mark.event
 def test_961_05_tuned(make_server):
     """With conf/tuned.conf and its lines for HTTP/2, ten thousand clients of
-    either protocol may wait, and nothing is warned of."""
+    either protocol may wait, and there is no warning."""
     with open(os.path.join(REPO, "conf", "tuned.conf"),
               encoding="utf-8") as file:
         tuned = re.sub(r"(?m)^#(Protocols h2 )", r"\1",

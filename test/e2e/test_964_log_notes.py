@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The notes that an access log can show of a request, for each way of waiting,
-each kind of request and each end.  The log format is the manual's example."""
+"""The notes that an access log can show about a request, for each way of
+waiting, each kind of request and each end.  The log format is the manual's
+example."""
 
 import html
 import os

@@ -28,7 +28,7 @@ def test_967_01_the_containers_configuration(make_server):
         text = re.sub("(?m)^LoadModule .*$", "", file.read())
     server = make_server(comet="load", conf=text.replace("/var/lib/comet",
                                                          "{data}"))
-    # (no advice of advice.c and advice_access.c)
+    # (no advice from advice.c and advice_access.c)
     assert not re.search(r"COMET01[56]\d", server.error_log()), \
         server.tail()
     server.post("news", "hello")

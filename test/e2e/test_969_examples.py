@@ -131,7 +131,7 @@ def test_969_04_a_stream(server):
 
 @pytest.mark.parametrize("beginning", ("sqlite3 comet.db", "install -d"))
 def test_969_05_commands(server, beginning):
-    """The shell runs the commands of an example beside a running server."""
+    """The shell runs the commands of an example while a server runs."""
     server.post("chat", "hello")
     text = one(beginning)
     if beginning == "install -d":

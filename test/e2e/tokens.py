@@ -86,7 +86,7 @@ def sign(claims, secret=SECRET, header=None, key=None):
 
 
 def claims(user="anna", read=(), write=(), seconds=60, **more):
-    """Return the claims of a token that ends `seconds` from now."""
+    """Return the claims of a token that expires `seconds` from now."""
     said = {"comet": {"read": list(read), "write": list(write)}, **more}
     if user is not None:
         said["sub"] = user

@@ -43,8 +43,8 @@ require_once ABSPATH . 'wp-settings.php';
 """
 
 # What an administrator does: install WordPress, add users and posts, and
-# activate the plug-in.  The option is set directly, because the plug-in needs
-# 7.0 and WordPress would refuse the button.
+# activate the plug-in.  The option is set directly, because WordPress itself
+# would refuse to activate a plug-in that needs version 7.0.
 INSTALL = """<?php
 define('WP_INSTALLING', true);
 $_SERVER['HTTP_HOST'] = '%(host)s';
