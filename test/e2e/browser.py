@@ -112,7 +112,7 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="comet-chromium-")
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM if windows else self.windowless()
-        options.page_load_strategy = "none"  # the clock's page never finishes
+        options.page_load_strategy = "none"  # the clock's page loads for ever
         for flag in FLAGS + ["--user-data-dir=" + self.profile] + list(flags):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

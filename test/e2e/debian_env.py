@@ -103,13 +103,13 @@ def strap(root, release):
 
 
 def make(root, release):
-    """Fill a folder with a fresh Debian, and a user who may use sudo."""
+    """Fill a folder with a fresh Debian that has a user who may use sudo."""
     strap(root, release)
     main, security = sites()
     write(root + "/etc/apt/sources.list", "deb %s %s main\n" % (main, release)
           + "".join("deb %s %s-security main\n" % (site, release)
                     for site in security))
-    for name in glob.glob("/etc/apt/apt.conf.d/*"):     # such as proxies
+    for name in glob.glob("/etc/apt/apt.conf.d/*"):     # such as a proxy
         if "docker" not in name:
             shutil.copy(name, root + "/etc/apt/apt.conf.d")
     write(root + "/etc/hosts", "127.0.0.1 localhost fresh\n")
@@ -162,7 +162,7 @@ class Debian:
         """Start systemd."""
         os.mkdir(self.group)
         self.proc = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL",  # even if this test is killed
+            ["setpriv", "--pdeathsig", "KILL",  # in case this test is killed
              "sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self.group,
              "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
              "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root],

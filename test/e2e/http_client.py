@@ -106,7 +106,7 @@ class Raw:
     # -- receiving --------------------------------------------------------
 
     def fill(self, timeout=None):
-        """Receive once; return False at the end of the stream."""
+        """Read from the socket once; return False at the end of the stream."""
         self.sock.settimeout(self.timeout if timeout is None else timeout)
         data = self.sock.recv(65536)
         self.stamp, self.wall = time.monotonic(), time.time()

@@ -465,7 +465,7 @@ class Httpd:
                    "--log-file=%s.%%p" % os.path.join(self.reports, SANITIZER)
                    ] + cmd
         cmd = [self.fill(word) for word in wrapper] + cmd
-        # The wrapper gets the preloaded library, too.
+        # (the sanitizer's library is preloaded into the wrapper, too)
         if SANITIZER in ("asan", "tsan"):
             cmd = ["setarch", os.uname().machine, "-R"] + cmd
         return cmd
@@ -610,8 +610,8 @@ class Httpd:
                    for path in glob.glob("/proc/%d/task/*/stat" % pid))
 
     def connections(self):
-        """Return the server's ends of its connections: the client's port, the
-        state, and how many bytes httpd has not read yet."""
+        """Return (client's port, state, how many bytes httpd has not read yet)
+        for each connection, as the server's end of it has them."""
         with open("/proc/net/tcp") as table:
             for line in table.readlines()[1:]:
                 _, local, remote, state, queues = line.split()[:5]

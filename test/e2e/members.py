@@ -34,7 +34,7 @@ def named(name, **more):
 
 
 def enter(server, channel, name, **kwargs):
-    """Open a user's event stream; return it as a context."""
+    """Open a user's event stream; return it as a context manager."""
     return Stream(server, "/comet/" + quote(channel, "/"), named(name),
                   **kwargs)
 

@@ -21,7 +21,7 @@ SKIPPED = 77
 
 PATH = "SET search_path = comet, public;"
 
-# SQLite's words that tests use, and the words of PostgreSQL for them.
+# Expressions of SQLite in the tests, and PostgreSQL's equivalents.
 DIALECT = (("ifnull(", "coalesce("), ("BEGIN IMMEDIATE", "BEGIN"),
            ("comet_clock", "clock"), ("PRAGMA integrity_check", "SELECT 'ok'"),
            ("PRAGMA quick_check", "SELECT 'ok'"),
@@ -293,9 +293,10 @@ class Database:
         assert done.returncode == 0, (text, done.stderr)
         if not done.stdout:
             return []
-        # (text=True would convert the ends of lines)
+        # (text=True would convert the ends of lines.  The end of the last line
+        # is not part of the last row.)
         out = done.stdout.decode()
-        out = out[:-1] if out.endswith("\n") else out   # of the last row
+        out = out[:-1] if out.endswith("\n") else out
         said = {"t": "1", "f": "0"}
         return [[said.get(value, value) for value in row.split("\x1f")]
                 for row in out.split("\x1e")]

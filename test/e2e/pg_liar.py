@@ -29,7 +29,7 @@ HELLO = packet(b"R", struct.pack("!i", 0)) \
 DONE = packet(b"C", b"SELECT 1\0") + READY
 # The lies: what the server sends as the answer to a statement.
 LIES = {
-    # the server announces a copied file: libpq then reports COPY for ever
+    # the server announces a COPY: libpq then reports COPY for ever
     "copy out": packet(b"H", struct.pack("!bh", 0, 0)),
     "copy in": packet(b"G", struct.pack("!bh", 0, 0)),
     "no rows": DONE,

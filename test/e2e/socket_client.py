@@ -15,9 +15,9 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 def frame(opcode, payload=b"", fin=True, mask=b"\x37\xfa\x21\x3d", rsv=0,
           length=None, form=None):
-    """Return one frame.  Its head states `length` instead of the true length,
-    if this is given, in `form` bytes (0, 2 or 8) after the first two.  With
-    `mask` None the frame is not masked."""
+    """Return one frame.  If `length` is given, the frame's head states it
+    instead of the true length.  `form` is the size of the extended length: 0,
+    2 or 8 bytes.  With `mask` None the frame is not masked."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload) if length is None else length

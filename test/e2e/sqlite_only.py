@@ -20,7 +20,7 @@ FILES = {
                                " server's",
 }
 
-# The beginnings of the names of tests, and the reason for each.
+# The beginnings of tests' names, and the reasons why these tests do not run.
 TESTS = {
     "test_130_01": "the commands of sqlite3",
     "test_130_09": "an inserted message is numbered a moment after its commit",

@@ -34,7 +34,8 @@ def test_420_04_deleted(make_server, figure, what):
 
 
 def test_420_05_replaced(make_server, figure):
-    """When another store replaces the file, clients continue in it."""
+    """When another database replaces the file, clients continue with that
+    database."""
     figure(db_faults.replaced(make_server, seconds=0.3))
 
 

@@ -17,6 +17,6 @@ def test_430_02_back_while_waiting(make_server, mpm, figure):
 
 
 def test_430_03_history(make_server, figure):
-    """The clock is a year ahead for a while.  Then retention by age has deleted
-    no message, and idempotency keys are still valid."""
+    """After the clock was a year ahead for a while, retention by age has
+    deleted no message, and idempotency keys are still valid."""
     figure(history_survives(make_server))

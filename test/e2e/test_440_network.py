@@ -52,7 +52,7 @@ def test_440_04_slowly(make_server, path, figure):
 @by_path
 def test_440_05_slow_but_alive(make_server, mpm, path):
     """A client that reads a little now and then is not dropped, even if its
-    whole answer takes much longer than a silent client is tolerated."""
+    whole answer takes much longer than the server waits for a silent client."""
     server = make_server(mpm=mpm, conf=WRITE_PATHS[path]
                          + "CometHeartbeat 1s\nSendBufferSize 8192\n")
     flood(server, 8, size=20000)

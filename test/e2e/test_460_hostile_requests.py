@@ -473,7 +473,8 @@ def table_of(server):
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_460_30_sql_in_parameters(server, name):
     """No parameter becomes part of an SQL statement.  Its text is treated like
-    any other, gets no messages of another channel, and changes nothing."""
+    any other text, reveals no messages of another channel, and changes
+    nothing."""
     before, schema = table_of(server), sqlite(
         server.db, "SELECT sql FROM sqlite_master;")
     for text in INJECTIONS:
@@ -492,7 +493,7 @@ def test_460_30_sql_in_parameters(server, name):
 
 def test_460_31_sql_in_what_is_stored(server):
     """SQL in bodies, types, channels and keys is stored unchanged, and each
-    message is found by its own channel only."""
+    message is found only in its own channel."""
     for number, text in enumerate(INJECTIONS):
         key = re.sub("[^!-~]", "_", text)[:200]
         channel = "sql " + text.replace("/", "_")
@@ -515,7 +516,7 @@ def test_460_31_sql_in_what_is_stored(server):
 # -- JSON that is not a script -------------------------------------------------
 
 def test_460_40_no_jsonp(server):
-    """Parameters that request JSONP from other servers have no effect.  Every
+    """Parameters that select JSONP on other servers have no effect.  Every
     answer is JSON, is not a script, and forbids sniffing."""
     for target in ("/comet/open?since=0&wait=0", "/comet/open?since=never",
                    "/c0/backend.php?timestamp=0", "/comet/open?transport=<b>",

@@ -174,8 +174,8 @@ def drain(conn):
     return conn.buffer
 
 
-# The number of connections in use at once.  With more than may publish, some
-# could get a 503 while a commit takes long.
+# The number of connections in use at once.  It does not exceed the number that
+# may publish, because others could get a 503 while a commit takes long.
 AT_ONCE = 5
 
 
@@ -244,8 +244,8 @@ def test_462_01_a_body_is_a_body(server, name):
 
 @pytest.mark.parametrize("kind", list(AMBIGUOUS))
 def test_462_02_ambiguous(server, kind):
-    """If a proxy might disagree about the end of a body, nothing after the body
-    is answered on this connection."""
+    """If a proxy might find the end of a body elsewhere than the server,
+    nothing after the body is answered on this connection."""
     names = ("poll", "history", "events", "clock", "classic", "publish",
              "cross-site", "bad-cursor", "other-method", "preflight")
     texts = talk(server, [head_of(name) + AMBIGUOUS[kind](SMUGGLED) + ENDING
@@ -261,7 +261,8 @@ def test_462_02_ambiguous(server, kind):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])
 def test_462_03_behind_a_stream(server, name):
-    """Bytes after a stream's request, at once or later, are not a request."""
+    """Bytes that follow a stream's request, at once or later, are not read as
+    a request."""
     method, target, headers, _ = REQUESTS[name]
     for pause in (False, True):
         with server.raw() as conn:

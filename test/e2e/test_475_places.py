@@ -188,7 +188,7 @@ def test_475_06_folder_mounted_twice(make_server):
 
 def test_475_10_folder_of_the_configuration(tester):
     """A folder that contains httpd's configuration, at any depth, is refused.
-    No command is proposed that would give the folder away."""
+    No command is proposed that would make the folder writable."""
     extra = os.path.join(tester.root, "extra", "deep")
     os.makedirs(extra)
     with open(os.path.join(extra, "more.conf"), "w",
@@ -211,7 +211,7 @@ def test_475_10_folder_of_the_configuration(tester):
 
 def test_475_11_world_writable_folder(tester):
     """A folder that everybody may write to is refused, with or without the
-    sticky bit. No command is proposed that would give permissions away."""
+    sticky bit. No command is proposed that would grant permissions."""
     folder = os.path.join(tester.root, "open")
     os.mkdir(folder)
     give(folder)

@@ -92,7 +92,7 @@ def test_484_04_on_a_websocket(make_server):
 
 def test_484_02_lack_of_room(server):
     """A lack of room is logged as one line at level warn, however many clients
-    it refuses in a minute."""
+    are refused in a minute."""
     with Stream(server, "/comet/few"):
         server.wait_waiting(1, "events")
         for _ in range(5):

@@ -28,8 +28,8 @@ class Accesses:
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """Return the counters once all earlier requests are counted.  Then
-        reading the counters again adds only one request, the reading before."""
+        """Return the counters once all earlier requests are counted.  From then
+        on each reading adds only one request: the previous reading."""
         looks = [self.read() for _ in range(4)]
         steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
         return looks[-1] if steps == {1} else None
@@ -125,7 +125,8 @@ def test_486_03_streams(make_server, mpm, adopt):
 
 
 class Gauges:
-    """Waits for values in comet-status, and counts its requests for them."""
+    """Waits for values in comet-status, and counts the requests that it sends
+    for them."""
 
     def __init__(self, server):
         self.server, self.looks = server, 0

@@ -91,7 +91,8 @@ def test_491_01_unread_answers_count(make_server, mpm, what):
 @pytest.mark.event
 def test_491_02_resting_gives_way(make_server):
     """Connections that stay open after their answers give up their places to
-    clients that must wait, the oldest first, so no new client is refused."""
+    clients that must wait, the oldest connection first.  So no new client is
+    refused."""
     server = make_server(mpm="event", threads=4, mpm_conf="""
       ServerLimit 1
       StartServers 1

@@ -2,7 +2,7 @@
 """mod_comet beside other modules that sites commonly load.
 
 One httpd for each row of MODULES does all main jobs.  The test compares how
-its clients wait with the row.  The guard `manual_lists_neighbours` compares the
+the clients wait with the row.  The guard `manual_lists_neighbours` compares the
 manual's table with the same rows.
 """
 
@@ -191,9 +191,10 @@ RECOMMENDED = "/etc/modsecurity/modsecurity.conf-recommended"
 @pytest.mark.skipif(not os.path.exists(RECOMMENDED),
                     reason="no mod_security2 of Debian")
 def test_500_04_mod_security2_as_debian_recommends(make_server):
-    """Debian's configuration of mod_security2 keeps HTML back until it ends, so
-    HTML that never ends is refused with the reason.  With the manual's recipe
-    it is served. Everything else works as without mod_security2."""
+    """Debian's configuration of mod_security2 holds HTML back until the answer
+    ends, so HTML that never ends is refused, with the reason.  With the
+    manual's recipe such HTML is served. Everything else works as without
+    mod_security2."""
     with open(RECOMMENDED, encoding="utf-8") as file:
         text = file.read().replace("DetectionOnly", "On").replace(
             "/var/log/apache2", "{root}/logs").replace(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How requests end beside other modules.  A slow log hook delays nobody else,
-and a wait does not restart a deadline of mod_reqtimeout."""
+"""How requests end while other modules are loaded.  A slow log hook delays
+nobody else, and a wait does not restart a deadline of mod_reqtimeout."""
 
 import os
 import socket

@@ -38,8 +38,8 @@ def statuses(socket, names):
 
 def test_522_01_a_grant_to_read_is_none_to_publish(server):
     """A WebSocket may publish only to channels that its token grants for
-    writing, even if it may read others, and whether the URL or channel= names
-    them."""
+    writing, even if it may read others.  It does not matter whether the URL or
+    channel= names a channel."""
     token = bearer(sign(claims(read=["*"], write=["b", "c/1"])))
     for target, names, expected in (
             ("/comet/a", ["a", "b"], [403, 403]),

@@ -254,7 +254,7 @@ def test_523_05_where_a_websocket_is_adopted(server, thread_server):
 def test_523_06_wildcards(way):
     """A wildcard matches the channels that exist.  If it matches a new channel
     later, the WebSocket is closed, and the client must return.  If the wildcard
-    is removed, a channel stays that was also added by name."""
+    is removed, a channel that was also added by name stays."""
     server, how = way
     base = "w%d%s/" % (server.port, how.get("tls"))
     for name in "abc":
@@ -295,7 +295,7 @@ def test_523_07_gaps(way):
 
 
 def test_523_08_presence_and_lifetime(server):
-    """A client that adds a channel is present there.  The shortest lifetime of
+    """A client that adds a channel is present in it.  The shortest lifetime of
     all its channels applies."""
     base = "here/x"
     with Live(server, "/comet/here/own", named("ann")) as s:

@@ -118,7 +118,8 @@ def test_524_04_at_random(server):
 
 
 def test_524_05_a_reason_in_pieces(server):
-    """A Close frame that is cut at any byte is judged as a whole."""
+    """A Close frame that arrives in two pieces, cut at any byte, is judged as a
+    whole."""
     for reason, code in ((b"so \xe2\x82\xac \xf0\x9f\x98\x80", 1000),
                          (b"so \xe2\x82", 1007), (b"\xed\xa0\x80", 1007),
                          (b"\xc0\x80 and more", 1007)):

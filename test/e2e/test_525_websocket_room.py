@@ -20,7 +20,7 @@ WHOLE = 6 * 524288 + 4096       # a message in fragments reserves this much
 PLACES = MOST // WHOLE
 
 BEGUN = frame(TEXT, b'{"publish": {"body": "' + b"x" * 3000, fin=False)
-# so long that the server does not read all of it before it has room
+# so long that the server does not read all of this before there is room
 MORE = frame(CONTINUATION, b"x" * 40000, fin=False)
 END = frame(CONTINUATION, b'"}, "ref": "long"}')
 

@@ -57,8 +57,8 @@ def test_526_02_falls_back(browser, server):  # noqa: F811
 
 
 def test_526_03_several_channels(browser, server):  # noqa: F811
-    """A page's WebSocket reads several channels, and publishes to each that the
-    page names."""
+    """A page's WebSocket reads several channels, and publishes to whichever of
+    them the page names."""
     tab = Follower(browser, "/comet", transport="websocket", share=False,
                    channels=["one", "two", "room/*"])
     tab.wait_open("websocket")

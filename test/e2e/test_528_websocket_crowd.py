@@ -62,7 +62,7 @@ class Client:
 
     async def once(self):
         pending = []        # messages of `more` before the answer
-        async with self.doors:          # at most 20 at once
+        async with self.doors:          # at most 20 connect at once
             ws = await websockets.connect(self.target(), ping_interval=None,
                                           open_timeout=60 * SLOW)
         try:
@@ -86,7 +86,7 @@ class Client:
 
 
 class Crowd:
-    """Clients that run in their own thread."""
+    """Clients that run together in one thread."""
 
     def __init__(self, server, count, cursor):
         self.clients = [Client(server.port, n, cursor) for n in range(count)]

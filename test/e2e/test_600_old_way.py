@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""httpd before 2.4.63 parks connections in an older way.  It is tested on the
-installed httpd, because a module built with older headers parks in this way on
-any version.  Clients must see no difference, so the same tests run."""
+"""httpd before 2.4.63 parks connections in an older way.  The installed httpd
+is used here, because a module built with older headers parks in this way on any
+version.  Clients must see no difference, so tests of the new way run again."""
 
 import json
 import os
@@ -43,8 +43,8 @@ def mpm():
 
 
 def connections(server):
-    """Return how many connections each queue of the MPM had, as it last
-    logged."""
+    """Return how many connections each queue of the MPM has, according to the
+    last such line of the log."""
     server.get("/static.txt")           # so that the listener logs
     found = re.findall(r"connections: \d+ \(([^)]*)\)", server.error_log())
     return dict(re.findall(r"([\w-]+): ?(\d+)", found[-1])) if found else {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests over HTTP/2 and TLS that wait without a thread ("ghosts"): what
-clients see, and what it costs.  (test_617 runs some of these tests in clear
-text.)"""
+clients see, and what a ghost costs.  (test_617 runs some of these tests in
+clear text.)"""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_601_01_streams_polls_and_files_on_one_connection(
 
 
 def test_601_02_no_thread(site):
-    """A hundred ghosts of one connection need no additional thread. The next
+    """A hundred ghosts of one connection need no additional thread. One more
     stream waits in a thread."""
     with H2Tls(site.tls_port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
@@ -172,7 +172,7 @@ def test_601_06_graceful(site):
 
 def test_601_07_access_log(site):
     """A stream has one line in the access log, written at its end, with its
-    bytes."""
+    size in bytes."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         site.post("news", "1")

@@ -106,8 +106,9 @@ def test_603_01_resets(site, count):
     (DATA, b"data", STREAM_CLOSED), (DATA, b"", STREAM_CLOSED),
     (HEADERS, b"\x82", STREAM_CLOSED)])
 def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
-    """If a client grants a stream too much window, or sends more of a complete
-    request, this stream is reset.  Other streams of the connection continue."""
+    """If a client grants a stream too much window, or sends more for a request
+    that is complete, this stream is reset.  Other streams of the connection
+    continue."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)

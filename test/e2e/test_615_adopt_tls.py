@@ -58,7 +58,7 @@ class Stream:
         assert self.conn.head() == 200
 
     def texts(self, count):
-        """Wait for that many events, and return their texts."""
+        """Wait until `count` events have arrived, and return their texts."""
         while len(self.events) < count:
             self.parser.feed(self.conn.chunk())
         return [event["data"] for event in self.events]

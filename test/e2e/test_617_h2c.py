@@ -126,7 +126,8 @@ def test_617_03_what_does_not_begin_with_http2(server):
 
 def test_617_04_which_host_decides(make_server):
     """The first host of an address decides whether requests wait without a
-    thread, even for its other hosts.  It needs no URL of the module."""
+    thread, even for its other hosts.  The first host needs no URL of the
+    module."""
     server = make_server(h2=True, threads=16, comet="status",
                          conf=HOSTS % "")
     for line, ghosts in (("", 1), ("CometParkHTTP2 off", 0)):

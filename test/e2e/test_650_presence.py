@@ -128,8 +128,8 @@ def ways(server):
 
 
 def test_650_04_every_way_counts(server):
-    """A client counts as present in whichever way it waits, and can be removed
-    whichever way it waits."""
+    """A client counts as present, and can be removed, in whichever way it
+    waits."""
     for channel, begin in ways(server):
         client = begin()
         await_online(server, channel, "ann")

@@ -76,8 +76,8 @@ def test_655_01_open_pages_are_told(server):
 
 
 def test_655_02_retention_tells_nobody(server):
-    """Clients are not told what retention removes, or that a passing message or
-    one about members was deleted."""
+    """Clients are not told when retention removes a message, or when a passing
+    message or a message about members is deleted."""
     for i in range(9):
         say(server, "much", str(i))
     say(server, "much", "", query="?type=typing&keep=60")
@@ -128,8 +128,8 @@ def test_655_04_moderators_throw_out(server):
 
 
 def test_655_05_nobody_else(server):
-    """Deleting is refused if it is off, to a client that may not publish there,
-    to another site, and without a valid timestamp."""
+    """A deletion is refused if moderation is off, if the client may not publish
+    to the channel, if another site sends it, or without a valid timestamp."""
     target = say(server, "safe", "x")
     query = "?delete=%d" % target
     assert moderate(server, "/comet/safe" + query).status == 403

@@ -61,8 +61,8 @@ def tester():
 
 
 def compare(tester, site, words):
-    """Check that the site passes a configtest alone, and with the file after it
-    or before it."""
+    """Check that the site passes a configtest alone, and with the console's
+    file after or before its configuration."""
     code, text = tester.configtest(site)
     assert code == 0 and not warnings(text), text
     for conf in (site + console(), console() + site):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several web servers share a PostgreSQL database, for a short time; `make
-torture` runs this for long.  The mutants show that these tests can fail."""
+torture` runs this for longer.  The mutants show that these tests can fail."""
 
 import time
 

@@ -31,7 +31,8 @@ def bodies(host, query="since=0&limit=1000&wait=0"):
 
 def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
     """The last messages are lost with the primary.  Clients that have seen them
-    continue, none has to start over, and no replay has these messages."""
+    continue, no client has to start over, and no replay contains the lost
+    messages."""
     primary = Cluster()
     standby = primary.standby(synchronous=False)
     try:

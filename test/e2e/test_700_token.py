@@ -372,8 +372,8 @@ def test_700_23_nobody(server):
 
 
 def test_700_24_keys_of_a_section(server):
-    """A section's own keys replace the outer keys, and their tokens name users
-    there."""
+    """A section's own keys replace the outer keys.  In this section, tokens of
+    its own keys name users."""
     token = sign(claims("anna"), tokens.NEW_SECRET)
     assert server.get("/comet/keyless?wait=0", bearer(token)).status == 200
     assert server.get("/comet/keyless?wait=0", grant("*")).status == 401

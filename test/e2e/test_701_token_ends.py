@@ -198,8 +198,8 @@ def test_701_06_fast_polls(server):
 
 
 def test_701_07_a_new_channel(server):
-    """When a client of a wildcard returns because of a new channel, its token
-    of that moment decides."""
+    """When a client of a wildcard returns because of a new channel, the token
+    that it then sends decides."""
     headers, exp = short(2, user="anna")
     headers["Accept"] = "text/event-stream"
     with Stream(server, "/comet?channel=fresh/*", headers) as stream:
@@ -238,8 +238,9 @@ def test_701_09_http2(make_server):
 
 
 def test_701_10_nothing_comes_late_after_a_pause(server):
-    """A child that is stopped when tokens expire later finds a new message and
-    the end at the same time.  Its streams and polls do not get the message."""
+    """A child is stopped while tokens expire.  When it continues, it finds a
+    new message and the tokens' end at the same time.  Its streams and polls do
+    not get the message."""
     start = server.request("POST", "/comet/room", b"in time", {
         "Content-Type": "text/plain"}).json()["timestamp"]
     headers, exp = short(2.5 * SLOW)

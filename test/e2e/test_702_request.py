@@ -258,8 +258,8 @@ def test_702_03_odd_answers(php):
 
 
 def test_702_04_itself(php):
-    """If the URL that is asked has the same Require, this would never end, so
-    the request is refused, and the log says why."""
+    """If the URL that is asked has the same Require, asking would never end.
+    So the request is refused, and the log says why."""
     assert php.get("/comet/loop?wait=0").status == 403
     assert "/comet/loop may not ask again" in php.error_log()
 

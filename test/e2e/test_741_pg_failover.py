@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.long, pytest.mark.bound(180)]
 
 
 class Publisher(threading.Thread):
-    """A thread that publishes one message after another and lists those
-    stored."""
+    """A thread that publishes one message after another, and lists the messages
+    that were stored."""
 
     def __init__(self, host, name):
         super().__init__(daemon=True)

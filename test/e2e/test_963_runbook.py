@@ -37,7 +37,7 @@ def hold(server):
 
 
 def test_963_01_locked_and_slow(server):
-    """The runbook's commands find the process that holds the lock and the
+    """The runbook's commands find the process that holds the lock, find the
     messages in the error log, and merge the write-ahead log into the
     database."""
     assert try_post(server) == 201
