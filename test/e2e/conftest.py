@@ -168,8 +168,8 @@ def small_disk(make_server):
 
 
 def run_for_file(request, **changes):
-    """Start a server as the test file's SERVER dict configures it. Stop it
-    after the file's tests."""
+    """Start a server that the test file's SERVER dict configures. Stop it after
+    the file's tests."""
     server = Httpd(**{**getattr(request.module, "SERVER", {}), **changes})
     LIVE.append(server)
     try:
@@ -181,8 +181,8 @@ def run_for_file(request, **changes):
 
 @pytest.fixture(scope="session")
 def pg_cluster():
-    """Yield a PostgreSQL server, shared by all files that need no special
-    one."""
+    """Yield a PostgreSQL server, shared by all test files that need none of
+    their own."""
     cluster = pg_env.Cluster()
     cluster.lay("search.sql")
     yield cluster
@@ -217,7 +217,8 @@ def await_database(server):
 
 @pytest.fixture
 def any_server(request, make_server):
-    """Start servers as make_server does, on each store that the file names."""
+    """Return a function that starts servers as make_server does.  The test runs
+    on each store that its file names."""
     def make(**kwargs):
         server = make_server(database=new_database(request),
                              **kwargs)
@@ -229,7 +230,7 @@ def any_server(request, make_server):
 
 @pytest.fixture(scope="module")
 def shared_server(request):
-    """Yield one server for a file, or one for each store that the file
+    """Yield one server for a test file, or one for each store that the file
     names."""
     database = new_database(request)
     for server in run_for_file(request, database=database):
@@ -240,14 +241,14 @@ def shared_server(request):
 
 @pytest.fixture(scope="module")
 def thread_server(request):
-    """Yield a second server for the file, on the worker MPM, where a client
+    """Yield a second server for a test file, on the worker MPM, where a client
     that cannot be adopted holds a thread."""
     yield from run_for_file(request, mpm="worker")
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    """Yield one Chromium for a file."""
+    """Yield one Chromium for a test file."""
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
     assert not missing()
@@ -258,7 +259,7 @@ def chromium():
 
 @pytest.fixture
 def server(shared_server):
-    """Yield the file's server, which is checked after each test."""
+    """Yield the test file's server, which is checked after each test."""
     seen = len(shared_server.complaints())
     reports = len(shared_server.sanitizer_reports())
     yield shared_server

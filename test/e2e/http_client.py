@@ -251,7 +251,7 @@ def one_request(port, method, target, body=None, headers=None,
 
 
 class Poller(threading.Thread):
-    """Polls in a thread, with the cursor loop of the original page.
+    """A thread that polls, with the cursor loop of the original page.
 
     messages: (timestamp, msg, monotonic arrival) in order of arrival.
     quiet:    the timestamps of the no-news answers.

@@ -42,7 +42,7 @@ WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
 # Whether the hub itself answers polls everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
 
-# Deadlines (never waits) are multiplied by this under a sanitizer.
+# Under a sanitizer, deadlines (but no fixed waits) are multiplied by SLOW.
 SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
 # wait_until() waits twice as long where tests run in parallel, because
 # everything is slower then.  This does not affect figures that a test judges.
@@ -553,8 +553,8 @@ class Httpd:
     def has_tables(self):
         """Return whether the database has its schema: the file is longer than
         its first page, or the index of its log shows the commit.  A check with
-        sqlite3, as root, could make a child fail that opens the file at the
-        same moment."""
+        sqlite3, as root, could make a child that opens the file at the same
+        moment fail."""
         try:
             with open(self.db + "-shm", "rb") as index:
                 _, _, _, _, _, committed = struct.unpack(
@@ -705,7 +705,7 @@ class Httpd:
         return done.returncode, IN_MEMORY.sub(
             "", done.stdout.decode("utf-8", "replace"))
 
-    # -- what it says -----------------------------------------------------
+    # -- logs and status --------------------------------------------------
 
     @staticmethod
     def slurp(path):
@@ -833,7 +833,7 @@ class Httpd:
         assert number < self.classics, "raise classics="
         return "/c%d/backend.php" % number, "c%d" % number
 
-    # -- the end ----------------------------------------------------------
+    # -- checks and removal -----------------------------------------------
 
     def complaints(self):
         """Return the lines of the error log that show a fault."""

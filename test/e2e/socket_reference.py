@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reference server for the frames that a client sends, after RFC 6455
+"""A reference server for the frames that a client sends, according to RFC 6455
 (sections 5 to 7), and families of cases.  It shares no code with mod_comet. A
 case is a name and frames; the reference says how a server must answer them."""
 

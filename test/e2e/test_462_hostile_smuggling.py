@@ -256,7 +256,7 @@ def test_462_02_ambiguous(server, kind):
     check_not_smuggled(server, kind)
 
 
-# -- behind a waiting request ------------------------------------------------
+# -- bytes after a waiting request -------------------------------------------
 
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])

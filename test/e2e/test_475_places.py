@@ -67,7 +67,7 @@ def configtest_by(server, wrapper, conf):
         "", done.stdout.decode("utf-8", "replace"))
 
 
-# -- a second name of the file -------------------------------------------------
+# -- files and folders with a second name --------------------------------------
 
 @ROOT_ONLY
 def test_475_01_file_mounted_before_the_start(make_server):

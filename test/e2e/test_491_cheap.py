@@ -45,7 +45,7 @@ def cpu(server):
     return total / os.sysconf("SC_CLK_TCK")
 
 
-# -- what takes a place counts ------------------------------------------------
+# -- what takes a place is counted --------------------------------------------
 
 LONG = "\x01" * 50000   # six bytes each in JSON: too much for a socket's buffer
 
@@ -350,7 +350,7 @@ def test_491_09_each_channel_is_judged(bcrypt):
     assert status("bert", "*") == 200
 
 
-# -- live streams beside slow ones --------------------------------------------
+# -- live streams while others catch up ---------------------------------------
 
 @pytest.mark.event
 @pytest.mark.serial

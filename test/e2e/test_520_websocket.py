@@ -408,7 +408,7 @@ def test_520_21_publishing(way):
 
 def test_520_22_who_may_publish(server):
     """A WebSocket may publish only where a POST would be allowed, and within
-    its limits."""
+    the same limits."""
     for target in ("/comet/mute/x", "/comet/staff/x"):
         with Socket(server, target) as socket:
             assert socket.status == 101

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of channels, and what single channels keep."""
+"""The list of channels, and what individual channels keep."""
 
 from httpd_env import wait_until
 from members import named

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single channels keep: moderators list and set these rules."""
+"""Rules about what individual channels keep: moderators list and set them."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL keeps only a limited number of rows about a member who is seen in
-ever new channels.  (test_store_rules shows this for SQLite.)"""
+"""PostgreSQL keeps only a limited number of rows about a member who appears in
+more and more channels.  (test_store_rules shows this for SQLite.)"""
 
 import pytest
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL runs the web servers' statements without scanning the whole log
-and without compiling (JIT), however long the log is."""
+and without JIT compilation, however long the log is."""
 
 import re
 

@@ -343,7 +343,7 @@ def test_700_21_several_channels(server):
 
 
 def test_700_22_the_user(server):
-    """The claim `sub` is the author of messages, and the user for limits and
+    """The claim `sub` names the author of messages, and the user for limits and
     for other `Require` lines."""
     token = sign(claims("anna \u00e4", read=["*"], write=["*"]))
     assert post(server, "/comet/room", bearer(token)).status == 201

@@ -108,8 +108,8 @@ WIDE = ["%s?channel=*&since=0&", "%s?channel=alone/*&since=0&",
 
 def test_711_03_history_and_search(server):
     """No endpoint of the store shows private updates in a history, a page or a
-    search, by one channel, several or a wildcard.  Each shows the public
-    updates."""
+    search, for one channel, several channels or a wildcard.  Each shows the
+    public updates."""
     for base in ENDPOINTS:
         for way in WAYS:
             answer = server.get(way % base)
@@ -126,7 +126,8 @@ def test_711_03_history_and_search(server):
 
 def test_711_04_waiting(server):
     """No waiting client gets a private update, by a stream, an iframe or a
-    WebSocket, whether it reads this channel, a wildcard or all channels."""
+    WebSocket, whether it reads the update's channel, a wildcard or all
+    channels."""
     targets = ["/comet/" + TOPIC, "/second?channel=*", "/room/secret",
                "/comet?channel=room/*"]
     streams = [Stream(server, target) for target in targets]

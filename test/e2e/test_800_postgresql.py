@@ -50,7 +50,7 @@ def bodies(host, channel, query="since=0&limit=1000&wait=0"):
 
 def test_800_01_published_here_read_there(hosts):
     """A message from either server reaches the stream and the history of the
-    other one, in one order."""
+    other server, in the same order."""
     here, there = hosts
     with Stream(there, "/comet/first?since=0") as stream:
         times = [(here if i % 2 else there).post("first", "m%d" % i)

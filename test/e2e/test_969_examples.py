@@ -65,8 +65,8 @@ def test_969_01_each_example_is_of_a_known_kind():
 
 
 def test_969_02_configurations(server):
-    """httpd accepts each configuration of the examples.  Each is in a virtual
-    host of its own, unless it has virtual hosts."""
+    """httpd accepts each configuration of the examples.  Each is loaded in its
+    own virtual host, unless it contains virtual hosts."""
     write_secret(server)
     hosts = ""
     for number, text in enumerate(configurations()):
