@@ -24,7 +24,8 @@ def follow(browser, channel, **options):  # noqa: F811
 
 def test_526_01_reads_publishes_and_resumes(browser, server):  # noqa: F811
     """A page reads and publishes on its WebSocket, and continues after a
-    graceful reload of httpd.  Another page continues from this page's cursor."""
+    graceful reload of httpd.  Another page continues from the first one's
+    cursor."""
     tab = follow(browser, "ws")
     tab.wait_open("websocket")
     before = server.status()["published"]
