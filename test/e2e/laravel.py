@@ -12,7 +12,7 @@ from httpd_env import REPO, SLOW
 from node_client import NodeClient
 
 # Illuminate's own packages, unpacked by conf/setup.  They are not installed,
-# because that would bring in two dozen others.
+# because an installation would bring in two dozen other packages.
 ILLUMINATE = os.path.join(REPO, os.environ.get("BUILD", "build"),
                           "laravel/usr/share/php/Illuminate")
 EXAMPLES = os.path.join(REPO, "conf", "examples")

@@ -95,8 +95,8 @@ def test_436_01_disk_stalls(make_server, mpm, figure):
     rows = server.rows("chat")
     assert rows[0] == "stored" and "after" in rows
     assert not server.verify()
-    # (After a kill httpd's event MPM may have a child too many, and a stop
-    # does not end it.)
+    # (After a kill httpd's event MPM may have one child too many, and a stop
+    # does not end this child.)
     server.kill()
 
 

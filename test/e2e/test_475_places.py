@@ -297,8 +297,8 @@ def test_475_14_supplementary_groups(tester):
 
 @ROOT_ONLY
 def test_475_15_whatever_cannot_be_written(make_server):
-    """httpd also reports a side file of another user, and a parent folder that
-    it may not enter.  It proposes no command for a parent folder."""
+    """httpd also reports a side file (-wal, -shm) of another user, and a parent
+    folder that it may not enter.  It proposes no command for such a folder."""
     server = make_server(start=False, parent=ORDINARY)
     make_database(server)
     for name in ("-wal", "-shm"):

@@ -105,7 +105,7 @@ def test_486_02_polls_answered_by_the_hub(make_server):
 
 @pytest.mark.parametrize("adopt", ["on", "off"])
 def test_486_03_streams(make_server, mpm, adopt):
-    """A stream is counted once, with its bytes, when it has ended."""
+    """A stream is counted once, with its size in bytes, when it has ended."""
     server = make_server(mpm=mpm, modules=("status",),
                          conf=STATUS + "CometAdopt %s\n" % adopt)
     conn = server.raw()

@@ -66,8 +66,8 @@ def test_521_02_reload(make_server, mpm):
 
 
 def test_521_03_reload_of_publishers(make_server):
-    """If clients publish during reloads, no answered message is lost or stored
-    twice."""
+    """If clients publish during reloads, no acknowledged message is lost or
+    stored twice."""
     server = make_server(conf=CONF, children=2)
     stored, sent = {}, 0
     for turn in range(3):
@@ -93,8 +93,8 @@ def test_521_03_reload_of_publishers(make_server):
 
 
 def test_521_04_kill(make_server):
-    """If children are killed, every answered message is stored, and a client
-    continues from its cursor."""
+    """If children are killed, every acknowledged message is stored, and a
+    client continues from its cursor."""
     server = make_server(conf=CONF, children=2)
     with Socket(server, "/comet/k") as socket:
         cursor = socket.opened()

@@ -96,7 +96,8 @@ def test_680_06_a_store_on_postgresql(make_server):
 
 @pytest.mark.parametrize("module", ("alias", "authz_host"))
 def test_680_03_without_a_module_that_it_uses(make_server, monkeypatch, module):
-    """If a module that the file uses is not loaded, the file has no effect."""
+    """If a module that the console's file uses is missing, the file does
+    nothing."""
     monkeypatch.setattr(httpd_env, "BASE_MODULES", tuple(
         name for name in httpd_env.BASE_MODULES if name != module))
     compare(make_server(start=False, comet="load"), GOOD, None)

@@ -244,7 +244,8 @@ def test_800_11_messages_pass_at_every_server(hosts):
 
 def test_800_12_an_old_module_reads_on(cluster, hosts):
     """The functions of the first schema omit messages that a module of that
-    version cannot handle.  They can still store ordinary messages."""
+    version cannot handle.  These functions can still store ordinary
+    messages."""
     here, _ = hosts
     for query in ("", "?keep=60"):
         assert here.request("POST", "/comet/old" + query, b"x", JSON).status \

@@ -176,7 +176,8 @@ def newer(debian, folder):
 def test_950_05_upgrade_under_load(debian, tmp_path, figure):
     """The package's scripts restart Apache while 500 clients wait and 50
     messages a second are published.  Every client gets each message once and in
-    order, and no acknowledged message is lost.  A changed comet.conf stays."""
+    order, and no acknowledged message is lost.  A changed comet.conf is
+    kept."""
     if not os.path.exists(os.path.dirname(COMET_MODULE) + "/tools/follow"):
         pytest.skip("build/tools/follow was not built")
     newer(debian, tmp_path)

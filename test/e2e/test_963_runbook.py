@@ -134,7 +134,7 @@ def test_963_04_move(make_server):
 @pytest.mark.long
 def test_963_05_downgrade(make_server):
     """A database of a newer version is refused with the id that the runbook
-    names, and not changed.  The backup from before the upgrade works."""
+    names, and is not changed.  The backup from before the upgrade works."""
     server = make_server()
     assert try_post(server, "before") == 201
     run_shell(fragment("run-upgrade-sh"), server)

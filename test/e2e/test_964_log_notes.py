@@ -202,8 +202,8 @@ def test_964_07_requests_that_do_not_wait(server):
 
 
 def test_964_08_the_original_demos(server):
-    """The note also names the transports of the original chat and clock, which
-    no client can choose."""
+    """The note of the transport also names those of the original chat and
+    clock, which no client can choose."""
     server.request("GET", "/chat/backend.php?msg=hello",
                    headers={"X-Requested-With": "XMLHttpRequest"})
     check(server, "/chat/backend.php?msg=hello", channel="chat",
@@ -221,8 +221,8 @@ def test_964_08_the_original_demos(server):
 
 
 def test_964_09_ends(make_server):
-    """The note says why the server ended a wait: its time was over, a new
-    channel had to be authorised, or the child stopped."""
+    """A note says why the server ended a wait: its time was over, a new channel
+    had to be authorised, or the child stopped."""
     server = make_server(**SERVER)
     with Stream(server, "/comet/brief?v=1") as stream:
         stream.until_end()

@@ -108,5 +108,5 @@ def bearer(token):
 
 
 def grant(*read, **more):
-    """Return the header of a client that may read these channels."""
+    """Return the header with a token that grants reading these channels."""
     return bearer(sign(claims(read=read, **more)))
