@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What store/store.h promises, whatever the engine: the tests and their kit. */
+/* What store/store.h promises for every engine: the tests and their kit. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

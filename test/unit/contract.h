@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file contract.h
- * What store/store.h promises, as tests that every engine must pass.  A program
- * for each engine (test_contract.c in its folder) runs them.
+ * What store/store.h promises, as tests that every engine must pass.  Each
+ * engine has a program that runs them: test_contract.c in its folder.
  */
 #ifndef CONTRACT_H
 #define CONTRACT_H
@@ -15,7 +15,7 @@ typedef struct contract_engine_t {
      * skipped */
     const char *(*begin)(void);
     void (*end)(void); /* called after the last test */
-    /** Make an empty store, as at the first start. */
+    /** Make an empty store, as on the first start of a server. */
     comet_place_t (*make)(void);
     /**
      * Run SQL as another program.  The SQL calls the view "message".

@@ -69,7 +69,7 @@ static void tidy_all(void)
 }
 
 /* Until it expires, a passing message is read at its place in the order;
- * afterwards no way of reading finds it.  Replays do not count passing
+ * afterwards it is not found in any way.  Replays do not count passing
  * messages. */
 void contract_test_passing(void **state)
 {
@@ -158,8 +158,9 @@ void contract_test_rules(void **state)
     contract_prune_all(apr_time_now());
     assert_string_equal(contract_read_words("log/x", 0, 9), "2,3,4,5");
     /* After a change of the rules, channels without new messages are pruned,
-     * too.  A rule for the channel's name comes first, then the one with the
-     * longest prefix.  Passing messages are not counted. */
+     * too.  A rule for the channel's name takes precedence; otherwise the rule
+     * with the longest matching prefix applies.  Passing messages are not
+     * counted. */
     pass("log/x", "p", 600);
     contract_append_many("log/audit", 2);
     contract_must_run("INSERT INTO channel_retention(pattern, keep_count)"
@@ -270,8 +271,8 @@ static apr_status_t remove_between(const char *channel,
     return groups[1].result;
 }
 
-/* A moderator's removal is done in order between the groups of publishers.  It
- * also removes the edits of the message. */
+/* A moderator's removal takes its turn among the groups of publishers.  It also
+ * removes the edits of the message. */
 void contract_test_removal(void **state)
 {
     comet_timestamp_t target;
@@ -340,7 +341,7 @@ static comet_selection_t *choose_topics(const char *name, const char *pattern,
     });
 }
 
-/* @param back  whether to read a page, backwards */
+/* @param back  whether to read backwards, as for a page */
 static const char *read_topics(const char *name, const char *pattern,
                                const char *grant, int back, apr_size_t limit)
 {
@@ -369,8 +370,9 @@ static comet_timestamp_t replay_topics(const char *pattern, int count)
     return cursor;
 }
 
-/* Only a reader with a matching grant gets a private message, through any of
- * the message's channels.  A rare message is found behind many others. */
+/* A private message is returned only to readers with a grant that matches one
+ * of its channels, whichever channel they read.  A rare message is found behind
+ * many others. */
 void contract_test_updates(void **state)
 {
     static const comet_update_t hidden = { .is_private = 1 };

@@ -16,13 +16,13 @@ typedef struct contract_list_t {
 } contract_list_t;
 
 extern const contract_engine_t *contract_engine;
-extern const char *contract_skipped; /* why tests are skipped; or NULL */
+extern const char *contract_skipped; /* why tests are skipped; NULL: they run */
 extern comet_store_config_t contract_config;
 extern comet_store_t *contract_store; /* the writer's connection */
-/** The messages that were read last. */
+/** The messages that the last reading returned. */
 extern contract_list_t contract_list;
 
-/** The first statement of each test. */
+/** Must be the first statement of each test. */
 #define UNLESS_SKIPPED() \
     do { \
         if (contract_skipped) { \
@@ -41,7 +41,8 @@ comet_timestamp_t contract_append(const char *channel, const char *body);
 comet_timestamp_t contract_append_many(const char *channel, int count);
 /** The bodies in the list, joined by commas. */
 const char *contract_bodies(void);
-/** Read a selection (scratch_choose()) into the list.  @return its bodies */
+/** Read a selection, whose words are those of scratch_choose(), into the list.
+ * @return the bodies in the list */
 const char *contract_read_words(const char *words, comet_timestamp_t after,
                                 apr_size_t limit);
 const char *contract_page_words(const char *words, comet_timestamp_t after,
@@ -52,7 +53,7 @@ comet_timestamp_t contract_floor_of(const char *words);
 void contract_must_run(const char *sql);
 /** Publish the messages that other programs have inserted. */
 void contract_take_in(void);
-/** Remove all that retention removes. */
+/** Apply retention until nothing more is to be removed. */
 void contract_prune_all(comet_timestamp_t now);
 
 void contract_test_order(void **state);

@@ -32,7 +32,7 @@ void contract_test_order(void **state)
     assert_string_equal(contract_read_words("none", 0, 9), "");
 }
 
-/* Each text, also an author and a type, comes back byte for byte. */
+/* Every text comes back byte for byte, including authors and types. */
 void contract_test_bytes(void **state)
 {
     static const char *const texts[] = {
@@ -84,7 +84,8 @@ void contract_test_bytes(void **state)
 
 /* --- Reading -------------------------------------------------------------- */
 
-/* Several channels and prefixes, dense and rare ones, forwards and backwards. */
+/* Selections of several channels and prefixes, with many messages and with few,
+ * forwards and backwards. */
 void contract_test_selections(void **state)
 {
     comet_timestamp_t middle;
@@ -119,7 +120,7 @@ void contract_test_selections(void **state)
                     > contract_list.messages[i - 1]->timestamp);
     }
     contract_empty_list();
-    contract_list.limit = 700; /* then the callback stops the reading */
+    contract_list.limit = 700; /* the callback stops the reading here */
     assert_int_equal(
         comet_store_tail(contract_store, 0, 2500, contract_collect, NULL), 0);
     assert_int_equal(contract_list.count, 700);
@@ -133,8 +134,8 @@ static int join_name(void *baton, comet_text_t name)
     return 1;
 }
 
-/* Sibling channels are read by their names only, however many there are.  A
- * reader of the whole log gets them as well. */
+/* Messages on sibling channels are read only by the channel's name, however
+ * many messages there are.  A reader of the whole log also gets them. */
 void contract_test_siblings(void **state)
 {
     char names[200] = "";
@@ -163,7 +164,8 @@ void contract_test_siblings(void **state)
     assert_string_equal(names, "room/1 room/2 room/4 ");
 }
 
-/* A page's bodies fit into a batch.  Reading returns all long bodies. */
+/* The bodies of a page fit into one batch.  A forward reading returns all
+ * messages, however long. */
 void contract_test_long_bodies(void **state)
 {
     char *body = malloc(100001);
@@ -349,7 +351,8 @@ void contract_test_views(void **state)
     comet_store_close(reader);
 }
 
-/* The bodies that are new since a state; "-": the log has not only grown. */
+/* The bodies that are new since a state; "-" if anything other than growth has
+ * happened to the log. */
 static const char *news_since(const comet_store_state_t *known,
                               comet_timestamp_t newest, apr_size_t limit)
 {
@@ -366,8 +369,8 @@ static const char *news_since(const comet_store_state_t *known,
     return goes_on ? contract_bodies() : "-";
 }
 
-/* A remote engine asks one query what is new, and whether anything else has
- * happened to the log. */
+/* With a remote engine, one query finds out what is new, and whether anything
+ * else has happened to the log. */
 void contract_test_news(void **state)
 {
     comet_store_state_t empty, known;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract of an engine: publishing, programs outside, upkeep, search. */
+/* The contract of an engine: publishing, other programs, upkeep, search. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -12,8 +12,8 @@
 
 /* --- Groups --------------------------------------------------------------- */
 
-/* If a message is refused, nothing of its group is stored.  Other groups in the
- * same call are. */
+/* If a message is refused, nothing of its group is stored.  The other groups of
+ * the same call are stored. */
 void contract_test_groups(void **state)
 {
     static const char *const wrong[] = { "a//b", "..", "x/./y", "tab\there" };
@@ -87,7 +87,7 @@ void contract_test_keys(void **state)
     assert_int_equal(again, first);
     assert_int_equal(publish_keyed("k", NULL, "b", &again), COMET_EMISMATCH);
     assert_int_equal(publish_keyed("k", "anna", "b", &again), 0);
-    /* the same key twice in one call, beside a group without a key */
+    /* the same key twice in one call, together with a group without a key */
     one = keyed(&messages[0], "twice", NULL, "c");
     other = keyed(&messages[1], "twice", NULL, "c");
     third = (comet_store_group_t){ .messages = &messages[2], .count = 1 };
@@ -194,7 +194,7 @@ void contract_test_retain_count(void **state)
     assert_int_equal(contract_floor_of("calm"), 0);
     assert_int_equal(contract_floor_of("calm busy"), last - 3);
     assert_true(contract_state_now().erased > before.erased);
-    /* the next pruning looks at new messages */
+    /* the next pruning finds the new messages */
     contract_append_many("busy", 4);
     contract_append_many("calm", 4);
     contract_prune_all(apr_time_now());
@@ -302,7 +302,7 @@ void contract_test_search(void **state)
 #define WRITERS 3
 #define ROUNDS 60
 
-/* Append messages through a connection of this thread's own. */
+/* Append messages through the thread's own connection. */
 static void *write_some(void *baton)
 {
     comet_store_t *own;

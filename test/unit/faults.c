@@ -17,14 +17,14 @@ static atomic_int lasts;
 static atomic_long live; /* blocks that the core and the tests hold */
 static _Thread_local int spared;
 
-/** The current fault, for messages about it. */
+/** The current fault, for error messages. */
 static struct {
     const char *name, *kind;
     long n;
     int lasting;
 } now;
 
-/* Whether this event has to fail. */
+/* Whether this event must fail. */
 static int is_to_fail(faults_kind_e kind)
 {
     long n, at;
@@ -150,8 +150,8 @@ int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
 int __wrap_sqlite3_wal_checkpoint_v2(sqlite3 *db, const char *name, int mode,
                                      int *pages, int *done);
 
-/* ROLLBACK never fails here, because it needs neither memory nor the disk:
- * faults of memory and of the disk never make it fail. */
+/* ROLLBACK never fails here: it needs neither memory nor the disk, so no fault
+ * of these can make it fail. */
 static int rolls_back(const char *sql)
 {
     return sql && strcmp(sql, "ROLLBACK") == 0;
@@ -199,7 +199,7 @@ int __wrap_sqlite3_prepare_v3(sqlite3 *db, const char *sql, int length,
                                        db, sql, length, flags, statement, tail);
 }
 
-/* SQLite, too, may return a connection when this call fails. */
+/* Like SQLite itself, this may return a connection although the call fails. */
 int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
                            const char *vfs)
 {
@@ -464,8 +464,8 @@ void faults_run(const faults_scenario_t *scenario)
         faults_must(total > 0);
         step = total / most + (total % most != 0);
         for (lasting = 0; lasting < 2; lasting++) {
-            /* try two different samples, and the last faults, because commits
-             * happen there */
+            /* try two different samples, then the last faults, because commits
+             * happen at the end */
             for (n = 1 + lasting * step / 2; n <= total; n += step) {
                 attempt(scenario, (faults_kind_e)kind, n, lasting);
             }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file faults.h
- * Lets each allocation, each call of SQLite and each access to its files fail
+ * Makes each allocation, each call of SQLite and each access to its files fail
  * in turn, and checks that the code under test fails cleanly and works again
  * afterwards.
- *
  * Programs named test_faults*.c are linked so that the core's calls of malloc
- * and of SQLite come here first (Makefile).
+ * and of SQLite come here first (see the Makefile).
  */
 #ifndef FAULTS_H
 #define FAULTS_H
@@ -16,8 +15,8 @@
 /** What can fail. */
 typedef enum {
     FAULTS_MEMORY = 1, /* allocations of the core, SQLite and jansson */
-    FAULTS_CALL = 2, /* calls of SQLite's functions, which fail without doing
-                      * anything */
+    FAULTS_CALL = 2, /* calls of SQLite's functions, which fail without any
+                      * effect */
     FAULTS_DISK = 4 /* reading, writing and locking SQLite's files */
 } faults_kind_e;
 
@@ -27,7 +26,7 @@ typedef enum {
 typedef struct faults_scenario_t {
     const char *name;
     long most; /* how many faults of each kind are tried; 0: FAULTS_SAMPLE */
-    int concurrent; /* do not compare memory, since other threads hold some,
+    int concurrent; /* do not look for leaks, since other threads hold memory,
                      * too */
     unsigned kinds; /* the bits of faults_kind_e that can affect the action */
     /** Called before each attempt with a fault; may be NULL. */
@@ -40,12 +39,12 @@ typedef struct faults_scenario_t {
     void (*finish)(void);
 } faults_scenario_t;
 
-/** Called once, before SQLite is used. */
+/** Must be called once, before SQLite is used. */
 void faults_install(void);
 
 /**
- * Let the n-th event of a kind from now on fail, in any thread.
- * @param n  counts from 1; 0: none fails, they are only counted
+ * Make the n-th event of a kind from now on fail, whichever thread causes it.
+ * @param n  counts from 1; 0: no event fails, but events are counted
  * @param lasting  whether all later events fail, too
  */
 void faults_arm(faults_kind_e kind, long n, int lasting);
@@ -64,15 +63,15 @@ void faults_spare(int spared);
 
 /**
  * Run a scenario without a fault, then with each fault, first as a single one
- * and then as a lasting one.  If the faults are very many, a sample is tried.
- * With COMET_FAULTS=all in the environment, all are tried (or a sample ten
- * times as large if threads make each run slow).
+ * and then as a lasting one.  If there are very many faults, a sample is
+ * tried.  With COMET_FAULTS=all in the environment, all are tried; a scenario
+ * that sets `most` then tries ten times as many.
  */
 void faults_run(const faults_scenario_t *scenario);
 
 #define FAULTS_SAMPLE 30
 
-/** Like assert_true(); the message names the fault. */
+/** Like assert_true(), but the error message names the fault. */
 #define faults_must(condition) \
     faults_judge((condition) != 0, #condition, __FILE__, __LINE__)
 void faults_judge(int right, const char *what, const char *file, int line);

@@ -37,7 +37,7 @@ int faults_store_teardown(void **state)
     return kit_teardown(state);
 }
 
-/* The writer and the readers, too, open the store again: most failures end a
+/* Open the store again, as the writer and the readers do: most failures end a
  * connection. */
 apr_status_t faults_store_ensure(void)
 {

@@ -31,8 +31,8 @@ void faults_store_open(void);
 void faults_store_close(void);
 
 /**
- * Check that a failure has an error text.  After it, close the store if the
- * writer and the readers would.
+ * Check that a failure has an error text.  Close the store if the writer and
+ * the readers would close theirs after such a failure.
  */
 void faults_store_judge(apr_status_t status);
 

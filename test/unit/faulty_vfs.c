@@ -19,14 +19,15 @@
 typedef struct change_t {
     struct change_t *next;
     int truncates;
-    sqlite3_int64 offset; /* of the data; or the file's new size */
+    sqlite3_int64 offset; /* where the data is written; for a truncation, the
+                           * file's new size */
     size_t length;
     char data[];
 } change_t;
 
 /**
- * Whether a file's entry in its folder survives a power failure.  A COMING or
- * LEAVING entry may not, until the folder is synced.
+ * Whether a file's entry in its folder survives a power failure.  Until the
+ * folder is synced, a COMING or LEAVING entry may or may not survive.
  */
 typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
 
@@ -34,7 +35,7 @@ typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
 typedef struct shadow_t {
     struct shadow_t *next;
     char path[800];
-    int fd; /* the file with the synced content; it is unlinked */
+    int fd; /* a file with the synced content; it is already unlinked */
     entry_e entry;
     change_t *first, **end;
 } shadow_t;
@@ -84,7 +85,7 @@ static void apply(int fd, const change_t *change, size_t length)
     }
 }
 
-/* Write some sectors of a change, each completely: disks guarantee that. */
+/* Write some sectors of a change, each as a whole, as disks guarantee. */
 static void apply_some(int fd, const change_t *change, unsigned int *seed)
 {
     char noise[SECTOR];
@@ -214,8 +215,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
         }
     }
     else if (!was_there) { /* a removed file was made again: it is empty now,
-                            * but after a power failure it may have its old
-                            * size */
+                            * but a power failure may bring back its old
+                            * content */
         note(shadow, 1, 0, NULL, 0);
         if (shadow->entry == GONE) {
             settle(shadow);

@@ -18,8 +18,9 @@ typedef enum {
 } faulty_e;
 
 extern atomic_int faulty_now; /* faulty_e: what fails now */
-extern atomic_int faulty_lies; /* a sync of a followed file does nothing */
-extern atomic_int faulty_tears; /* a write can damage neighbouring bytes */
+extern atomic_int faulty_lies; /* whether syncs of followed files do nothing */
+extern atomic_int faulty_tears; /* whether a write can damage neighbouring
+                                 * bytes */
 extern atomic_int faulty_syncs; /* how often logs were synced */
 extern atomic_int faulty_hanging; /* how many syncs hang now */
 
@@ -36,18 +37,19 @@ void faulty_follow(void);
 typedef void faulty_cut_cb(void *baton);
 
 /**
- * Let the power fail at the n-th write, sync or removal from now on.
+ * Make the power fail at the n-th write, sync or removal from now on.
  * @param operation  n; 0: the power does not fail
  */
 void faulty_cut_at(long operation, faulty_cut_cb *callback, void *baton);
 
 /**
  * Write what a power failure would leave of a file: everything that was synced,
- * and any sectors of the rest, in any order.  If the file's entry was not
- * synced, the copy may be missing.  An existing copy is replaced.
+ * and any sectors of the unsynced changes, in any order.  If the file's entry
+ * in its folder was not synced, the copy may be missing.  An existing copy is
+ * replaced.
  * @param path  the file
- * @param copy  where to write it
- * @param seed  determines the choice
+ * @param copy  where to write what is left
+ * @param seed  determines which sectors are left
  */
 void faulty_cut(const char *path, const char *copy, unsigned int seed);
 

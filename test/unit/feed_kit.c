@@ -26,7 +26,7 @@ comet_timestamp_t feed_appended[FEED_MANY];
 size_t feed_appended_count;
 
 static apr_pool_t *pool;
-static int events; /* an epoll that gets the bus's notifications */
+static int events; /* an epoll instance that receives the bus's notifications */
 
 int feed_begin(void **state)
 {

@@ -55,14 +55,14 @@ void feed_run_outside(const char *sql);
 /** Let the feed read what is new.
  * @param notified  whether another child has notified the bus */
 apr_status_t feed_look_status(int notified);
-/** As feed_look_status(1); it must succeed. */
+/** Call feed_look_status(1), which must succeed. */
 void feed_look(void);
 /** What comet_feed_refresh() calls for each message.
  * @param baton  &feed_told */
 void feed_on_message(void *baton, comet_feed_t *from,
                      const comet_message_t *message, int continuous);
 
-/** Check that exactly the messages appended last were announced. */
+/** Check that exactly the last `count` appended messages were announced. */
 void feed_check_told(size_t count, int continuous);
 /** Check that the ring is in step: it holds exactly the log's messages after
  * ring.from. */

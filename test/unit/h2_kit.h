@@ -20,8 +20,8 @@
 
 extern comet_h2_window_t h2_window;
 
-/** Called before and after each test.  A part of the window is kept for streams
- * that are *ours* (wire/h2_window.h). */
+/** Called before and after each test.  Part of the window is reserved for
+ * streams that are *ours* (wire/h2_window.h). */
 int h2_setup(void **state);
 int h2_teardown(void **state);
 
@@ -31,7 +31,7 @@ int h2_teardown(void **state);
 /** A stream's credit; the stream must be tracked. */
 apr_int64_t h2_credit(apr_uint32_t stream);
 
-/** Handle an entry of SETTINGS, which must not be refused. */
+/** Handle one entry of a SETTINGS frame; it must not be refused. */
 void h2_set(apr_uint16_t setting, apr_uint32_t value);
 
 #endif /* H2_KIT_H */

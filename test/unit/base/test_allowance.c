@@ -10,8 +10,8 @@ static int is_spent(comet_allowance_t *allowance)
     return comet_allowance_is_spent(allowance, comet_monotonic());
 }
 
-/* A thread that works uses up its allowance.  Measuring it is off by a quarter
- * at most. */
+/* A thread that works uses up its allowance.  The measured time is off by at
+ * most a quarter. */
 static void test_work(void **state)
 {
     apr_interval_time_t time = apr_time_from_msec(80), used;
@@ -28,7 +28,7 @@ static void test_work(void **state)
     assert_true(is_spent(&allowance));
 }
 
-/* A thread that sleeps, or waits for its disk, uses up nothing. */
+/* A thread that sleeps uses up none of its allowance. */
 static void test_sleep(void **state)
 {
     comet_allowance_t allowance = comet_allowance_begin(apr_time_from_msec(40));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each allocation fails in turn.  Values, tables and encoders report it, keep
- * their contents, and work again afterwards. */
+/* Each allocation fails in turn.  Values, tables and encoders report the
+ * failure, keep their contents, and work again afterwards. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -91,8 +91,8 @@ static void count_news(void *baton, comet_channel_t *channel)
     *(int *)baton += channel == whole ? 1 : 100;
 }
 
-/* After a success the table has the new entry, too; after a failure, only the
- * old ones. */
+/* After a success the table also has the new entry; after a failure it has only
+ * the old ones. */
 static void check_table(apr_status_t status)
 {
     comet_text_t name = one_room->names[0].text;
@@ -188,7 +188,7 @@ static apr_status_t encode(void)
     return out.failed ? APR_ENOMEM : APR_SUCCESS;
 }
 
-/* The output is complete, or the beginning of the complete output. */
+/* The output is either complete or a prefix of the complete output. */
 static void check_bytes(apr_status_t status)
 {
     faults_must(out.length <= wanted.length);
@@ -234,7 +234,7 @@ static void test_encoders(void **state)
 
 /* --- Lines --------------------------------------------------------------- */
 
-/* Longer than the first buffer of jansson's scanner. */
+/* This text is longer than the first buffer of jansson's scanner. */
 #define LONG "0123456789012345678901234567890123456789"
 
 static apr_status_t parse_lines(void)
@@ -259,7 +259,7 @@ static apr_status_t parse_lines(void)
     return APR_SUCCESS;
 }
 
-/* If memory runs out, all lines are refused, never only some. */
+/* If memory runs out, all lines are refused, not just some. */
 static void test_lines(void **state)
 {
     comet_ndjson_init();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages: what they copy, and the counting of their references; the texts of
- * statuses. */
+/* Messages: what they copy, and how their references are counted; the texts of
+ * status codes. */
 #include "scratch.h"
 
 #include <pthread.h>
@@ -72,7 +72,7 @@ static void test_defaults(void **state)
     comet_message_unref(message);
 }
 
-/* An empty author's name is not the same as no author. */
+/* An empty author name is not the same as no author. */
 static void test_empty_is_not_missing(void **state)
 {
     comet_message_fields_t fields = {
@@ -164,7 +164,7 @@ static void test_references(void **state)
     comet_message_unref(NULL);
 }
 
-/* Each thread owns a reference, and releases it when it ends. */
+/* Each thread owns a reference, and releases it before the thread ends. */
 static void *use_references(void *baton)
 {
     comet_message_t *message = baton;
@@ -219,8 +219,8 @@ static void test_status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hash_has_a_key), /* must be first, while nothing
-                                                * is hashed */
+        cmocka_unit_test(test_hash_has_a_key), /* must run first, before
+                                                * anything is hashed */
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_copies_its_texts),
         cmocka_unit_test(test_defaults),

@@ -97,7 +97,7 @@ static void test_templates(void **state)
     }
 }
 
-/* A text that is no valid template matches only itself. */
+/* A text that is not a valid template matches only itself. */
 static void test_no_templates(void **state)
 {
     static const char *const texts[] = {
@@ -198,7 +198,7 @@ static void test_wrong_url_patterns(void **state)
     }
 }
 
-/* A template matches every text that it makes. This test makes the texts
+/* A template matches every text that it expands to.  The test makes these texts
  * itself, by the rules of RFC 6570. */
 static void test_expansions(void **state)
 {
@@ -283,7 +283,8 @@ static void test_costs(void **state)
     }
 }
 
-/* Even the slowest template that is allowed is matched in half a second. */
+/* Even the slowest template that is allowed takes at most half a second to
+ * match. */
 static void test_time(void **state)
 {
     char text[COMET_PATTERN_MAX_BYTES + 1], topic[COMET_CHANNEL_MAX_BYTES + 1];

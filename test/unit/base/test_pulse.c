@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pulse tells clients that are gone or stuck from clients that are slow. */
+/* The pulse distinguishes clients that are gone or stuck from clients that are
+ * merely slow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,7 +68,8 @@ static void beat(void)
     assert_int_equal(send(server, ":\n\n", 3, MSG_DONTWAIT), 3);
 }
 
-/* Read at least this many bytes, so that the client acknowledges more. */
+/* Read at least this many bytes as the client, so that its kernel acknowledges
+ * more data. */
 static void take(size_t least)
 {
     struct pollfd more = { .fd = client, .events = POLLIN };
@@ -98,7 +100,7 @@ static void await_acknowledgement(void)
     assert_int_equal(info.tcpi_unacked, 0);
 }
 
-/* The next check is due within this time, but not in its first half. */
+/* The next check is due in the second half of the coming interval. */
 static void assert_due(const comet_pulse_t *pulse, apr_interval_time_t every)
 {
     apr_time_t now = comet_monotonic();
@@ -106,7 +108,7 @@ static void assert_due(const comet_pulse_t *pulse, apr_interval_time_t every)
     assert_in_range(pulse->look_at, now + every / 2, now + every);
 }
 
-/* Check the client as though a heartbeat had passed. */
+/* Check the client as if a heartbeat interval had passed. */
 static int is_lost(comet_pulse_t *pulse)
 {
     assert_false(comet_pulse_is_lost(pulse, server, HEARTBEAT)); /* not yet */
@@ -142,7 +144,8 @@ static void test_silent_and_beating(void **state)
     }
 }
 
-/* The first bytes after a long silence are still in flight at the check. */
+/* The first bytes after a long silence are still in flight when the client is
+ * checked. */
 static void test_just_sent(void **state)
 {
     comet_pulse_t pulse;
@@ -196,7 +199,8 @@ static void test_stuck(void **state)
 
     comet_pulse_begin(&pulse, server, HEARTBEAT);
     fill();
-    /* data that fits into its buffer arrives a little later */
+    /* data that fits into the client's receive buffer takes a moment to
+     * arrive */
     for (i = 0; i < 500 && !is_lost(&pulse); i++) {
         usleep(10000);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A rate limit lets through as many messages as it promises, however its
- * clients spread them. */
+/* A rate limit lets through as many messages as it promises, however a client
+ * times them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,7 +42,7 @@ static void test_burst_then_rate(void **state)
                      99);
 }
 
-/* A client that was silent may send one burst again, and no more. */
+/* A client that was silent may send one burst again, but no more. */
 static void test_silence(void **state)
 {
     apr_time_t due = 0, later = NOW + 3600 * APR_USEC_PER_SEC;
@@ -53,7 +53,8 @@ static void test_silence(void **state)
     assert_int_equal(count(&due, later, later + 50, 1), 2);
 }
 
-/* A batch may begin when one message might.  All of its messages count. */
+/* A batch is let through whenever a single message would be.  All messages of
+ * the batch count towards the limit. */
 static void test_batch(void **state)
 {
     apr_time_t due = 0;

@@ -46,7 +46,7 @@ static int equal(const char *words, const char *other_words)
 }
 
 /* A list is sorted by hash, length and bytes.  It has no duplicates, and each
- * hash is right. */
+ * hash is correct. */
 static void check_order(const comet_selected_t *list, apr_size_t count)
 {
     apr_size_t i;
@@ -144,8 +144,9 @@ static void test_unequal_keys(void **state)
 
     for (i = 0; i < sizeof(different) / sizeof(*different); i++) {
         for (k = 0; k < i; k++) {
-            /* Only names that no channel can have look like keys: they contain
-             * a control character, which httpd and the schema refuse. */
+            /* Only a name with a control character can equal another
+             * selection's key.  No channel has such a name: httpd and the
+             * schema refuse it. */
             if (!strpbrk(different[i], "\n\t") && !strpbrk(different[k], "\n\t")
                 && equal(different[i], different[k])) {
                 fail_msg("\"%s\" and \"%s\" have one key", different[i],
@@ -286,8 +287,8 @@ static void test_siblings(void **state)
 
 static comet_message_t *room[8];
 
-/* Offer a reading one message of a channel.  @return whether it wants
- * another */
+/* Offer one message of a channel to a reading.  @return whether the reading
+ * wants another message */
 static int take(comet_reading_t *reading, const char *channel)
 {
     comet_message_t *message = comet_message_create(
@@ -299,7 +300,8 @@ static int take(comet_reading_t *reading, const char *channel)
 
     comet_message_ref(message);
     more = comet_selection_take(reading, message);
-    /* the reading owns the reference: it is in the batch or released */
+    /* the reading took over this reference: it has put the message into the
+     * batch or released it */
     assert_int_equal(atomic_load(&message->refs),
                      1 + (reading->batch->count > count));
     comet_message_unref(message);
@@ -323,7 +325,7 @@ static void test_take(void **state)
     comet_selection_unref(selection);
 }
 
-/* A reading stops before a channel that was not authorised, and sets
+/* A reading stops before a message whose channel was not authorised, and sets
  * `recheck`. */
 static void test_take_stops_at_unknown(void **state)
 {

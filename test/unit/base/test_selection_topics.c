@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Selections by topics: which messages they take; equal selections have equal
- * keys. */
+/* Selections by topics: which messages they take, and that only equal
+ * selections have equal keys. */
 #include "scratch.h"
 
 #include <string.h>
@@ -108,7 +108,7 @@ static void test_without_grants(void **state)
     assert_false(takes(selection, "a", NULL, 1));
     assert_false(takes(usual, "a", NULL, 1));
     assert_false(takes(selection, "a/@online", NULL, 0)); /* a sibling channel
-                                                           * is no topic */
+                                                           * is not a topic */
     assert_true(takes(usual, "a", "b", 0));
     assert_false(takes(usual, "b", "a", 0)); /* other selections ignore
                                               * alternates */
@@ -175,8 +175,9 @@ static int equal(const words_t *a, const words_t *b)
     return same;
 }
 
-/* In the hub, equal selections share an entry by their key.  If another
- * selection could have the same key, its clients would get private messages. */
+/* In the hub, equal selections share an entry, which is found by their key.  If
+ * another selection could have the same key, its clients would get private
+ * messages. */
 static void test_keys(void **state)
 {
     static const words_t base = { .names = { "a", "b" },
@@ -218,14 +219,14 @@ static void test_keys(void **state)
     assert_false(equal(&asked, &granted));
     assert_int_equal(grant.grants[0][0], '*');
     assert_false(equal(&grant, &base));
-    /* comet_params_check_channel() refuses such a name before it gets here,
-     * since it has a control character */
+    /* comet_params_check_channel() refuses such a name earlier, since it has a
+     * control character */
     assert_non_null(strchr(name.names[0], 2));
     comet_selection_unref(selection);
 }
 
-/* A selection by topics with a single name does not share an entry with the
- * usual selection of that channel. */
+/* A selection by topics that has only the name of a channel does not share an
+ * entry with the ordinary selection of that channel. */
 static void test_is_not_the_channel(void **state)
 {
     static const words_t words = { .names = { "a" } };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Topics as names of channels, and back. */
+/* Converting topics to channel names, and back. */
 #include "scratch.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "base/topic.h"
 #include "wire/params.h"
 
-/* @return the channel name of a topic; "": it has none */
+/* @return the channel name of a topic; "" if it has none */
 static const char *escape(comet_text_t topic)
 {
     static char name[COMET_CHANNEL_MAX_BYTES + 1];
@@ -63,7 +63,7 @@ static void test_names(void **state)
     }
 }
 
-/* Channel names that belong to no topic can be read as topics, too. */
+/* Channel names that belong to no topic can also be read as topics. */
 static void test_other_names(void **state)
 {
     assert_true(comet_text_equal(unescape("100%"), comet_text("100%")));
@@ -85,7 +85,7 @@ static void test_too_long(void **state)
     assert_string_equal(escape((comet_text_t){ topic, 255 }), "");
 }
 
-/* Every topic has a valid channel name that leads back to this topic and
+/* Every topic has a valid channel name, which converts back to this topic and
  * belongs to no other. */
 static void test_random_topics(void **state)
 {

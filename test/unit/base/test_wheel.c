@@ -16,7 +16,7 @@
 #define TURN (TICK * COMET_WHEEL_SLOTS)
 #define SECOND APR_USEC_PER_SEC
 #define YEAR (365 * 86400 * SECOND)
-/* An arbitrary day, between two ticks. */
+/* An arbitrary time that lies between two ticks. */
 #define NOW (APR_INT64_C(1795229965) * SECOND + 12345)
 
 static comet_wheel_t wheel;
@@ -107,8 +107,8 @@ static void test_set_anew(void **state)
     assert_int_equal(expire_all(NOW + 4 * SECOND + TICK), 1);
 }
 
-/* A timer that is due in the same tick may be cleared while the first is
- * served. */
+/* While one timer is served, another that is due in the same tick may be
+ * cleared. */
 static void test_clear_one_that_is_due(void **state)
 {
     comet_timer_t timers[3] = { 0 };
@@ -149,7 +149,8 @@ static void test_overdue_fires_with_the_next_tick(void **state)
     }
 }
 
-/* A loop that sets each timer it takes to be due at once comes to an end. */
+/* A loop that takes timers comes to an end even if it sets each of them again,
+ * to be due at once. */
 static void test_loop_ends(void **state)
 {
     comet_timer_t timers[10] = { 0 };
@@ -168,7 +169,8 @@ static void test_loop_ends(void **state)
     assert_int_equal(expire_all(NOW + YEAR + TICK), 10);
 }
 
-/* A timer that is set after a long time without a call is punctual. */
+/* A timer is punctual even if the wheel was not used for a long time before the
+ * timer was set. */
 static void test_set_after_a_pause(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -192,7 +194,8 @@ static void test_never(void **state)
 
 /* --- the clock jumps ----------------------------------------------------- */
 
-/* A wheel that went through each tick of the jump would take forever. */
+/* The clock jumps ahead by years.  A wheel that went through each tick in
+ * between would take forever. */
 static void test_forward_by_years(void **state)
 {
     comet_timer_t soon = { 0 }, far = { 0 };
@@ -229,7 +232,7 @@ static void test_forward_sees_every_slot(void **state)
     }
 }
 
-/* After the clock is set back, each timer still waits as long as it had
+/* After the clock is set back, each timer still waits for as long as it had
  * left. */
 static void test_back_by_a_year(void **state)
 {
@@ -265,7 +268,7 @@ static void test_set_just_after_going_back(void **state)
     assert_int_equal(expire_all(back + SECOND + TICK), 1);
 }
 
-/* Threads that call with slightly old times change nothing. */
+/* Threads that call the wheel with slightly old times change nothing. */
 static void test_back_by_less_than_a_step(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -280,7 +283,7 @@ static void test_back_by_less_than_a_step(void **state)
     assert_int_equal(expire_all(NOW + 2 * SECOND + TICK), 1);
 }
 
-/* A clock that swings to and fro loses no timer. */
+/* The wheel loses no timer when the clock jumps back and forth. */
 static void test_to_and_fro(void **state)
 {
     static comet_timer_t timers[100];
@@ -332,7 +335,8 @@ static void test_next_when_some_are_due(void **state)
     assert_true(comet_wheel_due(&wheel) > 0);
 }
 
-/* Sleeping until next, again and again, is as punctual as ticking. */
+/* A thread that always sleeps until the next due time is as punctual as one
+ * that wakes at every tick. */
 static void test_sleeping_until_next(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -353,7 +357,7 @@ static void test_sleeping_until_next(void **state)
 #define MANY 2000
 
 /* Timers that are set and cleared at random are neither early nor late, and
- * none is forgotten. */
+ * none is lost. */
 static void test_against_a_model(void **state)
 {
     static comet_timer_t timers[MANY];

@@ -187,7 +187,8 @@ static void check_all(void)
     assert_int_equal(channels.count, expected);
 }
 
-/* The table grows while entries are added.  They leave in another order. */
+/* The table grows while entries are added.  They are removed in another
+ * order. */
 static void test_many(void **state)
 {
     size_t size = channels.size;

@@ -11,7 +11,8 @@
 
 #include "hub/subscriber.h"
 
-/* The table's own source, under other names and with limited memory. */
+/* The table's own source, compiled under other names and with limited
+ * memory. */
 static int memory_left = -1; /* how many blocks are left; -1: any number */
 
 static int is_memory_left(void)
@@ -63,7 +64,7 @@ static void count_one(void *baton, comet_channel_t *channel)
 }
 
 /* Wherever memory runs out, nothing of the new selection remains in the table,
- * and the other entries do. */
+ * and the other entries stay. */
 static void test_no_memory(void **state)
 {
     comet_selection_t *selection = scratch_choose("a b c r/*");
@@ -115,7 +116,7 @@ static void test_no_memory_to_grow(void **state)
         comet_selection_t *selection =
             comet_selection_create(&name, 1, NULL, 0);
 
-        memory_left = 1; /* enough for the entry, not for a larger table */
+        memory_left = 1; /* enough for the entry, but not for a larger table */
         assert_non_null(frail_enter(&frail, &source, selection));
         memory_left = -1;
         comet_selection_unref(selection);

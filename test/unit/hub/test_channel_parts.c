@@ -95,8 +95,8 @@ static void test_whole_of_names(void **state)
 {
     comet_channel_t *ab = choose("a b"), *a = choose("a");
 
-    assert_int_equal(channels.count, 3); /* the third is the entry of b, with no
-                                          * subscriber of its own */
+    assert_int_equal(channels.count, 3); /* the third is the entry of b, which
+                                          * no subscriber reads alone */
     assert_int_equal(ab->part_count, 2);
     assert_int_equal(a->members, 2);
     assert_int_equal(reaches("a", ab), 1);
@@ -142,15 +142,15 @@ static void test_prefixes(void **state)
     check_empty();
 }
 
-/* A message reaches a selection by its channel's name and by prefixes at
- * once. */
+/* A message can reach a selection through its channel's name and through
+ * several prefixes at the same time. */
 static void test_whole_of_names_and_prefixes(void **state)
 {
     comet_channel_t *whole = choose("a/1 b * a/*");
 
     assert_int_equal(whole->part_count, 4);
     assert_int_equal(channels.count, 5);
-    /* the whole selection does not count as a prefix */
+    /* the entry of the whole selection does not count as a prefix */
     assert_int_equal(channels.prefix_count, 2);
     assert_int_equal(reaches("a/1", whole), 3);
     assert_int_equal(reaches("a/2", whole), 2);
@@ -160,7 +160,8 @@ static void test_whole_of_names_and_prefixes(void **state)
     check_empty();
 }
 
-/* The longest name has the most prefixes. */
+/* The longest name has the most prefixes; a message on it still reaches both
+ * entries. */
 static void test_longest_name(void **state)
 {
     char name[COMET_CHANNEL_MAX_BYTES + 1];
@@ -219,8 +220,8 @@ static void test_keeps_the_selection(void **state)
     comet_selection_unref(selection);
 }
 
-/* Selections of several parts leave in another order than they came.  The
- * remaining ones stay linked. */
+/* Selections of several parts are removed in another order than they were
+ * added.  The remaining ones stay linked. */
 static void test_wholes_in_any_order(void **state)
 {
     comet_channel_t *wholes[30];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names that an attacker has chosen to share a place in the table of
+/* Names that an attacker has chosen to share a bucket in the table of
  * channels. */
 #include "scratch.h"
 
@@ -134,7 +134,7 @@ static void test_chosen_names_have_hashes_of_their_own(void **state)
     for (i = 1; i < NAMES; i++) {
         equal += hashes[i] == hashes[i - 1];
     }
-    assert_true(equal < 4); /* 0.002 pairs of equal hashes are to be expected */
+    assert_true(equal < 4); /* about 0.002 pairs of equal hashes are expected */
 }
 
 int main(void)

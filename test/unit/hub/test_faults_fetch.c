@@ -9,10 +9,10 @@
 #include "faults.h"
 #include "remote_kit.h"
 
-#define MANY 1100 /* more than memory holds */
+#define MANY 1100 /* more messages than the ring holds */
 #define FAULTS \
-    4 /* the first allocations: the question, and what is read for
-                  * it */
+    4 /* the first allocations: those of the question, and of the read that
+       * answers it */
 #define LIMIT_USEC \
     15000000 /* less than the 30 s that a fetcher sleeps if
                              * nothing wakes it */

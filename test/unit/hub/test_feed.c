@@ -123,8 +123,8 @@ static void test_large_messages(void **state)
     feed_look();
     feed_check_told(15, 1);
     feed_check_ring();
-    assert_in_range(feed.ring.count, 8, 11); /* the ring has room for all but 3
-                                              * or so */
+    assert_in_range(feed.ring.count, 8, 11); /* the ring has room for most of
+                                              * the twelve long messages */
 }
 
 /* --- Removed messages ---------------------------------------------------- */
@@ -167,7 +167,7 @@ static void test_erased_and_new(void **state)
     assert_int_equal(feed.ring.count, COMET_RING_MESSAGES);
 }
 
-/* Whether the thread that joins again and again should go on. */
+/* Whether the thread that joins again and again should continue. */
 static atomic_int watching;
 
 static void *watch_ring(void *nothing)

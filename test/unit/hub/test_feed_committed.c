@@ -27,7 +27,7 @@ static int teardown(void **state)
 }
 
 /* Commit as a child's writer does.  @return the message; the list of committed
- * messages keeps it */
+ * messages holds a reference to it */
 static const comet_message_t *commit(const char *body, int keep_sec)
 {
     comet_message_t *message = comet_message_create(

@@ -98,7 +98,7 @@ static void test_deleted(void **state)
     feed_check_ring();
 }
 
-/* A store fails.  When it works again, it is another file. */
+/* The store fails.  When it works again, its path leads to another file. */
 static void test_replaced_while_failing(void **state)
 {
     feed_append(10);
