@@ -18,7 +18,8 @@ typedef struct contract_engine_t {
     /** Make an empty store, as on the first start of a server. */
     comet_place_t (*make)(void);
     /**
-     * Run SQL as another program.  The SQL calls the view "message".
+     * Run SQL as another program.  In the SQL, the log's view is named
+     * "message".
      * @return "", or why the SQL was refused
      */
     const char *(*run)(const char *sql);

@@ -4,6 +4,7 @@
  * Makes each allocation, each call of SQLite and each access to its files fail
  * in turn, and checks that the code under test fails cleanly and works again
  * afterwards.
+ *
  * Programs named test_faults*.c are linked so that the core's calls of malloc
  * and of SQLite come here first (see the Makefile).
  */

@@ -37,7 +37,8 @@ struct client_t {
 
     /* how it behaves */
     comet_outcome_e outcome; /* its answer once it has got something */
-    apr_interval_time_t rearm; /* its timer fires again after this; 0: never */
+    apr_interval_time_t rearm; /* its timer fires again after this time; 0:
+                                * never */
     void (*hook)(client_t *client, const comet_delivery_t *delivery);
     int accepts; /* how many messages it accepts before its socket blocks;
                   * -1: any number */
@@ -50,11 +51,11 @@ struct client_t {
     comet_timestamp_t cursor;
     apr_time_t was_due; /* when its timer last fired */
     unsigned first_reasons;
-    int rests; /* it has answered COMET_REST */
+    int rests; /* whether it has answered COMET_REST */
     size_t largest; /* the largest number of messages served at once */
     atomic_int count; /* how many messages it has got */
     _Atomic comet_timestamp_t newest; /* the newest message it has got */
-    int finished; /* it was finished without a message */
+    int finished; /* whether it was finished without a message */
     atomic_int served, news, timeouts, writables, stops, recheck;
 };
 
@@ -71,7 +72,8 @@ extern comet_metrics_t *hub_metrics;
  * test. */
 extern atomic_int hub_faults;
 
-/** How often the hub has reported on the first store, and the last status. */
+/** How often the hub has reported on the first store, and the last status that
+ * it reported. */
 extern atomic_int hub_errors, hub_last_error;
 
 /** A gate that keeps the hub's thread in serve() until it opens. */
@@ -86,8 +88,8 @@ extern hub_gate_t hub_gate;
 /** Called before and after all tests of a program. */
 int hub_begin(void **state);
 int hub_end(void **state);
-/** Called before and after each test; `bare` creates neither the hub nor the
- * first database. */
+/** Called before and after each test; hub_setup_bare() creates neither the hub
+ * nor the first database. */
 int hub_setup(void **state);
 int hub_setup_bare(void **state);
 int hub_teardown(void **state);
@@ -140,7 +142,7 @@ client_t *client_joined_words(const char *words, comet_timestamp_t seen);
 
 /**
  * A new client that has joined the clock.
- * @param young_for  for how long it gets no tick
+ * @param young_for  for how long the client gets no tick
  */
 client_t *client_joined_clock(apr_interval_time_t young_for,
                               apr_interval_time_t period);

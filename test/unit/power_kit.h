@@ -11,16 +11,16 @@
 #define POWER_CHANNELS 4
 #define POWER_GROUPS_MAX 8192
 
-/** Messages that are published together.  A group's number is its place in
+/** Messages that are published together.  A group's number is its index in
  * power_sent. */
 typedef struct power_group_t {
     unsigned channel, count, keyed;
     size_t length; /* the length of each body */
     comet_timestamp_t last; /* the last message's timestamp; 0: the group is not
                              * acknowledged */
-    int known; /* whether it was acknowledged when the power failed */
-    unsigned present; /* bits: which of its messages are in the file after the
-                       * power failure */
+    int known; /* whether it had been acknowledged when the power failed */
+    unsigned present; /* bit set: which of its messages are in the file after
+                       * the power failure */
     int has_key; /* whether its key is in the file after the power failure */
 } power_group_t;
 
@@ -40,19 +40,19 @@ int power_begin(void **state);
  * publishes */
 apr_status_t power_publish(unsigned number, comet_store_t *store);
 
-/** Let the power fail at one of the next operations of the disk.
- * @param operations  how many may happen at most */
+/** Make the power fail at one of the next operations of the disk.
+ * @param operations  the power fails within this many operations */
 void power_arm(unsigned *seed, int operations);
 
 /** Whether the power has failed. Any thread. */
 int power_failed(void);
 
-/** Let publishers work until the power fails, beside another child that prunes
- * and checkpoints.
+/** Let publishers work until the power fails, while another child prunes and
+ * checkpoints.
  * @param operations  the power fails within this many operations of the disk */
 void power_run_until_cut(unsigned *seed, int operations);
 
-/** Replace the database by what the power failure has left. */
+/** Replace the database with what the power failure has left. */
 void power_restart(void);
 
 #endif /* POWER_KIT_H */

@@ -125,7 +125,7 @@ void here_run_for(apr_interval_time_t time)
     }
 }
 
-/* Wait for a number that SQL counts. */
+/* Wait until an SQL statement counts the wanted number. */
 void here_await(const char *sql, sqlite3_int64 wanted)
 {
     apr_time_t until = comet_monotonic() + 30 * SECOND;

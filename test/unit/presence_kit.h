@@ -17,8 +17,8 @@
 #define HERE_MEMBERS 5
 #define HERE_CHANNELS 3
 #define HERE_SEATS 40
-/* The grace period.  A lease is twice as long: longer than a loaded machine can
- * delay a test. */
+/* The grace period.  A lease is twice as long, which is longer than a loaded
+ * machine can delay a test. */
 #define HERE_GRACE (SECOND * 2 / 5)
 
 /** A child: its part of presence, and its connection to the store. */
@@ -42,7 +42,8 @@ extern sqlite3 *here_outside; /* another program's connection */
 extern atomic_int here_woken; /* how often a writer was woken */
 extern int here_removals; /* how many steps reported that members were thrown
                            * out */
-extern int here_sync_full; /* CometSync of the next test; 0 is faster */
+extern int here_sync_full; /* CometSync of the next test; 1: full; 0: normal,
+                            * which is faster */
 
 /** Called before and after all tests of a program, and before and after each
  * test. */
@@ -61,7 +62,7 @@ void here_birth(here_child_t *child);
  * @param graceful  0: the child is killed, and writes nothing more */
 void here_death(here_child_t *child, int graceful);
 
-/** Let each child make a step, if one is due. */
+/** Let each child take a step, if one is due. */
 void here_steps(void);
 
 /** Let time pass. */
@@ -73,7 +74,8 @@ void here_await(const char *sql, sqlite3_int64 wanted);
 const char *here_name_of(int member);
 const char *here_channel_of(int channel);
 
-/** Let a client become present.  @param member  below 0: it has no name */
+/** Make a client present.
+ * @param member  the member's number; below 0: the client has no name */
 here_client_t *here_enter(int child, int channel, int member);
 void here_leave(here_client_t *client);
 int here_is_revoked(const here_client_t *client);

@@ -229,7 +229,7 @@ int reference_json(const char *data, size_t length, unsigned char *out,
     return at + 1 == length;
 }
 
-/* Where the blanks end that begin here. */
+/* @return the end of the blanks that begin here */
 static size_t json_blanks(const char *data, size_t length, size_t at)
 {
     while (at < length && strchr(" \t\r\n", data[at]) && data[at]) {

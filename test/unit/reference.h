@@ -20,9 +20,9 @@ size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code);
 int reference_utf8_valid(const unsigned char *data, size_t length);
 
 /**
- * Replace bytes that are not UTF-8 by U+FFFD, one for each maximal subpart.
- * This is the longest beginning of a well-formed sequence, or otherwise one
- * byte.
+ * Replace bytes that are not UTF-8 by U+FFFD, one for each maximal subpart.  A
+ * maximal subpart is the longest beginning of a well-formed sequence; if there
+ * is none, it is one byte.
  * @param out  room for 3 * length bytes
  * @return the length of the result
  */
@@ -40,9 +40,9 @@ int reference_json(const char *data, size_t length, unsigned char *out,
 /**
  * Find a member of a JSON object whose members are all strings (RFC 8259).
  * Blanks around the object are allowed.
- * @param out  room for length bytes; gets the text of the last member with this
- *             name
- * @return how many members have this name; -1: this is no such object
+ * @param out  room for length bytes; set to the text of the last member with
+ *             this name
+ * @return how many members have this name; -1: the text is not such an object
  */
 int reference_member(const char *data, size_t length, const char *name,
                      unsigned char *out, size_t *written);
@@ -65,7 +65,7 @@ size_t reference_put(uint32_t code, unsigned char *out);
 typedef struct reference_event_t {
     unsigned char *type, *data; /* each with room for the whole stream */
     size_t type_length, data_length;
-    long long id; /* -1 if the event has no id, or the id is no number */
+    long long id; /* -1 if the event has no id, or the id is not a number */
 } reference_event_t;
 
 /**

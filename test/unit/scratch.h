@@ -21,7 +21,7 @@
 #define MS APR_INT64_C(1000)
 #define SECOND APR_INT64_C(1000000)
 
-/** Make the folder, below TMPDIR.  It is removed when the process exits. */
+/** Make the folder, inside TMPDIR.  It is removed when the process exits. */
 void scratch_make(void);
 
 /** The selection of one channel.  It is kept until the process ends.  Any
@@ -73,7 +73,7 @@ int64_t scratch_usec(void);
         } \
     } while (0)
 
-/** Wait for a condition that must hold within `usec`, without sleeping. */
+/** Wait, without sleeping, for a condition that must hold within `usec`. */
 #define wait_at_most(usec, condition) \
     do { \
         int64_t at_most_end = scratch_usec() + (usec); \

@@ -20,7 +20,8 @@
 #define TOKEN_HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
 #define TOKEN_NOW_SEC 1800000000 /* the time at which token_judge() judges */
 
-/** For cmocka's group: the pool from which this kit takes its memory. */
+/** The pool from which this kit takes its memory, and the functions that make
+ * and destroy it before and after a group of tests. */
 extern apr_pool_t *token_pool;
 int token_setup(void **state);
 int token_teardown(void **state);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages and answers in the bytes of a transport. */
+/* Messages and answers, and the bytes in which a transport encodes them. */
 #include "wire_kit.h"
 
 #include <string.h>

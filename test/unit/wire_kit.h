@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire_kit.h
- * Messages and answers in the bytes of a transport.
+ * Messages and answers, and the bytes in which a transport encodes them.
  */
 #ifndef WIRE_KIT_H
 #define WIRE_KIT_H

@@ -123,8 +123,8 @@ static void test_large_messages(void **state)
     feed_look();
     feed_check_told(15, 1);
     feed_check_ring();
-    assert_in_range(feed.ring.count, 8, 11); /* the ring has room for most of
-                                              * the twelve long messages */
+    assert_in_range(feed.ring.count, 8, 11); /* the ring has room for only some
+                                              * of the twelve long messages */
 }
 
 /* --- Removed messages ---------------------------------------------------- */

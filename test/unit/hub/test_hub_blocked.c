@@ -152,7 +152,8 @@ static void test_descriptor_used_again(void **state)
             pair_drain(pair);
         }
         client_leave_and_free(first);
-        pair_drain(pair); /* no subscriber is left to notice this */
+        pair_drain(pair); /* no subscriber is left to notice that the socket is
+                           * writable */
         hub_publish("news");
         wait_until(hub_in_step());
         pair_close(pair);
@@ -167,7 +168,7 @@ static void test_descriptor_used_again(void **state)
     }
 }
 
-/* --- clients blocked by something else than a socket ---------------------- */
+/* --- clients blocked by something other than a socket --------------------- */
 
 static void poke(client_t *client, unsigned reasons)
 {

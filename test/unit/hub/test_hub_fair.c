@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hub: a subscriber that is up to date does not wait for those that catch
- * up, and a resting subscriber gives up its place. */
+ * up, and a resting subscriber makes room when it is asked to. */
 #include "hub_kit.h"
 
 enum { BEHIND = 100 };
 
 static atomic_int caught_up; /* how often clients were served while they were
                               * behind */
-static atomic_int before_live; /* its value when the live message was served */
+static atomic_int before_live; /* the value of caught_up when the live message
+                                * was served */
 
 static void count_catching_up(client_t *client,
                               const comet_delivery_t *delivery)
@@ -22,7 +23,8 @@ static void note_live(client_t *client, const comet_delivery_t *delivery)
     }
 }
 
-/* Wait until the clients that are behind have everything; let all leave. */
+/* Wait until the clients that are behind have everything; then let all clients
+ * leave. */
 static void end_all(client_t *const *behind, client_t *live)
 {
     int i;
@@ -38,9 +40,9 @@ static void end_all(client_t *const *behind, client_t *live)
 
 /*
  * 100 clients that are behind become ready while the hub is busy; then a
- * message comes for another client. The hub serves that client after at most
- * two of the 100: one before it looks at the store, and one more if it was
- * about to look.
+ * message arrives for another client.  The hub serves at most two of the 100
+ * before that client: one before the hub looks at the store, and one more if
+ * the hub was just about to look.
  * @param old, live_words  what the clients read, as for client_join_words()
  * @param store            the store to which the message is published
  */
@@ -96,8 +98,9 @@ static void test_live_of_another_store_first(void **state)
     check_live_first("old/a", "live/a", 1);
 }
 
-/* The client that has rested for the longest is asked first. Each is asked only
- * once. A client that waits, or does not yield, is not asked. */
+/* The client that has rested longest is the first to be asked to make room.
+ * Each client is asked only once.  A client that waits, or that does not yield,
+ * is not asked. */
 static void test_resting_make_room(void **state)
 {
     client_t *clients[4];
@@ -161,7 +164,7 @@ static void test_quiet_is_read_once(void **state)
     for (i = 0; i < 4; i++) {
         wait_until(atomic_load(&clients[i]->timeouts) >= 10);
     }
-    /* the log is read at least once for each client, and not at each
+    /* the log is read at least once for each client, but not at each
      * heartbeat */
     assert_true(catch_ups() - before >= 4);
     assert_true(catch_ups() - before < 4 * 5);

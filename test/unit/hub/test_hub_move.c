@@ -43,7 +43,7 @@ static client_t *moving(const char *words, comet_timestamp_t seen,
 
 #define COUNT 40
 
-/* A client is behind with one channel.  It first gets that channel up to the
+/* A client is behind on one channel.  It first gets that channel up to the
  * cursor of the others, from memory or from the file, whatever the size of its
  * batches.  Then it gets all channels, in order.  Whatever the two cursors are,
  * no message is lost or repeated. */
@@ -104,7 +104,8 @@ static void test_until_later(void **state)
     comet_selection_unref(next);
 }
 
-/* A client with `until` gets no message after it, even if it does not leave. */
+/* A client whose `until` is set gets no message after that cursor, even if it
+ * does not leave. */
 static void test_limit_holds(void **state)
 {
     comet_timestamp_t sent = hub_publish("mine");

@@ -226,7 +226,8 @@ static void test_limit(void **state)
         client_leave(recent);
         client_check(old, sent, 1500);
         client_check(recent, sent + 1488, 12);
-        /* the hub reads for at most 5 ms, but at least 64 messages */
+        /* the hub stops reading after 5 ms, but not before it has read 64
+         * messages */
         assert_in_range(old->largest, limits[i] < 64 ? limits[i] : 64,
                         limits[i]);
         assert_true(recent->largest <= limits[i]);
@@ -350,7 +351,7 @@ static void test_recall(void **state)
     client_leave_and_free(client);
 }
 
-/* If the log is long, a recall answers only what the ring holds. */
+/* If the log is long, a recall is answered only from what the ring holds. */
 static void test_recall_far_back(void **state)
 {
     comet_timestamp_t sent[1100];

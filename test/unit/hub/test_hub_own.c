@@ -228,8 +228,8 @@ static void test_gets_messages(void **state)
     assert_int_equal(owned(), 0);
 }
 
-/* The hub notices at once that the client has closed, without a message or a
- * timer. */
+/* The hub notices at once that a client has closed its socket, without a
+ * message or a timer. */
 static void test_leaves_at_once(void **state)
 {
     int clients[20], i;

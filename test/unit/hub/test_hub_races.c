@@ -139,8 +139,9 @@ static void *join_often(void *baton)
     return NULL;
 }
 
-/* Clients read the log's state and join while others publish.  No message falls
- * in between.  After leave() the hub does not touch the client's memory. */
+/* Clients read the log's state and join while others publish.  No message is
+ * lost in between.  After leave() the hub does not touch the client's
+ * memory. */
 static void test_join_while_publishing(void **state)
 {
     pthread_t threads[JOINERS + 1];
@@ -217,8 +218,8 @@ static void test_leave_while_another_is_served(void **state)
     client_free(client);
 }
 
-/* A thread that leaves and joins again and again, like one that blocks for its
- * request.  Its cursor is before all messages that come in between. */
+/* A thread that leaves and joins again and again, like a thread that blocks for
+ * its request.  Its cursor is before all messages that arrive in between. */
 static void *join_and_leave(void *baton)
 {
     client_t *client = baton;
@@ -311,8 +312,8 @@ static void publish_each(void)
     }
 }
 
-/* Run a child whose client must get what both children publish.  @return 0: it
- * did */
+/* Run a child whose client must get what both children publish.  @return 0 if
+ * the client got everything */
 static int be_a_child(void *baton)
 {
     int64_t end = scratch_usec() + 30 * SECOND;

@@ -9,7 +9,7 @@
 
 #include "remote_kit.h"
 
-#define MANY 1100 /* more than memory holds */
+#define MANY 1100 /* more messages than the hub's memory holds */
 
 /* Before each test: the first store becomes remote. */
 static int setup(void **state)
@@ -25,8 +25,8 @@ static int setup(void **state)
 
 #define NEWS 602 /* more than two batches */
 
-/* Published messages are announced, so no view of the log is needed to serve
- * them, however many they are. */
+/* Published messages are announced, so the hub needs no view of the log to
+ * serve them, however many there are. */
 static void test_announces(void **state)
 {
     comet_timestamp_t sent[NEWS];
@@ -53,8 +53,8 @@ static void test_announces(void **state)
     assert_int_equal(remote_views(), views);
 }
 
-/* Messages that memory does not have are fetched once for all clients with the
- * same cursor. */
+/* Messages that are no longer in memory are fetched only once for all clients
+ * with the same cursor. */
 static void test_fetches_once(void **state)
 {
     comet_timestamp_t sent[3];
@@ -85,8 +85,8 @@ static void test_fetches_once(void **state)
         client_check(clients[i], sent, 3);
         client_free(clients[i]);
     }
-    /* one read for all clients, and perhaps others for those that joined during
-     * the first */
+    /* one read for all clients, and perhaps more for those that joined during
+     * the first one */
     assert_in_range(remote_reads() - before, 1, 3);
 }
 
@@ -122,7 +122,7 @@ static void test_hangs(void **state)
     client_leave_and_free(client);
 }
 
-/* The hub can end while the store hangs. */
+/* The hub can stop while the store hangs. */
 static void test_ends(void **state)
 {
     client_t *client;
@@ -233,8 +233,8 @@ static void take_reached(client_t *client, const comet_delivery_t *delivery)
     atomic_store(&reached, 1);
 }
 
-/* A client may wait until the scout has come to the client's ->until.  Then its
- * cursor is there, whatever else is announced. */
+/* A client may wait until the scout reaches the client's `until`.  The client's
+ * cursor is then `until`, whatever else is announced. */
 static void test_until_announced(void **state)
 {
     client_t *client;
@@ -257,9 +257,9 @@ static void test_until_announced(void **state)
 typedef struct asker_t {
     pthread_t thread;
     comet_timestamp_t after;
-    int questions, answers, messages; /* how many questions it asked, how
-                                       * many were answered, and how many
-                                       * messages came */
+    int questions, answers, messages; /* how many questions it asks, how many
+                                       * are answered, and how many messages the
+                                       * answers hold */
 } asker_t;
 
 static int ask(comet_timestamp_t after, apr_interval_time_t limit)
@@ -321,8 +321,9 @@ static void test_shares_looks(void **state)
     assert_in_range(remote_looks() - looks, 1, 300);
 }
 
-/* The hub answers only what its memory knows.  Nobody waits for a store that
- * fails. */
+/* A question is not answered if its cursor is ahead of the log, or if the store
+ * hangs or fails.  It waits no longer than its limit; a store that fails ends
+ * it at once. */
 static void test_asks_in_vain(void **state)
 {
     comet_timestamp_t first;

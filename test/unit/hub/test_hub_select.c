@@ -47,12 +47,12 @@ static const char *const mixed_words[] = {
 };
 enum { CLIENTS = sizeof(mixed_words) / sizeof(*mixed_words) };
 
-/* What each of these clients should get. */
+/* What each client should get. */
 static comet_timestamp_t mixed_expected[CLIENTS][MIXED];
 static int mixed_counts[CLIENTS];
 
 /* Append random messages on many channels, and note which clients should get
- * each.
+ * each of them.
  * @return the first message's timestamp */
 static comet_timestamp_t append_mixed(client_t *const *clients)
 {
@@ -143,8 +143,8 @@ static void test_wakes_only_those_concerned(void **state)
         client_free(clients[i]);
     }
     client_leave(concerned);
-    /* the selection matches the channel in two ways, but wakes the client only
-     * once a message */
+    /* the selection matches the channel in two ways, but each message wakes the
+     * client only once */
     assert_int_equal(atomic_load(&concerned->served), 10);
     client_free(concerned);
     client_leave_and_free(named);

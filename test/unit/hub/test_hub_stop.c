@@ -62,7 +62,8 @@ static void *join_meanwhile(void *baton)
     return NULL;
 }
 
-/* A client that joins while the stop begins gets COMET_STOPPING once, too. */
+/* A client that joins while the stop begins also gets COMET_STOPPING exactly
+ * once. */
 static void test_stopping_while_joining(void **state)
 {
     int round, i;

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Make another database: one message on a rare channel, then more messages on
- * another channel than a ring holds. */
+/* Make another database: one message on a rare channel, followed by more
+ * messages on another channel than a ring holds. */
 static comet_timestamp_t make_elsewhere(const char *path)
 {
     comet_store_config_t config = { .place = scratch_place(path),
@@ -48,7 +48,7 @@ static void test_no_store_yet(void **state)
     wait_until(atomic_load(&client->newest) == sent[1]);
     client_leave(client);
     client_check(client, sent, 2);
-    /* two reports: the failure, and its end */
+    /* two reports: the failure and its end */
     assert_int_equal(atomic_load(&hub_errors), 2);
     client_free(client);
 }

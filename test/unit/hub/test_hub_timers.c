@@ -34,7 +34,7 @@ static void test_timers(void **state)
     }
 }
 
-/* A timer that is set again fires again, while waiting and while resting. */
+/* A timer that is set again fires again, whether its client waits or rests. */
 static void test_timer_set_anew(void **state)
 {
     client_t *waiting = client_new(hub_last()),

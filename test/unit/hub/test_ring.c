@@ -143,8 +143,8 @@ static void test_twins(void **state)
     assert_int_equal(batch.messages[0]->timestamp, 2);
 }
 
-/* One message more than the ring has room for drops the oldest one, and the
- * ring no longer covers it. */
+/* If the ring is full, another message drops the oldest one, and the ring no
+ * longer covers that one. */
 static void test_full(void **state)
 {
     comet_timestamp_t i;
@@ -209,7 +209,7 @@ static void test_bytes(void **state)
     assert_int_equal(batch.count, 1); /* one message fills an answer */
     comet_batch_clear(&batch);
     for (; i <= 40 + 2 * COMET_RING_MESSAGES; i++) {
-        push(i, "chat", 1); /* afterwards all long ones are gone, and all
+        push(i, "chat", 1); /* afterwards all long messages are gone, and all
                              * entries are in use */
     }
     assert_int_equal(ring.count, COMET_RING_MESSAGES);
@@ -314,7 +314,7 @@ static void push_passing(comet_timestamp_t timestamp, apr_time_t expires)
 
 /* A passing message that has expired reaches nobody, and no client is
  * authorised again because of its channel.  The ring and the log are compared
- * by their newest messages; passing messages do not count there. */
+ * by their newest messages; this comparison ignores passing messages. */
 static void test_passing(void **state)
 {
     push(1, "a", 1);

@@ -359,7 +359,7 @@ static void test_watch(void **state)
     scratch_reap(pid);
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     comet_bus_release_watch(bus);
-    /* the role ends when its thread ends */
+    /* the role is given up when the thread that has it ends */
     pthread_create(&thread, NULL, watch_and_end, &got);
     pthread_join(thread, NULL);
     assert_int_equal(got, 1);

@@ -172,7 +172,7 @@ static void test_come_and_go(void **state)
     assert_int_equal(sum_of(COMET_METRIC_published), 7 * (CHILDREN + 1));
 }
 
-/* The slot of a killed child is used again, and only its gauges are lost. */
+/* The slot of a killed child is reused, and only its gauges are lost. */
 static void test_killed(void **state)
 {
     int generation, pid;
@@ -401,7 +401,7 @@ static int come_and_go_often(void *baton)
     return 0;
 }
 
-/* A counter never decreases: monitoring computes rates from it. */
+/* A counter never decreases, because monitoring computes rates from it. */
 static void test_counters_only_grow(void **state)
 {
     int64_t end = scratch_usec() + 30000000;

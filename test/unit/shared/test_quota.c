@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits shared by children that wait, publish and are killed. */
+/* Limits that are shared by children, which wait, publish and are killed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -249,15 +249,15 @@ static int stop_itself(void *baton)
     return (int)count;
 }
 
-/* A process that is stopped while it holds the lock makes nobody wait.  A place
- * that is given up meanwhile does not count afterwards. */
+/* A process that is stopped while it holds the lock delays no other process.  A
+ * place that is given up meanwhile does not count afterwards. */
 static void test_holder_stopped(void **state)
 {
     comet_quota_place_t place, other;
     apr_int64_t began;
     int pid, i, held = 0;
 
-    quota_join(2, 65536); /* so that each search takes long */
+    quota_join(2, 65536); /* a large table, so that each search takes long */
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
     pid = scratch_fork(stop_itself, NULL);
     wait_until(atomic_load(&quota_board->ready) > 0);
@@ -285,7 +285,8 @@ static void test_holder_stopped(void **state)
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
-/* A child beyond the number of children in the table is not counted. */
+/* If there are more children than the table provides for, the requests of the
+ * last ones are not counted. */
 static void test_more_than_children(void **state)
 {
     comet_quota_place_t place;
@@ -351,8 +352,8 @@ static int come_and_go_in_child(void *baton)
     return quota_run_threads(come_and_go);
 }
 
-/* While requests come and go, never more of them wait than the limit allows; at
- * the end none does. */
+/* While requests come and go, at no time do more of them wait than the limit
+ * allows.  In the end none waits. */
 static void test_concurrent_waiting(void **state)
 {
     comet_quota_place_t places[CAP];

@@ -39,7 +39,8 @@ static void test_burst_and_rate(void **state)
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    for (i = 0; i < 50; i++) { /* a rate above 10 is also the burst */
+    for (i = 0; i < 50; i++) { /* if the rate is above 10, the burst equals the
+                                * rate */
         assert_int_equal(spend("carl", 50, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("carl", 50, 1, now), APR_EAGAIN);
@@ -117,8 +118,7 @@ static void test_rate_changes(void **state)
 }
 
 /* An entry can be used for another key once its messages are paid off.  Before
- * that, a message for which no entry is free is not counted, but not refused
- * either. */
+ * that, a message for which no entry is free is neither counted nor refused. */
 static void test_entries_expire(void **state)
 {
     char name[24];

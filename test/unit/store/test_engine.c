@@ -123,8 +123,8 @@ static int toy_matches(const comet_selection_t *selection, size_t i)
            != COMET_SELECTION_NONE;
 }
 
-/* @param forwards  return the first `limit` messages between the bounds; 0: the
- *                  last */
+/* @param forwards  whether to return the first `limit` messages between the
+ *                  bounds; 0: the last */
 static apr_status_t toy_range(const comet_selection_t *selection,
                               comet_timestamp_t after, comet_timestamp_t before,
                               size_t limit, int forwards,
@@ -200,7 +200,8 @@ static apr_status_t toy_floor(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* Names only the first message's channel; compares only its first byte. */
+/* The toy lists only the first message's channel, and compares only the first
+ * byte of the channel's name. */
 static apr_status_t toy_channels(comet_store_t *store, comet_text_t prefix,
                                  apr_size_t limit,
                                  comet_store_channel_cb *callback, void *baton)

@@ -93,7 +93,7 @@ static void stop_hub(void)
     hub = NULL;
 }
 
-/* Wait for a condition, at most `usec`.  @return whether it came true */
+/* Wait for a condition for at most `usec`.  @return whether it came true */
 #define happens(usec, condition) \
     ({ \
         int64_t happens_end = scratch_usec() + (usec); \
@@ -372,7 +372,7 @@ static apr_status_t publish_once(void)
     return comet_writer_publish(writer, &group, 2 * SECOND);
 }
 
-/* Publish; if no fault can occur, repeat this until it succeeds. */
+/* Publish.  If no fault can occur, try again until it succeeds. */
 static apr_status_t publish_to_writer(void)
 {
     int64_t end = scratch_usec() + 20 * SECOND;
@@ -522,7 +522,8 @@ static void test_descriptors(void **state)
     assert_true(spend_descriptors(try_hub) >= 2);
     /* a writer needs a descriptor only when it opens its store */
     assert_int_equal(spend_descriptors(try_writer), 0);
-    sqlite3_close(outside); /* or SQLite keeps descriptors for it */
+    sqlite3_close(outside); /* otherwise SQLite would keep descriptors for this
+                             * connection */
     assert_true(spend_descriptors(try_store) >= 1);
     outside = kit_outsider();
     assert_int_equal(faults_live(), live_before);

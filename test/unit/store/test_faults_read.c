@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation, call of SQLite and access to a file fails in turn while the
- * log is read and searched.  A reading that fails has returned the beginning of
- * what it would have returned. */
+ * log is read and searched.  A reading that fails has returned a prefix of the
+ * complete result. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -94,7 +94,7 @@ static apr_status_t read_names(void)
                                 note_name, NULL);
 }
 
-/* Read in one snapshot what a handler reads there. */
+/* Read what a request handler reads, in one snapshot as the handler does. */
 static apr_status_t read_cursors(void)
 {
     comet_store_state_t now;
@@ -139,8 +139,8 @@ static apr_status_t read_again(void)
     return status;
 }
 
-/* A reading is complete, or it reports a failure after having returned the
- * beginning. */
+/* A reading is complete, or it reports a failure after it has returned a prefix
+ * of the result. */
 static void check_read(apr_status_t status)
 {
     faults_must(strncmp(got, expected, strlen(got)) == 0);

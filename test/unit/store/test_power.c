@@ -4,7 +4,7 @@
  * checkpoint, while a database is made, and while upkeep handles retention,
  * keys and the index.
  *
- * COMET_CUTS is how often the power fails.  Each database lives through several
+ * COMET_CUTS is how often the power fails.  Each database goes through several
  * power failures.
  */
 #ifndef _GNU_SOURCE
@@ -26,8 +26,8 @@
 typedef struct world_t {
     const char *name;
     int sync_full;
-    int lies; /* syncs do nothing */
-    int links; /* how many power failures each database lives through */
+    int lies; /* whether syncs do nothing */
+    int links; /* how many power failures each database goes through */
 } world_t;
 
 /** Totals over all power failures. */
@@ -37,7 +37,8 @@ typedef struct verdict_t {
     int halved, keys, clocks, reused, strange, overpruned, index;
 } verdict_t;
 
-static unsigned link_first; /* the first group since the last power failure */
+static unsigned link_first; /* the number of the first group since the last
+                             * power failure */
 static comet_timestamp_t highest; /* the newest timestamp known before that
                                    * group */
 
@@ -106,7 +107,7 @@ static void take_keys(sqlite3 *db)
 }
 
 /* Judge a group.  It must be complete, except for messages at its beginning
- * that retention has removed.  An acknowledged group must be there.
+ * that retention has removed.  An acknowledged group must be in the file.
  * @param newest  the newest timestamp in the file */
 static void judge_group(power_group_t *group, comet_timestamp_t floor,
                         comet_timestamp_t newest)
@@ -131,7 +132,7 @@ static void judge_group(power_group_t *group, comet_timestamp_t floor,
     }
 }
 
-/* @return the number that a statement selects; -1: it cannot be read */
+/* @return the number that a statement selects; -1: the statement fails */
 static sqlite3_int64 ask(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *statement = NULL;

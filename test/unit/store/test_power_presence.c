@@ -4,8 +4,8 @@
  * consistent: the published joins and leaves add up to the rows.  The rows of
  * the children that are gone are then removed, each with one leave.
  *
- * COMET_CUTS is how often the power fails.  Each power failure has a database
- * of its own.
+ * COMET_CUTS is how often the power fails.  Each power failure happens to a new
+ * database.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -67,8 +67,7 @@ static void live_until_cut(void **state, int operations)
     power_restart();
 }
 
-/* Start the children again.  @return how many members the power failure has
- * left */
+/* Start the children again.  @return how many members are still in the file */
 static int come_back(void)
 {
     here_client_t *client;
@@ -104,7 +103,7 @@ static void test_cuts(void **state)
     for (i = 0; i < cuts; i++) {
         seed = (unsigned)i + 1;
         here_sync_full = i % 3 > 0; /* with CometSync normal the newest changes
-                                     * may be lost, but each as a whole */
+                                     * may be lost, but each only as a whole */
         live_until_cut(state, 600);
         left += come_back();
         here_teardown(state);

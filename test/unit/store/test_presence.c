@@ -28,8 +28,8 @@ static void test_join_and_leave(void **state)
         kit_number_in(here_outside, "SELECT count(*) FROM last_seen"), 1);
 }
 
-/* A client that returns within the grace period, in any child, was never
- * away. */
+/* A client that returns within the grace period, in any child, counts as never
+ * having left. */
 static void test_comes_back(void **state)
 {
     here_client_t *client;
@@ -120,8 +120,8 @@ static void test_row_of_nobody(void **state)
     here_check_sum();
 }
 
-/* A child that was stopped for long counts as dead.  When it continues, it
- * enters its members again and throws nobody out. */
+/* A child that was stopped for a long time counts as dead.  When it continues,
+ * it enters its members again and throws nobody out. */
 static void test_stalled(void **state)
 {
     here_client_t *client = here_enter(0, 0, 0);
@@ -162,8 +162,8 @@ static void test_thrown_out(void **state)
     here_check_order();
 }
 
-/* If a child is not told that a member was thrown out, it finds out when it
- * renews its lease. */
+/* If a child is not told that a member was thrown out, the child notices when
+ * it renews its lease. */
 static void test_thrown_out_unnoticed(void **state)
 {
     here_client_t *ann = here_enter(0, 0, 0);
@@ -232,8 +232,8 @@ static void test_odd_names(void **state)
     comet_presence_leave(NULL);
 }
 
-/* Let a client enter as many new channels as it can, leaving each of them at
- * once; or let it set as many marks.
+/* Make a client enter as many new channels as it is allowed to, leaving each of
+ * them at once, or mark as many channels as it is allowed to.
  * @param marks  whether to set marks
  * @return how many channels it entered or marked */
 static int flood(comet_presence_t *presence, const char *prefix,
@@ -265,17 +265,17 @@ static int flood(comet_presence_t *presence, const char *prefix,
     return in;
 }
 
-/* Check how many channels flood() entered or marked: as many as a burst, plus
- * those that a slow machine's loop takes long enough to allow. */
+/* Check how many channels flood() entered or marked: a burst, plus those that
+ * the rate allows while a slow machine runs the loop. */
 static void assert_burst(int in)
 {
     assert_true(in >= COMET_PRESENCE_BURST
                 && in < COMET_PRESENCE_BURST + 60 * COMET_PRESENCE_RATE);
 }
 
-/* A client that enters ever more new channels is stopped after its burst, with
- * or without a name.  Other clients are not affected.  The client may still
- * leave the channels that it is in, and enter them again. */
+/* A client that enters ever more new channels is stopped after its burst,
+ * whether it has a name or not.  Other clients are not affected.  The client
+ * may still leave the channels that it is in, and enter them again. */
 static void test_ever_new_channels(void **state)
 {
     comet_presence_t *presence = here_children[0].presence;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Presence with random actions: what was published always adds up to what the
+/* Presence under random actions: what was published always adds up to what the
  * store has.  PRESENCE_STEPS=10000 makes the test longer, PRESENCE_SEED=N
  * chooses other actions. */
 #ifndef _GNU_SOURCE
@@ -20,8 +20,8 @@ static int pick(int count)
     return (int)(reference_random(&seed) % (uint64_t)count);
 }
 
-/* Once nothing changes any more, exactly the members with a seat that counts
- * must be online. */
+/* Once nothing changes any more, exactly those members must be online who have
+ * a client that was not thrown out. */
 static void check_clients(void)
 {
     int channel, member, i;

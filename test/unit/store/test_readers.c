@@ -167,8 +167,8 @@ static void test_reuse(void **state)
     assert_int_equal(open_count(), 2);
 }
 
-/* Lock the whole file for a moment, as another program does when it closes the
- * log last, or opens it first after a crash. */
+/* Lock the whole file for a moment, as another program does when it is the last
+ * to close the log, or the first to open it after a crash. */
 static int hold_for_a_moment(void *baton)
 {
     atomic_int *held = baton;
@@ -275,7 +275,7 @@ static void test_replaced(void **state)
     give_back(second);
 }
 
-/* Take a connection until this status comes.  A connection that was used a
+/* Take connections until this status is returned.  A connection that was used a
  * moment ago is not checked at once. */
 static apr_status_t take_soon(apr_status_t status)
 {

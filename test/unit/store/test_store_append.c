@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: what is stored comes back unchanged, and some messages are
- * refused. */
+/* The message log: what is stored comes back unchanged, and invalid messages
+ * are refused. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -133,7 +133,7 @@ static void test_removal(void **state)
              "message:2 message:before message:after message:before"
              " message:after message:before %s",
              notice(target));
-    /* the notice of the edit follows, and the last message */
+    /* then come the notice of the edit and the last message */
     assert_memory_equal(told(store, "a"), wanted, strlen(wanted));
     assert_int_equal(kit_list.count, 9);
     assert_string_equal(kit_list.messages[8]->body.data, "after");

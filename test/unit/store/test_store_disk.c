@@ -108,7 +108,7 @@ static void test_syncs(void **state)
     comet_store_close(store);
 }
 
-/* Append messages, then let the power fail.  @return how many acknowledged
+/* Append messages, then make the power fail.  @return how many acknowledged
  * messages are lost */
 static int cut_the_power(unsigned int seed, int size)
 {

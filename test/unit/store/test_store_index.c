@@ -142,9 +142,8 @@ static void test_filled_by_bytes(void **state)
     comet_store_close(store);
 }
 
-/* The end of a long body is not indexed, neither by a trigger nor by a step.
- * When the message is deleted, the words of that end are not looked for
- * either. */
+/* Neither a trigger nor a step indexes the end of a long body.  When the
+ * message is deleted, the words of that end are not looked up either. */
 static void test_long_bodies(void **state)
 {
     static const char insert[] =
@@ -328,8 +327,8 @@ static int change_schema(void *baton)
     return 0;
 }
 
-/* If the schema changes while readers open the store, they have to open it once
- * more at worst. */
+/* If the schema changes while readers open the store, at worst they have to
+ * open it a second time. */
 static void test_schema_changes(void **state)
 {
     comet_store_t *writer = search_open(1, COMET_STORE_WRITE);

@@ -25,7 +25,7 @@ typedef struct made_t {
 
 /**
  * @param bodies  separated by spaces; the store refuses "-"
- * @param key  NULL: none
+ * @param key     NULL: the group has no key
  */
 static made_t make_group(const char *channel, const char *author,
                          const char *bodies, const char *key)
@@ -240,7 +240,7 @@ static void test_hash(void **state)
     }
 }
 
-/* A key is kept as long as its message, and then one more day. */
+/* A key is kept for as long as its message, and for one more day. */
 static void test_outlives_the_message(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -392,8 +392,8 @@ static void test_rivals(void **state)
     assert_int_equal(keys(), RIVAL_KEYS);
 }
 
-/* Whatever became of the first attempt, after a repeated one the message is
- * stored once. */
+/* Whatever became of the first attempt, the message is stored exactly once
+ * after a second attempt. */
 static void test_unknown_outcome(void **state)
 {
     static const faulty_e faults[] = { FAULTY_SYNC, FAULTY_WRITE };

@@ -139,7 +139,7 @@ static void test_clock_set_back(void **state)
         kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 1)");
         assert_int_equal(kit_last_of(store), ahead + 2 * i);
     }
-    /* the greatest possible timestamp */
+    /* no timestamp is left after the greatest possible one */
     kit_run_outside("UPDATE comet_clock SET last = 9007199254740991");
     assert_int_equal(kit_append(store, "chat", "x", NULL), COMET_EINVALID);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 10);
@@ -225,7 +225,7 @@ static void test_reserve(void **state)
     assert_string_not_equal(kit_try_run(db, "BEGIN IMMEDIATE"), "");
     assert_int_equal(kit_append(store, "chat", "x", NULL), 0);
     kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
-    /* appending nothing releases the lock, too */
+    /* appending nothing also releases the lock */
     assert_int_equal(comet_store_reserve(store, 0), 0);
     assert_int_equal(scratch_append(store, NULL, NULL, 0), 0);
     kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
@@ -244,7 +244,7 @@ static comet_timestamp_t view(comet_store_t *store)
     return state.last;
 }
 
-/* A glance knows the state of the last view until a change is committed. */
+/* A glance returns the state of the last view, until a change is committed. */
 static void test_glance(void **state)
 {
     comet_store_t *writer = kit_open_store(COMET_STORE_WRITE);
@@ -271,15 +271,15 @@ static void test_glance(void **state)
     comet_store_close(writer);
 }
 
-/* --- Guests: programs outside that have the store open -------------------- */
+/* --- Guests: other programs that have the store open ---------------------- */
 
-/* A child of a server: it opens the store and holds it. */
+/* A child of a server that opens the store and may hold it open. */
 typedef struct child_t {
     atomic_int open, end;
     int hold;
 } child_t;
 
-/* @return whether the child finds guests; above 1: it could not look */
+/* @return whether the child finds guests; 2: it could not look for them */
 static int look_for_guests(void *baton)
 {
     const struct timespec step = { 0, 1000000 };
@@ -321,7 +321,8 @@ static void test_guests(void **state)
     pid = scratch_fork(look_for_guests, one);
     wait_until(atomic_load(&one->open));
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 0);
-    db = kit_outsider(); /* in the parent process, which is not a child */
+    db = kit_outsider(); /* opened by the parent process, which is not a child
+                          * of a server */
     assert_int_equal(kit_number_in(db, "SELECT count(*) FROM message"), 0);
     assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 1);
     sqlite3_close(db);
@@ -346,8 +347,8 @@ static int make_container(void *child)
                : scratch_reap(scratch_fork(look_in_container, child));
 }
 
-/* A container's /proc lists only its own processes, so there might always be
- * guests. */
+/* A container's /proc lists only the container's own processes, so a child
+ * there must always expect guests. */
 static void test_guests_in_a_container(void **state)
 {
     int guests;

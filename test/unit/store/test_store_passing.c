@@ -131,8 +131,8 @@ static void check(comet_store_t *store, const char *in_a, const char *in_both)
     }
 }
 
-/* @param noise  whether other channels have so many messages that these two are
- *               read by the index */
+/* @param noise  whether other channels have so many messages that channels a
+ *               and b/c are read through the index */
 static void check_every_way(int noise)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -251,7 +251,7 @@ static int tidy(comet_store_t *store)
 }
 
 /* Expired passing messages are removed together.  The store's state does not
- * show this, so that no client is told of a gap. */
+ * show this, so no client is told of a gap. */
 static void test_removed_late(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -275,8 +275,8 @@ static void test_removed_late(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_memory_equal(&before, &after, sizeof(before));
-    /* a removal before it expires is counted, because a client may miss the
-     * message */
+    /* a removal before the message expires is counted, because a client may
+     * miss the message */
     kit_run_outside("DELETE FROM message WHERE body = 'stays'");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 1);
@@ -344,7 +344,7 @@ static void test_clock_set_back(void **state)
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
 
     append(store, "a", "x", 60);
-    let_pass(-50); /* a small step back changes nothing */
+    let_pass(-50); /* a small step back of the clock changes nothing */
     assert_string_equal(kit_bodies(store, "a", 0, 9), "x");
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
     let_pass(-3600);
@@ -358,8 +358,8 @@ static void test_clock_set_back(void **state)
 
 /* --- databases of earlier versions ---------------------------------------- */
 
-/* Run SQL, without the parts that deal with passing messages, as an earlier
- * version had it. */
+/* Run SQL as an earlier version had it: without the parts that deal with
+ * passing messages. */
 static void run_old(sqlite3 *db, const char *sql, const char *since)
 {
     size_t length = strlen(since);

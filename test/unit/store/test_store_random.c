@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random selections read from the message log what a slow method finds. */
+/* Random selections read the same messages from the log as a slow method
+ * finds. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -32,8 +32,8 @@ static void fill(comet_store_t *store)
     kit_append_many(store, "other", 9);
 }
 
-/* A rule for the channel's name comes first, then the one with the longest
- * prefix, then CometRetain. */
+/* A rule for the channel's name takes precedence, then the rule with the
+ * longest prefix, then CometRetain. */
 static void test_which_rule(void **state)
 {
     comet_store_t *store;
@@ -58,8 +58,8 @@ static void test_which_rule(void **state)
     comet_store_close(store);
 }
 
-/* A new rule holds at once, also for channels that get no more messages, and
- * without CometRetain. */
+/* A new rule applies at once, even to channels that get no more messages, and
+ * even without CometRetain. */
 static void test_new_rules(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -264,8 +264,9 @@ static void test_forgotten(void **state)
     comet_store_close(store);
 }
 
-/* For a member who has been in very many channels, only the newest are
- * remembered, and those where it is now.  Other members are not affected. */
+/* If a member has been in very many channels, only the most recent ones are
+ * remembered, and those that the member is in now.  Other members are not
+ * affected. */
 static void test_forgotten_by_number(void **state)
 {
     comet_store_t *store;

@@ -230,7 +230,8 @@ static void limit_to_nothing(comet_store_t *store)
     comet_store_limit(store, &budget);
 }
 
-/* Continue a search that is cut short until everything is found, once each.
+/* Continue a search that is cut short, until every message has been found
+ * exactly once.
  * @return how many searches it took */
 static int search_in_parts(comet_store_t *store, const char *channel,
                            const char *words, size_t *count)

@@ -54,7 +54,7 @@ static const char *page(comet_store_t *store, const char *words,
     return kit_joined(",");
 }
 
-/** The cursor from which a replay of so many messages begins. */
+/** The cursor from which a replay of this many messages begins. */
 static comet_timestamp_t replay(comet_store_t *store, const char *words,
                                 apr_int64_t count, int *any)
 {

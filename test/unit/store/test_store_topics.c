@@ -120,8 +120,8 @@ static void test_no_trace(void **state)
 static const char *const channels[CHANNELS] = { "a",   "r/1",   "r/2",
                                                 "%/x", "s/t/u", "b" };
 
-/* Append a message with a random channel and perhaps an alternate; it may be
- * private. */
+/* Append a message on a random channel.  It may have an alternate, and it may
+ * be private. */
 static void append_random(comet_store_t *store, unsigned *seed)
 {
     const char *channel = channels[rand_r(seed) % CHANNELS];
@@ -298,9 +298,9 @@ static void test_random(void **state)
     kit_assert_healthy();
 }
 
-/* However many messages a reading passes over, each part of it stays short:
- * whether these are private messages of one channel, or messages of channels
- * that a pattern or a wildcard covers. */
+/* However many messages a reading passes over, each part of it stays short.
+ * The messages may be private ones of one channel, or those of channels that a
+ * pattern or a wildcard covers. */
 static void test_parts(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

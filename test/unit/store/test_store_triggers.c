@@ -96,8 +96,8 @@ static void test_ignore(void **state)
     comet_store_close(store);
 }
 
-/* A trigger answers each message with another one.  Each answer gets a
- * timestamp of its own, after that of the message it answers. */
+/* A trigger answers each message with another one.  Each answer has its own
+ * timestamp, which follows that of the message it answers. */
 static void test_publish(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -152,7 +152,7 @@ static void test_removal(void **state)
 }
 
 /* A trigger protects some messages of one channel for ever.  Retention leaves
- * that channel as it is, and goes on with the others. */
+ * that channel as it is, and continues with the others. */
 static void test_retention(void **state)
 {
     comet_store_t *store;

@@ -9,11 +9,11 @@
 
 #define PROCESSES 3
 
-static int rounds; /* how often each thread opens and closes */
+static int rounds; /* how often each thread opens and closes the store */
 static atomic_int wrong; /* [atomic] how often files seemed to be replaced */
 
-/* Open and close again and again.  Whenever the last writer closes, SQLite
- * removes the log. */
+/* Open and close the store again and again.  Whenever the last writer closes
+ * it, SQLite removes the log. */
 static void *come_and_go(void *baton)
 {
     comet_store_mode_e mode = *(const comet_store_mode_e *)baton;

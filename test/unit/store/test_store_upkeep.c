@@ -77,8 +77,8 @@ static void test_retain_count(void **state)
     assert_string_equal(kit_bodies(store, "few", 0, 99), "1,2,0");
     assert_true(floor_of(store, "few") > 0);
     assert_int_equal(floor_of(store, "new"), 0);
-    /* a deletion by another program is no gap; the floor stays even without a
-     * message */
+    /* a deletion by another program makes no gap; the floor stays even if no
+     * message is left */
     kit_run_outside("DELETE FROM message WHERE channel IN ('few', 'many')");
     assert_int_equal(floor_of(store, "many"), removed);
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 3);
@@ -102,7 +102,8 @@ static void test_retain_age(void **state)
         "(1000000, 1, 'a'), (2000000, 1, 'b'),"
         "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
         "(20000000, 2, 'd')");
-    /* or from now, if the clock was ahead when the newest message was stored */
+    /* age counts from now if the clock was ahead when the newest message was
+     * stored */
     assert_int_equal(comet_store_prune(store, 15000000, &more), 0);
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "a,b,c,d");
     assert_int_equal(more, 0);
@@ -148,7 +149,7 @@ static void fill(int rows, const char *channel, int size)
     kit_run_outside(sql);
 }
 
-/* No step is long; appends run in between, and the file shrinks. */
+/* No step takes long; appends run in between, and the file shrinks. */
 static void test_prune_in_steps(void **state)
 {
     comet_store_t *store, *reader;

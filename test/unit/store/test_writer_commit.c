@@ -102,7 +102,8 @@ static int publish_by_many(void *baton)
     return failed != NULL;
 }
 
-/* The acknowledged timestamps are exactly those in the log. */
+/* Check that all acknowledged timestamps are in the log.
+ * @param exactly  whether the log must hold no others */
 static void check_acknowledged(int exactly)
 {
     sqlite3 *db = kit_outsider();
@@ -116,7 +117,7 @@ static void check_acknowledged(int exactly)
         apr_int64_t id = atomic_load(&board->acknowledged[i]);
 
         if (id == 0 && !exactly) {
-            continue; /* killed between counting and noting */
+            continue; /* the child was killed between counting and noting */
         }
         sqlite3_bind_int64(find, 1, id);
         if (sqlite3_step(find) != SQLITE_ROW) {
@@ -155,7 +156,7 @@ static void test_many_threads(void **state)
     check_acknowledged(1);
 }
 
-/* More publishers than places: each one is still answered. */
+/* There are more publishers than places, but each one is answered. */
 static void test_few_places(void **state)
 {
     publisher_t publishers[8];
@@ -278,7 +279,7 @@ static void test_outsiders_get_in(void **state)
     }
     assert_int_equal(
         kit_number("SELECT count(*) FROM message WHERE channel = 'cli'"), 15);
-    assert_true(longest < 3 * SECOND); /* so long, because the machine may be
+    assert_true(longest < 3 * SECOND); /* generous, because the machine may be
                                         * busy or a sanitizer may run */
 }
 

@@ -168,7 +168,7 @@ static void test_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* A lock that ends in time is not reported. */
+/* A lock that is released in time is not reported. */
 static void test_locked_for_a_while(void **state)
 {
     publisher_t publisher;

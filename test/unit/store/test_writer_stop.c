@@ -38,8 +38,8 @@ static void test_stop_while_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
 }
 
-/* While another child holds the bus for long, this writer does not wait for it
- * for ever. */
+/* If another child holds the bus for a long time, this writer does not wait for
+ * the bus for ever. */
 static void test_bus_is_held(void **state)
 {
     publisher_t publishers[3];

@@ -126,7 +126,7 @@ static void test_sync_fails(void **state)
 
 /* --- Upkeep ----------------------------------------------------------- */
 
-/* Nothing is published here; another program inserts. */
+/* Nobody publishes through the writer here; another program inserts. */
 static void test_retention(void **state)
 {
     sqlite3 *db;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading keys: some are refused, each with its own error text. */
+/* Reading keys: invalid ones are refused, each with its own error text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -168,7 +168,7 @@ static void test_wrong_details(void **state)
         "[{\"match\":\"a\",\"match_type\":5}]}]",
         "[{\"type\":\"mercure\",\"actions\":[\"publish\"],\"topics\":"
         "[{\"match\":\"/(a)\",\"match_type\":\"urlpattern\"}]}]",
-        /* a right one beside a wrong one does not help */
+        /* a valid entry does not make up for an invalid one */
         "[{\"type\":\"mercure\",\"actions\":[\"publish\"],\"topics\":"
         "[{\"match\":\"a\"}]},{\"type\":\"mercure\"}]",
     };

@@ -183,7 +183,7 @@ static void test_refuses_alg_none(void **state)
     }
 }
 
-/* A public key is no secret, so it must not be accepted as the secret of an
+/* A public key is not a secret, so it must not be accepted as the secret of an
  * HMAC. */
 static void test_refuses_a_public_key_as_secret(void **state)
 {
@@ -248,8 +248,9 @@ static void test_refuses_other_forms(void **state)
     }
 }
 
-/* Of the last digit of an HMAC-SHA256, four bits count and decoders drop two.
- * If these were ignored, four texts would mean the same. */
+/* The last base64url digit of an HMAC-SHA256 carries four bits, and two more
+ * that decoders drop.  If those two could have any value, four texts would mean
+ * the same. */
 static void test_refuses_non_canonical_base64url(void **state)
 {
     char *text = apr_pstrdup(token_pool, token_claim("{}"));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For equal messages the encoder gives the same bytes, and for other messages
- * other bytes. */
+/* The encoder returns the same bytes for equal messages, and different bytes
+ * for different messages. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -80,7 +80,7 @@ static void test_frames(void **state)
 }
 
 /* The bytes are those that the transport makes without the encoder, even if
- * they are many. */
+ * there are many. */
 static void test_long(void **state)
 {
     const comet_encoding_t *encoding = encode(0, 100, &text);

@@ -105,7 +105,7 @@ static void test_events_closing(void **state)
     assert_written(&buffer, "retry: 1234\n\n");
 }
 
-/* The reason is sent as a comment, also if it has several lines. */
+/* The reason is sent as a comment, even if it has several lines. */
 static void test_events_turning_away(void **state)
 {
     comet_buffer_t buffer = { 0 };
@@ -154,7 +154,7 @@ static void test_events_lines(void **state)
     assert_event("message", "\nid: 9\n\nevent: x\n:",
                  "data: \ndata: id: 9\ndata: \ndata: event: x\n"
                  "data: :\n" ID);
-    /* these end a line in JavaScript, but not in an event stream */
+    /* these characters end a line in JavaScript, but not in an event stream */
     assert_event("message",
                  "a\xE2\x80\xA8"
                  "b",
@@ -163,7 +163,7 @@ static void test_events_lines(void **state)
     assert_event("message", "\xEF\xBB\xBFx", "data: \xEF\xBB\xBFx\n" ID);
 }
 
-/* Another program may have put invalid texts into the file. */
+/* Another program may have put invalid texts into the store. */
 static void test_events_wrong_bytes(void **state)
 {
     assert_event("t\nid: 1", "x", "event: t\nevent: id: 1\ndata: x\n" ID);

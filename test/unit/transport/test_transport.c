@@ -66,7 +66,7 @@ static void test_classic_no_news(void **state)
 }
 
 /* If there are more messages than an answer can carry, the answer carries the
- * first.  Its cursor is that message's timestamp. */
+ * first one.  The answer's cursor is that message's timestamp. */
 static void test_classic_never_skips(void **state)
 {
     comet_message_t *messages[] = { wire_message(WIRE_NOW, NULL, "first"),
@@ -284,8 +284,8 @@ static void test_websocket(void **state)
 
 /* --- all ----------------------------------------------------------------- */
 
-/* Each transport that clients may choose has a name and its own bit, and comes
- * before all others in the list. */
+/* The transports that clients may choose are first in the list.  Each of them
+ * has a name and its own bit. */
 static void test_list(void **state)
 {
     apr_pool_t *pool;
@@ -317,7 +317,7 @@ static void test_list(void **state)
 
 /* --- appending ----------------------------------------------------------- */
 
-/* An answer is appended to a buffer, so several can share it. */
+/* An answer is appended to a buffer, so one buffer can hold several answers. */
 static void test_answers_append(void **state)
 {
     comet_answer_t answer = { .format = &wire_plain, .cursor = 1 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The header Accept: media ranges, weights, and which of two types a client
- * gets. */
+/* The Accept header: media ranges, weights, and which of two types a client is
+ * sent. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -63,8 +63,8 @@ static void test_channels(void **state)
     assert_int_equal(command.kind, COMET_COMMAND_UNSUBSCRIBE);
 }
 
-/* A command that changes channels is recognised.  A text that merely contains
- * such a word is not mistaken for one. */
+/* A command that subscribes or unsubscribes is recognised.  A text that merely
+ * contains one of these words is not mistaken for such a command. */
 static void test_live(void **state)
 {
     static const struct {

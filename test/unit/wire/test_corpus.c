@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replay the fuzzers' corpora, so that no fault that they have found comes
- * back. */
+/* Replay the fuzzers' corpora, so that no fault that they have found
+ * returns. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +48,7 @@ typedef int fuzz_fn(const uint8_t *data, size_t size);
  * prove nothing. */
 #define FEWEST_FILES 15
 
-/* Run one file.  If the file is short, run each of its beginnings, too. */
+/* Run one file.  If the file is short, also run each prefix of it. */
 static void replay_file(const char *path, fuzz_fn *fuzz)
 {
     static uint8_t data[LARGEST_BYTES];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An HTTP/2 connection with streams that mod_http2 believes closed.  The client
- * never hears of their end, and everything else passes unchanged. */
+/* An HTTP/2 connection with streams that mod_http2 believes to be closed.  The
+ * client never learns that mod_http2 has ended them, and everything else passes
+ * unchanged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

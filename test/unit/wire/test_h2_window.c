@@ -81,7 +81,7 @@ static void test_the_connection_exceeds_its_window(void **state)
     assert_parts(MEGABYTE, H2_MOST - MEGABYTE);
 }
 
-/* An increment of 0 is an error; mod_http2 answers it. */
+/* An increment of 0 is an error, which mod_http2 answers. */
 static void test_an_increment_of_nothing(void **state)
 {
     assert_update(0, 0, COMET_H2_FORWARD, 0);
@@ -143,7 +143,7 @@ static void test_lend(void **state)
     assert_int_equal(comet_h2_window_lend(&h2_window), 0);
 }
 
-/* A small part is kept for the streams that are ours. */
+/* A small part of the window is reserved for the streams that are ours. */
 static void test_lend_the_last(void **state)
 {
     apr_int64_t little = H2_FIRST / 4 / 4;
@@ -177,7 +177,7 @@ static void test_streams_are_opened_in_order(void **state)
     assert_false(comet_h2_window_find(&h2_window, 5)->ours);
 }
 
-/* Credit counts that a client grants before its stream becomes ours. */
+/* Credit that a client grants before its stream becomes ours counts, too. */
 static void test_credit_before_it_is_ours(void **state)
 {
     comet_h2_window_open(&h2_window, 1, 0);
@@ -370,8 +370,8 @@ static void test_filler_of_a_narrow_stream(void **state)
 
 /* --- neither writer starves ---------------------------------------------- */
 
-/* A client that grants more window whenever it has received `after` bytes: as
- * much as it has received. */
+/* A client that waits until it has received `after` bytes, and then grants as
+ * many bytes as it has received. */
 typedef struct client_t {
     apr_uint32_t wide, after; /* in bytes */
     apr_uint32_t got;

@@ -10,7 +10,7 @@
 #define STREAMS 6
 #define QUEUE 8
 
-/* DATA that mod_http2 has written and the filter has not seen yet. */
+/* DATA that mod_http2 has written but the filter has not seen yet. */
 typedef struct written_t {
     apr_uint32_t stream, length;
     int ends;
@@ -23,7 +23,7 @@ typedef struct peer_t {
                          * writers */
     apr_int64_t known; /* what mod_http2 computes */
     int claimed; /* whether it becomes ours when mod_http2 ends it */
-    int ours, ended; /* ended: mod_http2 has ended it */
+    int ours, ended; /* ended: whether mod_http2 has ended it */
 } peer_t;
 
 typedef struct model_t {
@@ -59,7 +59,7 @@ static void open_one(model_t *model, peer_t *peer)
 
 static void grant_connection(model_t *model)
 {
-    /* usually the window stays narrow; now and then an increment goes up to a
+    /* usually the window stays narrow; now and then the increments add up to a
      * forbidden value */
     apr_uint32_t increment =
         model->credit > model->wide ? 1 : 1 + below(model, model->wide);

@@ -17,8 +17,10 @@
 
 typedef struct case_t {
     const char *text;
-    const char *stranger; /* the first item that is not known; NULL: all are */
-    unsigned needs; /* set if all items are known */
+    const char *stranger; /* the first item that is not known; NULL: all are
+                           * known */
+    unsigned needs; /* bits of COMET_LOGLINE_…: what the items need, if all are
+                     * known */
 } case_t;
 
 typedef comet_text_t look_fn(const char *text, unsigned *needs);
@@ -111,7 +113,7 @@ static void test_conditions(void **state)
         { "-s %{REQUEST_FILENAME}", "-s", 0 },
         { "file('/x') == ''", "file", 0 },
         { "'%{filesize:/x}' -gt 0", "%{filesize:/x}", 0 },
-        /* a variable that asks the client's host, and items of another
+        /* a variable that queries the client's host, and items of another
          * module */
         { "%{REMOTE_IDENT} == 'x'", "%{REMOTE_IDENT}", 0 },
         { "%{MY_VARIABLE} == 'x'", "%{MY_VARIABLE}", 0 },

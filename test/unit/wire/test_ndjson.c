@@ -133,7 +133,7 @@ static void test_how_many(void **state)
     comet_buffer_free(&text);
 }
 
-/* Bytes that are cut anywhere give messages that the store accepts, or an
+/* A text that is cut off anywhere yields messages that the store accepts, or an
  * error. */
 static void test_cut_anywhere(void **state)
 {

@@ -132,7 +132,7 @@ static void test_keeps_order_and_skips_empty_pairs(void **state)
     assert_int_equal(params.count, 0);
 }
 
-/* Decoding uses little memory if the input is short. */
+/* Decoding a short input uses little memory. */
 static void test_too_many(void **state)
 {
     char many[2 * COMET_PARAMS_MAX + 8];

@@ -359,8 +359,9 @@ static void test_reason_in_pieces(void **state)
     }
 }
 
-/* The first bytes of a message tell how long it may become.  This length counts
- * only after more than a few bytes have come. */
+/* The first bytes of a message tell how long it may become.  An unfinished
+ * message counts with this length, but only after more than
+ * COMET_WEBSOCKET_SHORT bytes have come. */
 static void test_unfinished(void **state)
 {
     static char text[COMET_WEBSOCKET_SHORT + 10];

@@ -70,8 +70,8 @@ static PGconn *take(comet_pg_attempt_t *attempt)
     return connection;
 }
 
-/* Attempt number i goes to host i, counted in a circle, and to that host's
- * port. */
+/* Attempt number i goes to host number i, modulo the number of hosts, and to
+ * that host's port. */
 static void test_takes_turns(void **state)
 {
     comet_pg_place_t place = {
@@ -113,7 +113,7 @@ static void test_abandons(void **state)
     comet_pg_attempt_abandon(NULL);
     for (i = 0; i < 50; i++) {
         comet_pg_attempt_abandon(attempt_at(&place, 0));
-        do { /* until the thread of an earlier attempt has ended */
+        do { /* repeat until the thread of an earlier attempt has ended */
             attempt = attempt_at(&named, 0);
         } while (!attempt);
         if (i % 2) {

@@ -55,7 +55,7 @@ static comet_watch_t *open_at(const char *database)
     return made;
 }
 
-/* Open the watch, and do the first look, for what happened before. */
+/* Open the watch and do the first look, which covers what happened before. */
 static void open_watch(void)
 {
     watch = open_at(path);
@@ -126,7 +126,7 @@ static void test_close(void **state)
 }
 
 /* A commit becomes visible only after its event.  The watch asks for looks at
- * growing intervals, and stops in the end. */
+ * growing intervals, and finally stops. */
 static void test_ladder(void **state)
 {
     apr_time_t event, before;
@@ -208,7 +208,7 @@ static void test_many_in_a_folder(void **state)
         comet_watch_looked(watches[i], 0, now);
         assert_int_equal(comet_watch_due(watches[i]), 0);
     }
-    touch("s1.db2"); /* begins like a database's name, but is none of its
+    touch("s1.db2"); /* begins like a database's name, but is not one of its
                       * files */
     comet_watch_event(watches[0], now);
     for (k = 0; k < STORES; k++) {
@@ -276,8 +276,8 @@ static void test_many_folders(void **state)
     }
 }
 
-/* A failed look touched the folder itself: that must not cause another look at
- * once. */
+/* A failed look has itself touched the folder; that must not cause another look
+ * at once. */
 static void test_pause(void **state)
 {
     int i;
