@@ -200,8 +200,7 @@ static apr_status_t toy_floor(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* The toy lists only the first message's channel, and compares only the first
- * byte of the channel's name. */
+/* The toy lists one channel, and compares only the first byte of its name. */
 static apr_status_t toy_channels(comet_store_t *store, comet_text_t prefix,
                                  apr_size_t limit,
                                  comet_store_channel_cb *callback, void *baton)
