@@ -11,7 +11,7 @@
 #include <string.h>
 
 const contract_engine_t *contract_engine;
-const char *contract_skipped; /* why tests are skipped; or NULL */
+const char *contract_skipped; /* why tests are skipped; NULL: they run */
 comet_store_config_t contract_config;
 comet_store_t *contract_store; /* the writer's connection */
 

@@ -83,7 +83,8 @@ void contract_test_passing(void **state)
                       " VALUES('chat', 'row', 600)");
     contract_take_in();
     contract_append("chat", "b");
-    contract_append_many("noise", 900); /* more than a walk reads in vain */
+    contract_append_many("noise", 900); /* so many that a scan over them is
+                                         * given up */
     brief = pass("alone", "brief", 1);
     assert_string_equal(contract_read_words("chat", 0, 9), "a,stays,row,b");
     assert_int_equal(contract_list.messages[1]->keep_sec, 600);
@@ -272,7 +273,7 @@ static apr_status_t remove_between(const char *channel,
 }
 
 /* A moderator's removal takes its turn among the groups of publishers.  It also
- * removes the edits of the message. */
+ * removes the edits of the removed message. */
 void contract_test_removal(void **state)
 {
     comet_timestamp_t target;

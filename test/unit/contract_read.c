@@ -265,7 +265,8 @@ void contract_test_sizes(void **state)
     int i;
 
     UNLESS_SKIPPED();
-    for (i = 0; i < (int)sizeof(body) - 1; i++) { /* hard to compress */
+    for (i = 0; i < (int)sizeof(body) - 1; i++) { /* the text is hard to
+                                                   * compress */
         random = random * 1103515245 + 12345;
         body[i] = (char)('a' + (random >> 16) % 26);
     }
@@ -392,7 +393,7 @@ void contract_test_news(void **state)
     assert_string_equal(contract_list.messages[1]->channel.data, "other");
     assert_string_equal(news_since(&known, a, 2), "b,c");
     assert_string_equal(news_since(&empty, 0, 9), "a,b,c,d");
-    /* another log, or an older copy */
+    /* the log is another one, or an older copy */
     assert_string_equal(news_since(&known, a - 1, 9), "-");
     known.last += 60 * SECOND;
     assert_string_equal(news_since(&known, a, 9), "-");

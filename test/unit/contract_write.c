@@ -166,7 +166,8 @@ void contract_test_outside_delete(void **state)
     after = contract_state_now();
     assert_true(after.erased > before.erased);
     assert_int_equal(after.last, newest);
-    assert_int_equal(contract_floor_of("chat"), 0); /* a deletion is no gap */
+    assert_int_equal(contract_floor_of("chat"), 0); /* a deletion makes no
+                                                     * gap */
     assert_true(contract_append("chat", "b") > newest);
     assert_string_equal(contract_read_words("chat", 0, 9), "a,b");
     contract_must_run("DELETE FROM message");

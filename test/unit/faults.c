@@ -150,8 +150,8 @@ int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
 int __wrap_sqlite3_wal_checkpoint_v2(sqlite3 *db, const char *name, int mode,
                                      int *pages, int *done);
 
-/* ROLLBACK never fails here: it needs neither memory nor the disk, so no fault
- * of these can make it fail. */
+/* ROLLBACK never fails here: it needs neither memory nor the disk, so neither
+ * kind of fault can affect it. */
 static int rolls_back(const char *sql)
 {
     return sql && strcmp(sql, "ROLLBACK") == 0;
@@ -199,7 +199,7 @@ int __wrap_sqlite3_prepare_v3(sqlite3 *db, const char *sql, int length,
                                        db, sql, length, flags, statement, tail);
 }
 
-/* Like SQLite itself, this may return a connection although the call fails. */
+/* Like SQLite itself, this may return a connection even if the call fails. */
 int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
                            const char *vfs)
 {

@@ -13,7 +13,7 @@ extern comet_store_t *faults_store; /* NULL: it is closed */
 extern sqlite3 *faults_store_outside; /* another program's connection */
 extern comet_store_mode_e faults_store_mode; /* for faults_store_ensure() */
 
-/** Before and after each test. */
+/** Called before and after each test. */
 int faults_store_setup(void **state);
 int faults_store_teardown(void **state);
 

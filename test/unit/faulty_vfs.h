@@ -21,7 +21,7 @@ extern atomic_int faulty_now; /* faulty_e: what fails now */
 extern atomic_int faulty_lies; /* whether syncs of followed files do nothing */
 extern atomic_int faulty_tears; /* whether a write can damage neighbouring
                                  * bytes */
-extern atomic_int faulty_syncs; /* how often logs were synced */
+extern atomic_int faulty_syncs; /* how many times logs were synced */
 extern atomic_int faulty_hanging; /* how many syncs hang now */
 
 /** Make SQLite use this file system by default. */

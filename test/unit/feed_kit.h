@@ -25,7 +25,7 @@ typedef struct feed_told_t {
 extern comet_feed_t feed;
 extern pthread_mutex_t feed_lock; /* the lock of the feed's ring */
 extern comet_store_config_t feed_config;
-extern char feed_database[800]; /* the path of its file */
+extern char feed_database[800]; /* the path of the log's file */
 extern comet_bus_t *feed_bus;
 extern comet_store_t *feed_writer;
 extern apr_time_t feed_now; /* the test's own clock */
@@ -38,7 +38,7 @@ extern size_t feed_appended_count;
 /** Called before and after all tests of a program. */
 int feed_begin(void **state);
 int feed_end(void **state);
-/** Before and after each test. */
+/** Called before and after each test. */
 int feed_setup(void **state);
 int feed_teardown(void **state);
 

@@ -33,7 +33,7 @@
  * the hub's thread. */
 typedef struct client_t client_t;
 struct client_t {
-    comet_subscriber_t subscriber; /* first member: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() takes its address */
 
     /* how it behaves */
     comet_outcome_e outcome; /* its answer once it has got something */
@@ -61,7 +61,7 @@ struct client_t {
 
 extern apr_pool_t *hub_pool;
 extern const comet_store_config_t *hub_configs[HUB_STORES];
-extern char hub_paths[HUB_STORES][800]; /* the databases */
+extern char hub_paths[HUB_STORES][800]; /* the paths of the databases */
 extern comet_bus_t *hub_buses[HUB_STORES];
 extern comet_store_t *hub_writers[HUB_STORES];
 extern comet_hub_config_t hub_config; /* for hub_start() */
@@ -72,8 +72,8 @@ extern comet_metrics_t *hub_metrics;
  * test. */
 extern atomic_int hub_faults;
 
-/** How often the hub has reported on the first store, and the last status that
- * it reported. */
+/** How many times the hub has reported on the first store, and the last status
+ * that it reported. */
 extern atomic_int hub_errors, hub_last_error;
 
 /** A gate that keeps the hub's thread in serve() until it opens. */
@@ -106,14 +106,14 @@ void hub_open_writer(size_t i);
 void hub_start(void);
 void hub_stop(void);
 
-/** Append a message to a store without a notification. */
+/** Append a message to a store, but notify nobody. */
 comet_timestamp_t hub_append_to(comet_store_t *store, const char *channel);
-/** Append a message to the first store without a notification. */
+/** Append a message to the first store, but notify nobody. */
 comet_timestamp_t hub_append(const char *channel);
 /** Append a message to the first store and notify its bus. */
 comet_timestamp_t hub_publish(const char *channel);
 
-/** The state of a store, and the newest timestamp of the first store. */
+/** The state of store i, and the newest timestamp of the first store. */
 comet_store_state_t hub_state(size_t i);
 comet_timestamp_t hub_last(void);
 

@@ -133,7 +133,7 @@ static void *run_publisher(void *baton)
     return NULL;
 }
 
-/* Do what another child does from time to time. */
+/* Do, at random, one of the things that another child does. */
 static void work(comet_store_t *store, unsigned *seed)
 {
     unsigned number;

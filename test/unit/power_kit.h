@@ -34,8 +34,8 @@ extern unsigned power_sent_count;
 /** Called before all tests of a program. */
 int power_begin(void **state);
 
-/** Publish a group of the list.  A body begins with the number of its group and
- * its own number within the group.
+/** Publish a group of the list.  A body begins with the group's number and the
+ * message's number within the group.
  * @param store  a store that holds the write lock; NULL: the writer
  * publishes */
 apr_status_t power_publish(unsigned number, comet_store_t *store);

@@ -26,20 +26,20 @@ typedef struct here_child_t {
     comet_presence_t *presence;
     comet_store_t *store;
     atomic_int stopping;
-    int stalled; /* while set, it makes no steps */
+    int stalled; /* while set, the child takes no steps */
 } here_child_t;
 
 /** A client that is present. */
 typedef struct here_client_t {
-    comet_seat_t *seat; /* NULL: this place is free */
-    int child, channel, member; /* member < 0: it has no name */
+    comet_seat_t *seat; /* NULL: this entry is free */
+    int child, channel, member; /* member < 0: the client has no name */
 } here_client_t;
 
 
 extern here_child_t here_children[HERE_CHILDREN];
 extern here_client_t here_clients[HERE_SEATS];
 extern sqlite3 *here_outside; /* another program's connection */
-extern atomic_int here_woken; /* how often a writer was woken */
+extern atomic_int here_woken; /* how many times a writer was woken */
 extern int here_removals; /* how many steps reported that members were thrown
                            * out */
 extern int here_sync_full; /* CometSync of the next test; 1: full; 0: normal,

@@ -15,8 +15,8 @@
 
 /** The time at which every test begins. */
 #define QUOTA_START apr_time_from_sec(1000)
-/** How many threads quota_run_threads() runs, and how often each repeats its
- * work. */
+/** How many threads quota_run_threads() runs, and how many times each repeats
+ * its work. */
 #define QUOTA_THREADS 8
 #define QUOTA_ROUNDS 3000
 

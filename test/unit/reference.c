@@ -346,7 +346,7 @@ int reference_html(const char *data, size_t length, unsigned char *out,
 
 /* --- Event streams -------------------------------------------------------- */
 
-/* The parser's buffers, and where the events are put. */
+/* The parser's buffers, and the event that it fills. */
 typedef struct events_t {
     reference_event_t *event;
     unsigned char *type, *data; /* as large as the stream */
@@ -359,7 +359,7 @@ static void dispatch_event(events_t *events)
 {
     reference_event_t *event = events->event;
 
-    if (events->data_length) { /* without the line feed at its end */
+    if (events->data_length) { /* copy the data without its last line feed */
         event->data_length = events->data_length - 1;
         memcpy(event->data, events->data, event->data_length);
         event->type_length = events->type_length;

@@ -48,7 +48,7 @@ int reference_member(const char *data, size_t length, const char *name,
                      unsigned char *out, size_t *written);
 
 /**
- * Decode HTML character data in which only five references are known.
+ * Decode HTML character data in which only five character references are known.
  * @param out  room for length bytes
  * @return whether the text has no bare & < > " '
  */

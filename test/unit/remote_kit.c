@@ -9,7 +9,7 @@
 
 #include "store/engines.h"
 
-/* A connection of this engine, around a real one. */
+/* A connection of this engine, which wraps a real one. */
 typedef struct remote_t {
     comet_store_t base;
     comet_store_t *real;
@@ -155,7 +155,7 @@ static void end(comet_store_t *store)
     comet_store_end(real_of(store));
 }
 
-/* Only tests call this, so no gate and no fault applies. */
+/* Only tests call this, so neither the gate nor a fault affects it. */
 static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
 {
     return comet_store_state(real_of(store), state);

@@ -2,7 +2,7 @@
 /**
  * @file remote_kit.h
  * A remote engine for tests of the hub: a database in a file, behind a gate
- * that a test closes to let all reading hang.
+ * that a test closes to make all reading hang.
  */
 #ifndef REMOTE_KIT_H
 #define REMOTE_KIT_H
@@ -37,7 +37,7 @@ int remote_looks(void);
  * queries. */
 int remote_views(void);
 
-/** How often messages were read by a READ connection (a fetcher's). */
+/** How many times messages were read by a READ connection (a fetcher's). */
 int remote_reads(void);
 
 #endif /* REMOTE_KIT_H */

@@ -40,7 +40,8 @@ apr_status_t scratch_append(comet_store_t *store,
  * owns the reference. */
 comet_selection_t *scratch_choose(const char *words);
 
-/** The path of a name in the folder.  It stays valid for eight calls. */
+/** The path of a name in the folder.  It stays valid until the eighth call
+ * after this one. */
 const char *scratch_path(const char *name);
 
 /** The place of a database.

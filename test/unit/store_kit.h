@@ -40,7 +40,7 @@ int kit_collect(void *baton, comet_message_t *message);
 const char *kit_joined(const char *separator);
 
 comet_store_t *kit_open_store(comet_store_mode_e mode);
-/** Open and close. */
+/** Open the store and close it again.  @return the status of opening it */
 apr_status_t kit_open_status(comet_store_mode_e mode);
 
 comet_message_t *kit_make(const char *channel, const char *body);

@@ -21,7 +21,8 @@ extern comet_bus_t *writer_bus;
 extern comet_writer_config_t writer_config; /* for writer_start() */
 extern comet_writer_t *writer;
 
-/** How often the writer has reported, and the last status that it reported. */
+/** How many times the writer has reported, and the last status that it
+ * reported. */
 extern atomic_int writer_reports, writer_last_report;
 
 /** A publisher in a thread of its own. */

@@ -183,7 +183,7 @@ static void encode_into(comet_buffer_t *into)
 
 static apr_status_t encode(void)
 {
-    comet_buffer_clear(&out); /* forgets its failure, too */
+    comet_buffer_clear(&out); /* also resets out.failed */
     encode_into(&out);
     return out.failed ? APR_ENOMEM : APR_SUCCESS;
 }

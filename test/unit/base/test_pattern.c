@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Patterns of topics: URI templates, URL patterns, stars. */
+/* Patterns of topics: URI templates, URL patterns, and "*". */
 #include "scratch.h"
 
 #include <stdio.h>

@@ -100,7 +100,7 @@ static void await_acknowledgement(void)
     assert_int_equal(info.tcpi_unacked, 0);
 }
 
-/* The next check is due in the second half of the coming interval. */
+/* The next check is due in the second half of the interval that begins now. */
 static void assert_due(const comet_pulse_t *pulse, apr_interval_time_t every)
 {
     apr_time_t now = comet_monotonic();

@@ -14,8 +14,8 @@
 
 static const comet_rate_t rate = { .each = 100000, .burst = 5 };
 
-/* How often a client that asks again and again gets through between @a now and
- * @a end. */
+/* How many times a client gets through between @a now and @a end, if it asks
+ * again and again. */
 static int count(apr_time_t *due, apr_time_t now, apr_time_t end,
                  apr_interval_time_t step)
 {

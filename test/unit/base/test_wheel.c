@@ -255,8 +255,8 @@ static void test_back_by_a_year(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* A timer that is set just after the clock was set back is due by the new time,
- * even before the wheel has seen that time. */
+/* A timer that is set just after the clock was set back is due according to the
+ * new time, even before the wheel has seen that time. */
 static void test_set_just_after_going_back(void **state)
 {
     comet_timer_t timer = { 0 };

@@ -62,7 +62,7 @@ static reached_t reach_from(const void *whose, const char *name)
     return reached;
 }
 
-/* How often a message on a channel reaches an entry. */
+/* How many times a message on a channel reaches an entry. */
 static int reaches(const char *name, const comet_channel_t *channel)
 {
     reached_t reached = reach_from(&source, name);
@@ -95,8 +95,8 @@ static void test_whole_of_names(void **state)
 {
     comet_channel_t *ab = choose("a b"), *a = choose("a");
 
-    assert_int_equal(channels.count, 3); /* the third is the entry of b, which
-                                          * no subscriber reads alone */
+    assert_int_equal(channels.count, 3); /* the third is the entry of b alone,
+                                          * which has no subscriber */
     assert_int_equal(ab->part_count, 2);
     assert_int_equal(a->members, 2);
     assert_int_equal(reaches("a", ab), 1);

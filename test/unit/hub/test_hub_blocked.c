@@ -17,8 +17,8 @@ static apr_int64_t catch_ups(void)
     return total.values[COMET_METRIC_catch_ups];
 }
 
-/* A blocked client gets nothing; afterwards it gets everything, from the ring
- * or from the log. */
+/* A blocked client gets nothing.  Once it is no longer blocked, it gets
+ * everything, from the ring or from the log. */
 static void blocked_with(int count)
 {
     client_t *client = client_new(hub_last()),
@@ -204,7 +204,7 @@ static void stall_at_gate(client_t *client, const comet_delivery_t *delivery)
     hub_wait_at_gate(client, delivery);
 }
 
-/* A poke that comes while the client is served is not forgotten. */
+/* A poke that arrives while the client is served is not forgotten. */
 static void test_poked_while_served(void **state)
 {
     client_t *client = client_new(hub_last());

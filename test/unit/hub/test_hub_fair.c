@@ -5,8 +5,8 @@
 
 enum { BEHIND = 100 };
 
-static atomic_int caught_up; /* how often clients were served while they were
-                              * behind */
+static atomic_int caught_up; /* how many times clients were served while they
+                              * were behind */
 static atomic_int before_live; /* the value of caught_up when the live message
                                 * was served */
 

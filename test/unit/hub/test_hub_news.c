@@ -58,7 +58,7 @@ static void test_hints(void **state)
     comet_bus_release_watch(hub_buses[0]);
 }
 
-/* A client that joins gets at once the messages that it has missed, from the
+/* As soon as a client joins, it gets the messages that it has missed, from the
  * ring or from the log. */
 static void test_publish_then_join(void **state)
 {

@@ -20,7 +20,7 @@
 
 /* A miniature stream that writes the number of each message as a line. */
 typedef struct stream_t {
-    comet_subscriber_t subscriber; /* first member: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() takes its address */
     char rest[64]; /* the rest of a line that the socket did not accept */
     size_t rest_length;
     int stays; /* how many times the stream ignores COMET_STOPPING */

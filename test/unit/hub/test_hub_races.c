@@ -211,10 +211,10 @@ static void test_leave_while_another_is_served(void **state)
     client_leave(client);
     assert_int_equal(client_got(client), 0);
     hub_release();
-    client_leave(client); /* has left already: ignored */
+    client_leave(client); /* it has left already, so this call does nothing */
     client_free(client);
     client = client_new(0);
-    client_leave(client); /* has never joined: ignored */
+    client_leave(client); /* it has never joined, so this call does nothing */
     client_free(client);
 }
 

@@ -247,7 +247,8 @@ static void test_until_announced(void **state)
     wait_until(remote_hanging() == 1);
     client->subscriber.until = hub_append("other");
     client_join(client, "chat");
-    wait_until(atomic_load(&client->served) >= 2); /* it waits for the scout */
+    wait_until(atomic_load(&client->served) >= 2); /* now the client waits for
+                                                    * the scout */
     hub_append("chat");
     remote_open_gate();
     wait_until(atomic_load(&reached));

@@ -189,7 +189,7 @@ static void test_clock(void **state)
     check_ticks(fast, 50 * MS);
     check_ticks(slow, 70 * MS);
     assert_int_equal(atomic_load(&fast->news),
-                     client_got(fast)); /* one tick for each client */
+                     client_got(fast)); /* one tick at a time */
     assert_true(fast->got[0] >= began);
     assert_true(fast->got[0] < young->got[0]);
     assert_true(young->got[0] > began + 150 * MS);

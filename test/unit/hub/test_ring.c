@@ -319,8 +319,8 @@ static void test_passing(void **state)
 {
     push(1, "a", 1);
     push_passing(2, apr_time_now() - 1);
-    push_passing(3,
-                 apr_time_now() + 3600 * SECOND); /* the clock was set back */
+    push_passing(3, apr_time_now() + 3600 * SECOND); /* as if the clock had been
+                                                   * set back */
     push(4, "a", 1);
     push_passing(5, apr_time_now() + 50 * SECOND);
     assert_string_equal(collect_words("a r/new", 0, 9), "1 4 5");

@@ -239,7 +239,8 @@ static void test_fair(void **state)
                                                * turns */
 }
 
-/* Whether programs outside httpd write, and how often the bus has checked. */
+/* Whether programs outside httpd write, and how many times the bus has
+ * checked. */
 typedef struct guests_t {
     int there, looks;
 } guests_t;

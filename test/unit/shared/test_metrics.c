@@ -73,7 +73,7 @@ static void wait_for_go(int at_least)
 }
 
 /* Count in a child, report its slot, and stay until the child is told to end or
- * killed. */
+ * is killed. */
 static int live(void *baton)
 {
     int slot = comet_metrics_attach(metrics);
@@ -312,7 +312,7 @@ static int crowd_by_threads(void *baton)
 }
 
 /* When many threads and processes compete for places, all places are taken at
- * some moment, but never one more. */
+ * some moment, but never more than that. */
 static void test_places_under_a_cap(void **state)
 {
     int pids[CHILDREN];

@@ -137,8 +137,8 @@ static void test_two_limits(void **state)
     assert_int_equal(waiting("anna") + waiting("192.0.2.1"), 0);
 }
 
-/* If the table is full, a new client is not counted, but its requests may go
- * on.  Nothing is counted twice. */
+/* If the table is full, a new client is not counted, but its requests are not
+ * refused.  Nothing is counted twice. */
 static void test_full_table(void **state)
 {
     comet_quota_place_t places[40];
@@ -160,7 +160,7 @@ static void test_full_table(void **state)
     assert_int_equal(waiting("user39"), 1);
 }
 
-/* If no ticket is left, a request is not counted, but may go on. */
+/* If no ticket is left, a request is neither counted nor refused. */
 static void test_no_ticket(void **state)
 {
     comet_quota_place_t places[33];
@@ -230,7 +230,8 @@ static void test_killed(void **state)
         comet_quota_leave(quota_table, &place);
         assert_int_equal(waiting("anna"), 3);
         kill_child(first);
-        first = start(); /* the new child gets the number of the dead one */
+        first = start(); /* the new child takes over the number of the dead
+                          * one */
         assert_int_equal(waiting("anna"), 3);
     }
     kill_child(first);

@@ -385,7 +385,7 @@ static const char *parse(comet_place_t *place, const char *value)
     return comet_engines_parse(place, value, engines, "/root", pool);
 }
 
-/* An engine is found by its name, and gets the text after the colon. */
+/* An engine is found by its name, and is passed the text after the colon. */
 static void test_found_by_name(void **state)
 {
     static const char *const wrong[] = {

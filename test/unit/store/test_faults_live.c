@@ -24,7 +24,7 @@
 
 /** A simulated client.  While it is joined, the hub's thread owns it. */
 typedef struct client_t {
-    comet_subscriber_t subscriber; /* first member: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() takes its address */
     comet_timestamp_t cursor;
     atomic_int count; /* how many messages it got */
     atomic_int served;

@@ -4,8 +4,8 @@
  * checkpoint, while a database is made, and while upkeep handles retention,
  * keys and the index.
  *
- * COMET_CUTS is how often the power fails.  Each database goes through several
- * power failures.
+ * COMET_CUTS is how many times the power fails.  Each database goes through
+ * several power failures.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

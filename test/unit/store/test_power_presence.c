@@ -4,8 +4,8 @@
  * consistent: the published joins and leaves add up to the rows.  The rows of
  * the children that are gone are then removed, each with one leave.
  *
- * COMET_CUTS is how often the power fails.  Each power failure happens to a new
- * database.
+ * COMET_CUTS is how many times the power fails.  Each power failure happens to
+ * a new database.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -312,8 +312,8 @@ static apr_status_t mark(int child, const char *channel, const char *member,
                                read_at);
 }
 
-/* If a member begins to wait while its mark is about to be written, its info is
- * kept. */
+/* If a member begins to wait while its mark is about to be written, the
+ * member's info is kept. */
 static void test_info_of_who_marks(void **state)
 {
     const comet_room_t room = { comet_text("marked"), 100 };

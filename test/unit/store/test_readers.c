@@ -226,7 +226,7 @@ static void test_keep(void **state)
     give_back(stores[1]);
     comet_readers_close(readers);
     assert_int_equal(open_count(), 0);
-    comet_readers_close(readers); /* a second time: does nothing */
+    comet_readers_close(readers); /* a second call does nothing */
 }
 
 static void test_keep_none(void **state)

@@ -236,8 +236,9 @@ static ino_t number_of(const char *path)
     return info.st_ino;
 }
 
-/* A backup of the file and its log is put back.  By chance its log gets the
- * inode number of the former log.  The two must not be taken for the same. */
+/* A backup of the file and its log is put back.  By chance the restored log
+ * gets the inode number of the former one.  The two logs must not be mistaken
+ * for each other. */
 static void test_restored_with_a_log(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -209,7 +209,7 @@ static void test_how_many_words(void **state)
 
 /** A client that waits for a search. */
 typedef struct client_t {
-    int asked; /* how often is_gone() was called */
+    int asked; /* how many times is_gone() was called */
     int stays; /* after how many calls the client leaves */
 } client_t;
 

@@ -9,8 +9,9 @@
 
 #define PROCESSES 3
 
-static int rounds; /* how often each thread opens and closes the store */
-static atomic_int wrong; /* [atomic] how often files seemed to be replaced */
+static int rounds; /* how many times each thread opens and closes the store */
+static atomic_int wrong; /* [atomic] how many times files seemed to be
+                          * replaced */
 
 /* Open and close the store again and again.  Whenever the last writer closes
  * it, SQLite removes the log. */
@@ -33,7 +34,7 @@ static void *come_and_go(void *baton)
 }
 
 /* Run one process with a writer and two readers.
- * @return how often files seemed to be replaced */
+ * @return how many times files seemed to be replaced */
 static int live(void *nothing)
 {
     static comet_store_mode_e modes[] = { COMET_STORE_WRITE, COMET_STORE_READ,

@@ -14,7 +14,8 @@ static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
 {
     comet_message_t *message = comet_message_create(&(comet_message_fields_t){
         .channel = comet_text("chat"), .body = comet_text(body) });
-    /* overwritten after the call: the writer must have copied them */
+    /* these strings are overwritten after the call, so the writer must have
+     * copied them */
     char key[] = "key", channel[] = "chat";
     comet_store_group_t group = {
         .messages = &message,

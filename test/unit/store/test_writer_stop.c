@@ -32,7 +32,7 @@ static void test_stop_while_locked(void **state)
     }
     assert_true(scratch_usec() - began < 10 * SECOND);
     assert_int_equal(writer_publish(LONG), COMET_ESTOPPING);
-    writer_stop(); /* a second time: does nothing */
+    writer_stop(); /* a second call does nothing */
     kit_must_run(db, "COMMIT");
     sqlite3_close(db);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);

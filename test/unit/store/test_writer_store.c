@@ -27,7 +27,8 @@ static void test_unusable_then_repaired(void **state)
     began = scratch_usec();
     assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
     assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
-    assert_true(scratch_usec() - began < 20 * SECOND); /* they fail at once */
+    assert_true(scratch_usec() - began < 20 * SECOND); /* both calls fail at
+                                                        * once */
     assert_int_equal(atomic_load(&writer_reports), 1);
     unlink(kit_database);
     wait_until(writer_publish(LONG) == APR_SUCCESS);

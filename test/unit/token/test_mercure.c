@@ -139,7 +139,7 @@ static void test_v1(void **state)
     assert_true(covers(token.mercure.publish, "a"));
     assert_true(covers(token.mercure.publish, "/b/1"));
     assert_false(covers(token.mercure.publish, "{x}"));
-    assert_true(covers(token.mercure.subscribe, "{x}")); /* here this is no
+    assert_true(covers(token.mercure.subscribe, "{x}")); /* here this is not a
                                                           * template */
     assert_false(covers(token.mercure.subscribe, "x"));
     assert_null(read_v1("[]", &token));

@@ -140,7 +140,8 @@ static void test_events_lines(void **state)
     assert_event("message", "x", "data: x\n" ID);
     assert_event("tick", "x", "event: tick\ndata: x\n" ID);
     assert_event("Message", "x", "event: Message\ndata: x\n" ID);
-    assert_event("", "x", "data: x\n" ID); /* the default */
+    assert_event("", "x", "data: x\n" ID); /* an empty type is the default
+                                            * type */
     assert_event("message", " x", "data:  x\n" ID);
     assert_event(" t", "x", "event:  t\ndata: x\n" ID);
     assert_event("message", "a\nb", "data: a\ndata: b\n" ID);

@@ -16,8 +16,8 @@
 #define EVENTS "text/event-stream"
 #define JSON "application/json"
 
-/* A copy without a terminating zero, so that a sanitizer sees a read beyond its
- * end. */
+/* Make a copy without a terminating zero, so that a sanitizer notices reads
+ * beyond its end. */
 static comet_text_t exactly(const char *string)
 {
     size_t length = string ? strlen(string) : 0;

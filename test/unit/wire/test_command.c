@@ -18,7 +18,7 @@ static comet_command_t command;
 
 static const char *parse(const char *text)
 {
-    /* a block of its own, so that the sanitizer notices reads beyond its end */
+    /* an exact copy, so that the sanitizer notices reads beyond its end */
     char *exact = apr_pmemdup(pool, text, strlen(text));
 
     return comet_command_parse(&command, (comet_text_t){ exact, strlen(text) },

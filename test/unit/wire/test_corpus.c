@@ -12,7 +12,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 
-/* The fuzzers' own sources, each under a name of its own. */
+/* The fuzzers' own sources; the function of each one gets a different name. */
 #define LLVMFuzzerTestOneInput fuzz_params
 #include "../../fuzz/fuzz_params.c"
 #undef LLVMFuzzerTestOneInput
@@ -61,8 +61,7 @@ static void replay_file(const char *path, fuzz_fn *fuzz)
     assert_int_equal(fclose(file), 0);
     fuzz(data, size);
     for (length = size < 200 ? size : 0; length > 0; length--) {
-        /* a block of its own, so that the sanitizer notices reads beyond its
-         * end */
+        /* an exact copy, so that the sanitizer notices reads beyond its end */
         uint8_t *part = malloc(length);
 
         assert_non_null(part);

@@ -30,8 +30,8 @@ static void assert_bytes(comet_text_t found, comet_text_t expected)
 typedef struct record_t {
     comet_h2_scanner_t scanner;
     comet_buffer_t words, bytes;
-    apr_size_t payload; /* how many bytes of payload came since the last
-                         * words */
+    apr_size_t payload; /* how many bytes of payload came since words were last
+                         * added */
 } record_t;
 
 static void say(record_t *record, const char *format, ...)
@@ -74,7 +74,8 @@ static void skip_payload(record_t *record, comet_text_t *bytes)
     }
     comet_h2_scanner_skip(&record->scanner, length);
     comet_buffer_add(&record->bytes, bytes->data, length);
-    /* how many foreign bytes the scanner gathers depends on the cut */
+    /* the number of foreign bytes that the scanner gathers depends on the
+     * cut */
     if (record->scanner.place != COMET_H2_IN_FOREIGN) {
         record->payload += length;
     }

@@ -15,8 +15,8 @@
 #define DATE "Sat, 21 Nov 2026 12:17:55 GMT"
 #define OTHER_DATE "Sun, 22 Nov 2026 00:00:00 GMT"
 
-/* Copy a text into a block of its own size, so that the sanitizer notices reads
- * beyond its end. */
+/* Make an exact copy of a text, so that the sanitizer notices reads beyond its
+ * end. */
 static comet_text_t exactly(const char *string, size_t length)
 {
     char *copy = malloc(length ? length : 1);

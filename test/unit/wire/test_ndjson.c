@@ -21,7 +21,7 @@ static comet_ndjson_t lines;
 
 static const char *parse(const char *text, apr_size_t length)
 {
-    /* a block of its own, so that the sanitizer notices reads beyond its end */
+    /* an exact copy, so that the sanitizer notices reads beyond its end */
     char *exact = apr_pmemdup(pool, text, length);
 
     return comet_ndjson_parse(&lines, (comet_text_t){ exact, length }, 100,

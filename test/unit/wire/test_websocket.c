@@ -128,8 +128,8 @@ static void deliver(talk_t *talk, size_t piece)
          at += piece) {
         size_t left = talk->to_server.length - at;
         size_t length = piece < left ? piece : left;
-        char *exact = malloc(length); /* so that the sanitizer notices reads
-                                       * beyond its end */
+        char *exact = malloc(length); /* an exact copy, so that the sanitizer
+                                       * notices reads beyond its end */
 
         memcpy(exact, talk->to_server.data + at, length);
         talk->status = comet_websocket_feed(&talk->reader, &sink,
@@ -289,7 +289,8 @@ static void test_wrong(void **state)
         CASE("\x82\x81\0\0\0\0x", 1003), /* a binary frame */
         CASE("\x81\x81\0\0\0\0\xff", 1007), /* not UTF-8 */
         CASE("\x81\x81\0\0\0\0\xc3", 1007), /* half a character */
-        CASE("\x88\x83\0\0\0\0\x03\xe8\xff", 1007), /* a reason, not UTF-8 */
+        CASE("\x88\x83\0\0\0\0\x03\xe8\xff", 1007), /* a reason that is not
+                                                     * UTF-8 */
         CASE("\x81\xff\0\0\0\0\0\x02\0\0\0\0\0\0x", 1009), /* 131072 bytes */
 #undef CASE
     };

@@ -79,8 +79,8 @@ static void expect_event(void)
 {
     assert_int_equal(readable(10000), 1);
     comet_watch_event(watch, now);
-    assert_false(is_due(now)); /* at once would be too early to see the
-                                * commit */
+    assert_false(is_due(now)); /* an immediate look would be too early to see
+                                * the commit */
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
     now = comet_watch_due(watch);
     comet_watch_look(watch, now);
@@ -88,7 +88,7 @@ static void expect_event(void)
     assert_int_equal(readable(0), 0);
 }
 
-/* An engine need not have a watch; then its store is polled. */
+/* If an engine has no watch, its store is polled. */
 static void test_no_watch(void **state)
 {
     comet_engine_t blind = *comet_engines_own();
@@ -301,7 +301,7 @@ static void test_pause(void **state)
 }
 
 /* After a look has found a commit, the events may already belong to the next
- * one. */
+ * commit. */
 static void test_ladder_after_a_commit(void **state)
 {
     int i;
@@ -322,7 +322,7 @@ static void test_ladder_after_a_commit(void **state)
     comet_watch_looked(watch, 0, now);
     assert_int_equal(comet_watch_due(watch), 0);
     touch("comet.db-wal");
-    expect_event(); /* intervals begin again with the shortest */
+    expect_event(); /* the intervals begin again with the shortest */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
@@ -372,7 +372,7 @@ static void test_many_refused(void **state)
     for (i = 1; i < REFUSED; i++) {
         comet_watch_close(watches[i]);
     }
-    watch = watches[0]; /* a single one looks as often as ever */
+    watch = watches[0]; /* a single watch looks as often as ever */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, MS, 50 * MS);
 }

@@ -63,7 +63,7 @@ static int teardown(void **state)
 }
 
 typedef struct client_t {
-    comet_subscriber_t subscriber; /* first member: serve() gets its address */
+    comet_subscriber_t subscriber; /* first member: serve() takes its address */
     int child;
 } client_t;
 
