@@ -21,7 +21,7 @@ BUILD   = build
 # WERROR=1     warnings are errors (CI)
 # FUZZ_SECONDS=60  how long each fuzzer runs
 # SCALE=1      `make torture` does this share of its repetitions
-# V=1          the commands in full
+# V=1          print each command in full
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
@@ -78,8 +78,8 @@ TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
 FOLLOW  = $(BUILD)/tools/follow
 OLD     = $(BUILD)/tools/mod_comet_old.so
-# Sources that mention something that test/tools/old_httpd.h changes are
-# compiled again, for the older httpd.  The other object files would be the same.
+# Only the sources that use what test/tools/old_httpd.h changes are compiled
+# again for the older httpd.  The other object files would be identical.
 OLD_SRC := $(shell grep -lE 'MODULE_MAGIC|AP_MPMQ_|CONN_STATE_' \
              $(GLUE_SRC))
 OLD_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(OLD_SRC),$(GLUE_SRC))) \
@@ -135,14 +135,14 @@ FLAGS   = -std=gnu11 -fPIC -fstack-protector-strong -pthread $(WARNINGS) \
     $(DEFINES) -Imod_comet -Itest/unit -I$(BUILD)/gen $(FOREIGN) \
     $(CPPFLAGS) $(CFLAGS) $(SANITIZED)
 COMPILE = $(CC) $(FLAGS)
-# The gold linker needs a third of the time for each of the many programs.
+# Many programs are linked, and the gold linker takes a third of the time.
 FAST_LD = $(call ask,FAST_LD,command -v ld.gold >/dev/null && echo -fuse-ld=gold)
 LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
     -Wl,-z,relro,-z,now $(LDFLAGS)
 
 comma := ,
 
-# A sub-make runs in parallel, unless the caller already runs a job server.
+# Run a sub-make in parallel, unless it inherits a job server from the caller.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 export PORT MPM SCALE
@@ -174,7 +174,7 @@ $(PG_MODULE): $(PG_OBJ) $(PG_BASE) $(PG_EXPORTS)
 	    -Wl,--version-script=$(PG_EXPORTS) -o $@ $(PG_OBJ) $(PG_BASE) -lpq \
 	    -lpthread
 
-# The same module with the headers of an older httpd.
+# The same module, compiled as if for an older httpd.
 $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
@@ -189,7 +189,7 @@ $(PG_UNIT_PROGRAMS): $(filter-out %/mod_comet_pg.o,$(PG_OBJ))
 $(PG_UNIT_PROGRAMS): private UNIT_LIBS = -lpq
 $(filter $(OBJ)/test/unit/store/pg/%,$(UNIT_OBJ)): private COMPILE += -isystem $(PG_INCLUDE)
 
-# These programs reach memory and SQLite through test/unit/faults.c.
+# In these programs, test/unit/faults.c wraps the functions in WRAPPED.
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
     sqlite3_prepare_v2 sqlite3_prepare_v3 sqlite3_open_v2 \
     sqlite3_wal_checkpoint_v2
@@ -197,7 +197,7 @@ FAULT_UNITS := $(foreach unit,$(UNITS),$(if $(findstring /test_faults,$(unit)),$
 $(FAULT_UNITS): $(FAULT_OBJ)
 $(FAULT_UNITS): private LINK += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
-# libFuzzer's programs need clang; `make fuzz` installs it.
+# The fuzzers use libFuzzer, which needs clang; `make fuzz` installs clang.
 FUZZERS := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/*.c)))
 .PHONY: fuzzers
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
@@ -217,7 +217,7 @@ $(LOADED): $(BUILD)/tools/%.so: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -o $@ $^
 
-# A program with many clients, which check the messages that they get.
+# This program runs many clients and checks the messages that they receive.
 $(FOLLOW): $(FOLLOW_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ -lm
@@ -239,7 +239,8 @@ $(OBJ)/old/%.o: %.c $(BUILD)/flags test/tools/old_httpd.h | $(SCHEMA)
 	@mkdir -p $(@D)
 	$(call say,CC) $(COMPILE) -include test/tools/old_httpd.h -MMD -MP -c -o $@ $<
 
-# `make coverage` counts the lines of the core that run, without optimisation.
+# `make coverage` builds the core without optimisation, and counts which of its
+# lines run.
 ifeq ($(COVERAGE),1)
 $(CORE_OBJ): private COMPILE += -O0 --coverage -fprofile-update=atomic
 $(UNITS): private LINK += --coverage
@@ -350,7 +351,8 @@ memcheck: ## the same tests under valgrind's memcheck, on the ordinary build
 	@$(MAKE) $(PARALLEL) tests
 	@BUILD='$(BUILD)' test/run memcheck -- $(ARGS)
 
-# build-fuzz keeps the inputs that were found, and those that crash.
+# The folder build-fuzz keeps the inputs that the fuzzers have found, and those
+# that crash a fuzzer.
 fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each
 	@conf/setup fuzz
 	@$(MAKE) $(PARALLEL) fuzzers BUILD=build-fuzz CC=clang SANITIZE=fuzz
@@ -380,7 +382,7 @@ bench: ## measure mod_comet and nchan (BENCH_ROUNDS=, BENCH_ONLY=): a table
 
 # ---- Look over --------------------------------------------------------------
 .PHONY: lint format format-check
-# cppcheck does not read foreign headers, but must know their list macros.
+# Of the foreign headers, cppcheck needs only those that define list macros.
 LIST_MACROS = $(shell $(APR_CONFIG) --includedir)/apr_ring.h \
     $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
 EACH_SOURCE = printf '%s\n' $(CORE_SRC) $(GLUE_SRC) | xargs -P $(shell nproc) -n 4
@@ -499,7 +501,7 @@ deb: ## build Debian packages in build/deb
 	cd $(DEB) && dpkg-buildpackage --build=binary --no-sign
 	@ls $(BUILD)/deb/*.deb
 
-# The same commit always gives the same bytes, on any machine, at any time.
+# The archive of a commit has the same bytes on any machine and at any time.
 dist: ## make the source archive of this commit: build/mod_comet-VERSION.tar.gz
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: dist needs a" \
 	    "clone: this tree is an archive already" >&2; exit 1; }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a disk and SQLite alone can do: fdatasync calls and durable rows a
- * second.
+/* What a disk and SQLite alone can do: how long an fdatasync takes, and how
+ * many durable rows SQLite stores in a second.
  *
  * usage: dbfloor FOLDER SECONDS
  *

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The least a server can do: one thread, epoll, one write(2) a delivery.
+/* A server that does the least possible: one thread, epoll, one write(2) a
+ * delivery.
  *
  * It is not a product: it keeps the last messages of each channel in memory,
- * parses only what the generator sends, and trusts it.  usage: floor PORT
+ * parses only what the generator sends, and trusts the generator.
+ *
+ * usage: floor PORT
  *
  *   GET  /stream/CH       an event stream, until the client leaves
- *   GET  /history/CH      the same, after the messages that are kept
- *   GET  /poll/CH?c=SEQ   the oldest message after SEQ, or waits; X-Seq: cursor
+ *   GET  /history/CH      the messages that are kept, then the same stream
+ *   GET  /poll/CH?c=SEQ   the oldest message after SEQ, once there is one;
+ *                         X-Seq has its number, the next cursor
  *   GET  /get/CH          the newest message, at once
  *   POST /publish/CH      the body is the message */
 #ifndef _GNU_SOURCE
@@ -39,8 +43,8 @@ typedef struct conn_t {
     char *input; /* an incomplete request */
     char *unsent;
     size_t input_length, unsent_length, unsent_offset;
-    int next, previous; /* other clients that wait for the same message; 0:
-                         * none */
+    int next, previous; /* neighbours in the list of clients that wait in the
+                         * same channel in the same way; 0: none */
     int channel;
     kind_e kind;
 } conn_t;
@@ -52,8 +56,8 @@ typedef struct text_t {
 
 typedef struct channel_t {
     int first[KINDS]; /* the first client that waits, by kind */
-    uint64_t count; /* how many messages there were; also the newest one's
-                     * number */
+    uint64_t count; /* how many messages were published; also the number of the
+                     * newest message */
     text_t *kept; /* message n is at n % KEPT */
 } channel_t;
 

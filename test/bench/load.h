@@ -17,22 +17,22 @@
  * one monotonic clock times both ends of a delivery. */
 
 typedef enum {
-    LOAD_PARK, /* open streams and hold them: memory and CPU of an idle
-                * server */
+    LOAD_PARK, /* open streams and hold them, to measure the memory and CPU of
+                * an idle server */
     LOAD_STREAM, /* event streams, with publishing */
     LOAD_POLL, /* long polls, with publishing */
     LOAD_GET, /* requests that are answered at once, on kept-alive
                * connections */
     LOAD_PUBLISH, /* publishing without subscribers */
-    LOAD_HISTORY /* store messages, then read them all by new streams */
+    LOAD_HISTORY /* store messages, then read them all on new streams */
 } load_mode_e;
 
 /* Where a long poll finds the cursor for its next request. */
 typedef enum {
     LOAD_CURSOR_NONE,
     LOAD_CURSOR_ETAG, /* ETag and Last-Modified, sent back as conditions */
-    LOAD_CURSOR_HEADER, /* a header field of the answer, by name */
-    LOAD_CURSOR_JSON /* the last member of this name in the body */
+    LOAD_CURSOR_HEADER, /* the answer's header field called `cursor_name` */
+    LOAD_CURSOR_JSON /* the body's last member called `cursor_name` */
 } load_cursor_e;
 
 typedef struct load_options_t {
@@ -47,13 +47,13 @@ typedef struct load_options_t {
     int publishers;
     int batch; /* messages in a request, as NDJSON; 0: one message, as text */
     size_t size_bytes; /* size of a message */
-    int64_t messages; /* how many to publish; 0: as many as in `seconds` */
+    int64_t messages; /* how many to publish; 0: publish for `seconds` */
     double rate; /* messages a second; 0: as fast as they are acknowledged */
     double seconds; /* how long to publish, request or hold */
     double settle_seconds; /* time between the last connect and the first
                             * message */
     double limit_seconds; /* how long the whole run may take */
-    pid_t server; /* the root of the server's processes */
+    pid_t server; /* the root of the server's process tree */
 } load_options_t;
 
 typedef enum {
@@ -88,14 +88,15 @@ typedef struct load_conn_t {
     /* a publisher: the messages of the request that is being sent */
     int in_request;
     uint64_t first_sequence;
-    bool again; /* got no answer: must be sent again */
+    bool again; /* the request got no answer, so it must be sent again */
 
     /* a publisher's WebSocket, and the messages on it that have no answer
      * yet */
     load_websocket_t socket;
     int64_t *sent_at_ns; /* when each message was sent: a ring of
                           * LOAD_PIPELINE_MAX */
-    uint64_t piped, answered; /* how many messages, on this connection */
+    uint64_t piped, answered; /* how many messages this connection has sent, and
+                               * how many of them were answered */
 } load_conn_t;
 
 typedef struct load_totals_t {
@@ -178,7 +179,7 @@ size_t load_publisher_text(const load_conn_t *conn, uint64_t sequence,
 /* load_pipeline.c: publishing on a WebSocket, without waiting for each
  * answer */
 
-#define LOAD_PIPELINE_MAX 512 /* messages without an answer, at most */
+#define LOAD_PIPELINE_MAX 512 /* the most messages without an answer */
 #define LOAD_PIPELINE_STEP 64 /* messages in one write */
 
 void load_pipeline_open(load_conn_t *conn);

@@ -276,7 +276,7 @@ static void take_input(load_conn_t *conn)
 static void happened(load_conn_t *conn, uint32_t events)
 {
     if (conn->fd < 0) {
-        return; /* another event of this turn has closed it */
+        return; /* an earlier event of this turn closed the connection */
     }
     if (conn->state == LOAD_CONNECTING) {
         connected(conn, events);

@@ -169,8 +169,8 @@ static void take_size(load_http_t *http, char c)
     }
 }
 
-/* Handle one byte around a chunk's data.  Returns true if the answer is
- * complete. */
+/* Handle one byte that is not part of a chunk's data.  Returns true if the
+ * answer is complete. */
 static bool take_between(load_http_t *http, char c)
 {
     if (http->part == LOAD_PART_SIZE) {

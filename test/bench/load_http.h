@@ -10,7 +10,7 @@
 typedef enum {
     LOAD_PART_HEAD,
     LOAD_PART_COUNTED, /* a body with a Content-Length */
-    LOAD_PART_OPEN, /* a body until the connection ends */
+    LOAD_PART_OPEN, /* a body that ends with the connection */
     LOAD_PART_SIZE, /* the line with a chunk's size, */
     LOAD_PART_CHUNK, /* the chunk's data, */
     LOAD_PART_AFTER, /* and the line end after the data */
@@ -23,17 +23,17 @@ typedef struct load_http_t {
     load_part_e part;
     int status;
     bool closes; /* the server closes the connection after this answer */
-    bool extension; /* in the line with a chunk's size: after the size, so
-                     * skip */
+    bool extension; /* in the line with a chunk's size: what follows the size
+                     * is skipped */
     uint64_t left; /* bytes of the body or chunk that are still to come */
-    size_t line; /* the length so far of a line of the trailer */
+    size_t line; /* how much of a line of the trailer has come */
     char *head; /* ends in NUL */
     size_t head_length, head_room;
 } load_http_t;
 
 typedef enum {
     LOAD_HTTP_MORE, /* more bytes are needed */
-    LOAD_HTTP_HEAD, /* the head is complete: status, closes and the fields */
+    LOAD_HTTP_HEAD, /* the head is complete: status, `closes` and the fields */
     LOAD_HTTP_BODY, /* a part of the body */
     LOAD_HTTP_END, /* the answer is complete */
     LOAD_HTTP_BAD /* the bytes are not HTTP */
@@ -51,7 +51,7 @@ load_http_event_e load_http_next(load_http_t *http, const char **data,
 const char *load_http_field(const load_http_t *http, const char *name,
                             size_t *length);
 
-/* Whether not a byte of an answer has arrived yet. */
+/* Whether no byte of an answer has arrived yet. */
 bool load_http_is_unanswered(const load_http_t *http);
 
 /* Reset the parser for a new connection. */

@@ -41,8 +41,8 @@ static bool read_number(const char **at, uint64_t *number)
     return *at > start && *(*at)++ == '.';
 }
 
-/* Parse the message whose tilde is at `text`.  Its numbers end at another
- * tilde, so nothing reads beyond that. */
+/* Parse the message whose first tilde is at `text`.  Its numbers are read only
+ * if its last tilde is there, too, so that reading stops at this tilde. */
 static verdict_e parse(const char *text, size_t length, size_t size_bytes,
                        load_message_t *message, size_t *used)
 {
@@ -78,8 +78,8 @@ static void carry(load_scan_t *scan, const char *data, size_t length)
     scan->carried += length;
 }
 
-/* Continue a message that has begun.  Returns PART if it has taken all
- * bytes. */
+/* Continue a message that has begun.  Returns PART if the message is still
+ * incomplete; then all bytes are taken. */
 static verdict_e finish_carried(load_scan_t *scan, const char **data,
                                 size_t *length, size_t size_bytes,
                                 load_message_t *message)

@@ -31,7 +31,7 @@ typedef struct load_scan_t {
 
 /* Take bytes off *data up to the end of the next message of at least this size.
  * Returns false if no message is complete there; then all bytes are taken.
- * `malformed` counts what begins like a message but is none. */
+ * `malformed` counts the texts that begin like a message but are none. */
 bool load_scan_next(load_scan_t *scan, const char **data, size_t *length,
                     size_t size_bytes, load_message_t *message,
                     uint64_t *malformed);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* mod_comet takes a message as JSON, nchan as it is. */
+/* mod_comet expects a message inside JSON; nchan expects the bare text. */
 static const char BEFORE[] = "{\"publish\":{\"body\":\"", AFTER[] = "\"}}";
 
 static bool is_json(void)
@@ -33,8 +33,8 @@ void load_pipeline_open(load_conn_t *conn)
     load_conn_write(conn, request, (size_t)length);
 }
 
-/* A connection is busy while fewer than LOAD_PIPELINE_STEP messages may be
- * sent. */
+/* Mark a connection as busy while it may send fewer than LOAD_PIPELINE_STEP
+ * messages. */
 static void note_room(load_conn_t *conn)
 {
     conn->busy =
@@ -82,8 +82,8 @@ static void take_answer(load_conn_t *conn, int64_t now_ns)
 {
     if (is_json() && strncmp(conn->socket.start, "{\"stored", 8) != 0
         && strncmp(conn->socket.start, "{\"error\"", 8) != 0) {
-        return; /* no answer, but the cursor or a message, which mod_comet's
-                 * WebSockets also send */
+        return; /* not an answer, but a cursor or a message: mod_comet sends
+                 * these on a WebSocket, too */
     }
     if (conn->answered == conn->piped) {
         load_die("an answer to nothing: %s", conn->socket.start);

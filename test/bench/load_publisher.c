@@ -218,8 +218,9 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
-/* Send a request that got no answer again, on a new connection.  If it was
- * stored after all, subscribers receive its messages twice and report that. */
+/* Send an unanswered request again, on a new connection.  If the server had
+ * stored its messages after all, subscribers count the second copies as
+ * duplicates. */
 void load_publisher_lost(load_conn_t *conn)
 {
     if (load_conn_is_websocket(conn)) {

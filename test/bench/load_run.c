@@ -11,7 +11,7 @@
 #define QUIET_NS INT64_C(3000000000)
 #define HISTORY_NS INT64_C(10000000000)
 
-/* What server and generator have used so far. */
+/* What the server and the generator have used so far. */
 typedef struct usage_t {
     int64_t time_ns;
     double server_seconds, own_seconds;
@@ -92,8 +92,8 @@ static bool time_is_over(void)
     return load_now_ns() > limit_ns;
 }
 
-/* Publishers connect first; then subscribers alone cause the growth of
- * memory. */
+/* Publishers connect first, so that the growth of memory measured afterwards is
+ * due to subscribers alone. */
 static void open_publishers(void)
 {
     int i;
@@ -208,7 +208,7 @@ static void run_publish(void)
     publish_all();
     to = usage_now();
     load.stopping = true;
-    load_loop_for(0.05); /* a repeated message would soon come */
+    load_loop_for(0.05); /* a duplicate would come soon */
     wanted = listened ? expected() : 0;
     put_totals();
     put("expected", (double)wanted);

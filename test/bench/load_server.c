@@ -48,8 +48,8 @@ static bool has(const family_t *family, pid_t pid)
     return false;
 }
 
-/* Add the children of processes that are in the family.  Returns true if there
- * were any. */
+/* Add the children of the family's processes.  Returns true if any process was
+ * added. */
 static bool add_children(family_t *family)
 {
     DIR *folder = opendir("/proc");

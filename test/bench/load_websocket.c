@@ -36,7 +36,7 @@ size_t load_websocket_frame(char *to, const char *text, size_t length)
     return at + length;
 }
 
-/* How long a frame's head is, as far as this is known. */
+/* The length of a frame's head, as far as its first bytes tell. */
 static size_t head_size(const load_websocket_t *socket)
 {
     unsigned size = socket->head_length < 2 ? 0 : socket->head[1] & 0x7f;

@@ -22,8 +22,8 @@ size_t load_websocket_frame(char *to, const char *text, size_t length);
 
 #define LOAD_WEBSOCKET_START 8
 
-/* The state of reading a server's frames.  It is all zero before the first
- * one. */
+/* The state of the parser of a server's frames.  It is all zero before the
+ * first frame. */
 typedef struct load_websocket_t {
     unsigned char head[10];
     size_t head_length;

@@ -15,7 +15,7 @@ GENERATOR_LIMIT = 0.9
 
 
 class Failed(Exception):
-    """A run has failed: its figures would be meaningless."""
+    """A run has failed, so its figures would be meaningless."""
 
 
 class Figure:
@@ -30,17 +30,17 @@ class Figure:
 
 
 class Scenario:
-    """A row or some rows.
+    """What makes one row of the table, or several.
 
     servers:  the servers that take part
     url:      what subscribers request (a key of Server.urls)
     publish:  where publishers publish (likewise)
     load:     options of the generator; those in SCALED shrink with BENCH_SCALE
     conf:     further lines for httpd
-    prime:    how many messages are stored before
-    warm:     how many clients come and go before, so that the server has
-              made what it makes once for each thread
-    once:     takes long and varies little: one round is enough
+    prime:    how many messages are stored before the run
+    warm:     how many clients come and go before the run, so that each thread
+              has allocated what it needs only once
+    once:     the run takes long and varies little, so one round is enough
     """
 
     SCALED = {"subscribers": 4, "channels": 4, "messages": 5, "seconds": 0.3}
@@ -63,7 +63,7 @@ class Scenario:
         return options
 
     def seconds(self):
-        """About how many seconds a run takes on one server."""
+        """Roughly how many seconds a run on one server takes."""
         rate = self.load.get("rate")
         run = (self.load["seconds"] if "seconds" in self.load
                else self.load["messages"] / rate if rate else 0.5)
@@ -117,7 +117,7 @@ def generator(arguments):
 
 
 def check(mode, result, options):
-    """Fail if a run has lost or repeated something."""
+    """Fail if a run lost or repeated messages, or had errors."""
     wanted = {"refused": 0, "http_errors": 0, "closed": 0, "malformed": 0,
               "duplicates": 0, "connect_errors": 0}
     if options.get("publishers", 1) == 1:   # several publishers race to the
@@ -149,14 +149,14 @@ def check_bodies(result):
 
 
 class DiskFloor:
-    """Stands for SQLite alone, in the same folder, among a scenario's
-    servers."""
+    """Takes a server's place in a scenario, and stands for SQLite alone in the
+    same folder."""
 
     name = "floor"
 
 
 class BatchScenario(Scenario):
-    """Messages in batches. The floor is SQLite alone with as many rows a
+    """Messages in batches. The floor is SQLite alone, with 32 rows in a
     transaction."""
 
     def measure(self, kind, scale=1, children=1):

@@ -28,8 +28,8 @@ HEARTBEAT_SECONDS = 25
 
 
 class Unavailable(Exception):
-    """A server, or something that it needs, is missing, or it does not
-    start."""
+    """A server does not start, or the server or something that it needs is
+    missing."""
 
 
 def raise_nofile():
@@ -41,7 +41,7 @@ def raise_nofile():
 
 
 def free_port():
-    """A loopback port outside the range of ephemeral ports."""
+    """A free loopback port outside the range of ephemeral ports."""
     for _ in range(200):
         port = random.randint(12000, 30000)
         with socket.socket() as probe:
@@ -61,8 +61,8 @@ class Server:
     """A server with a folder of its own. A `with` statement starts and stops
     it.
 
-    urls: the paths for the generator: stream, poll, publish, history, get. A
-    server does not offer what is missing there.
+    urls: the paths for the generator: stream, poll, publish, history, get. The
+    server does not offer what has no path.
     """
 
     name = ""
@@ -138,7 +138,7 @@ class Server:
         if not os.access(command[0], os.X_OK):
             raise Unavailable("%s is missing" % command[0])
         with open(self.path("output"), "wb") as output:
-            # Start a new session: httpd signals its whole process group.
+            # httpd signals its whole process group, so it gets its own session.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, env=self.environment(), cwd=self.root,
@@ -211,8 +211,8 @@ class Comet(Server):
                 self.write("httpd.conf", "\n".join(lines) + "\n")]
 
     def listens(self):
-        """Whether it serves messages. At the first start, a child makes the
-        database only after httpd has begun to listen."""
+        """Whether the server serves messages. At the first start, a child makes
+        the database only after httpd has begun to listen."""
         if not super().listens():
             return False
         with socket.create_connection(("127.0.0.1", self.port)) as client:
@@ -327,15 +327,15 @@ class Floor(Server):
 
 
 def taking_part(kinds):
-    """These servers; the other build of mod_comet, if there is one, comes after
-    ours."""
+    """These servers, with the module of BENCH_BEFORE, if it is given, after our
+    mod_comet."""
     return [server for kind in kinds
             for server in ((kind, Before) if kind is Comet and Before.module
                            else (kind,))]
 
 
 def output_of(*command):
-    """The first line of a command's output, or nothing."""
+    """The first line of a command's output; "" if the command fails."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, cwd=TOP,
                               stderr=subprocess.STDOUT, timeout=30,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes messages on a WebSocket with aiohttp, and prints what comes. The
+"""Publishes messages on a WebSocket with aiohttp, and prints what it gets. The
 arguments are the URL and a count."""
 
 import asyncio

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs curl in a loop, and takes Last-Event-ID from its output.
+"""Runs curl in a loop. Each run resumes after the last id in the output so far.
 
 usage: curl_client.py [OPTION OF CURL]... URL
 """

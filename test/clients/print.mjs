@@ -12,7 +12,7 @@ export function print(event) {
 }
 
 // The only argument is the URL to subscribe to. To end a driver, the parent
-// closes its standard input.
+// closes the driver's standard input.
 export function url() {
   process.stdin.on('end', () => process.exit(0)).resume();
   return process.argv[2];

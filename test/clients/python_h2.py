@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hyper-h2 with three streams and a chain of polls on one connection, and with
-a download for each message of the first stream. The library checks every frame
-and every window; if one breaks its rules, this program ends with a traceback.
+"""Opens three streams and a chain of polls on one hyper-h2 connection. Each
+message of the first stream starts a download. The library checks every frame
+and every window; if the server breaks a rule, this program ends with a
+traceback.
 After a GOAWAY the library accepts no more frames, so the connection ends there.
 
 usage: python_h2.py URL
@@ -53,8 +54,8 @@ class Reader:
 
 
 class Whole:
-    """A request whose answer counts only if it is complete; otherwise it is
-    repeated."""
+    """A request whose answer counts only if it is complete; otherwise the
+    request is repeated."""
 
     due = 0.0
 

@@ -6,7 +6,7 @@ import { EventSource } from 'eventsource';
 import { createRequire } from 'node:module';
 import { print, TYPES, url } from './print.mjs';
 
-// Its ES module lacks the suffix .mjs, which node requires.
+// The package's ES module lacks the suffix .mjs, which node requires.
 const require = createRequire(import.meta.url);
 const { default: ReconnectingEventSource } = require('reconnecting-eventsource');
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes messages on a WebSocket with python3-websockets, and prints what
-comes. The arguments are the URL and a count."""
+"""Publishes messages on a WebSocket with python3-websockets, and prints what it
+gets. The arguments are the URL and a count."""
 
 import asyncio
 import json

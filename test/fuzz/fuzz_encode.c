@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the UTF-8 check, and the output as HTML, JSON, event stream and script,
- * by decoding it again.
+ * Fuzz the UTF-8 check and the encoders of HTML, JSON, event streams and
+ * scripts: their output is decoded again and compared.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 
@@ -22,7 +22,7 @@ static void *encode_room(size_t size)
     return room;
 }
 
-/* Check that nothing ends a script element or a line of JavaScript. */
+/* Check that no byte of the JSON ends a script element or a JavaScript line. */
 static void encode_check_harmless(const comet_buffer_t *json)
 {
     apr_size_t i;
@@ -73,7 +73,7 @@ static void encode_check_html(comet_text_t text)
     comet_buffer_free(&html);
 }
 
-/* Whatever a message contains, whole answers are UTF-8. */
+/* Check that whole answers are valid UTF-8, whatever the message contains. */
 static void encode_check_answers(comet_text_t text)
 {
     comet_message_fields_t fields = { .timestamp = 1,
@@ -140,8 +140,8 @@ static void encode_check_event(const comet_message_t *message,
     free(wanted);
 }
 
-/* Check that a message as JSON is one event, too, and that its data is harmless
- * in a script. */
+/* Check that a message in JSON also becomes one event, and that the event's
+ * data is harmless in a script. */
 static void encode_check_json_event(const comet_buffer_t *stream)
 {
     reference_event_t event = { encode_room(stream->length + 7),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz a client's HTTP/2 bytes.  The input's first byte says how the bytes are
- * cut; the rest is what the client sends.  The scanner must find the frames
- * where they lie, must pass on all bytes unchanged, and must leave the windows
+ * Fuzz a client's HTTP/2 bytes.  The input's first byte says into which
+ * pieces the rest is cut; the rest is what the client sends.  The scanner must
+ * find each frame, pass on all bytes unchanged, and leave the windows
  * consistent.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 

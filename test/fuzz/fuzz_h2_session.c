@@ -2,12 +2,12 @@
 /*
  * Fuzz an HTTP/2 connection with ghosts.  The input says what the client,
  * mod_http2 and the ghosts' owner do, one after the other.  The test keeps
- * accounts of the windows for both sides.  Each side must get whole frames
- * only.  The client must get no more than it has granted, nothing after a
- * stream's end, and nothing of what mod_http2 writes on a claimed stream.
+ * account of the windows of both sides.  Each side must receive whole frames
+ * only.  The client must receive no more than it has granted, nothing after a
+ * stream's end, and nothing that mod_http2 writes on a claimed stream.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 
@@ -25,8 +25,8 @@ typedef struct pair_side_t {
     int64_t streams[PAIR_STREAMS];
     int open[PAIR_STREAMS];
     int broken; /* the connection's window or a setting has broken the rules */
-    int over; /* SETTINGS have made a stream's window too large; it may have
-               * ended already */
+    int over; /* SETTINGS have made a stream's window too large; the stream may
+               * have ended already */
 } pair_side_t;
 
 typedef struct pair_t {
@@ -93,7 +93,7 @@ static void pair_set(pair_side_t *side, int64_t first)
     side->broken |= first > COMET_H2_31_BITS;
 }
 
-/* Count a frame of the client, for one side. */
+/* Update one side's windows after a frame from the client. */
 static void pair_hear(pair_side_t *side, const char *frame)
 {
     uint32_t length = pair_read(frame, 3), stream = pair_read(frame + 5, 4);
@@ -120,7 +120,7 @@ static void pair_hear(pair_side_t *side, const char *frame)
     }
 }
 
-/* Check and count a frame that the client gets. */
+/* Check a frame that the client receives, and update the client's windows. */
 static void pair_get(pair_t *pair, const char *frame)
 {
     pair_side_t *client = &pair->client;
@@ -142,8 +142,8 @@ static void pair_get(pair_t *pair, const char *frame)
     }
 }
 
-/* Check that bytes are whole frames, and count these.
- * @param to_client  0: they go to mod_http2 */
+/* Check that the bytes are whole frames, and handle each frame as its receiver
+ * does.  @param to_client  0: the bytes go to mod_http2 */
 static void pair_pass(pair_t *pair, comet_buffer_t *bytes, int to_client)
 {
     size_t at = 0;

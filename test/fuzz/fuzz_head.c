@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the recognition of polls by their bytes.  The first NUL separates the
- * input into two heads.  A head that was learnt matches itself, and a matching
- * head differs from it only in digits.  The head of an answer that was learnt
- * can be written again, and what is learnt from it is then the same.
+ * input into two heads.  A head that matches a learnt one differs from it only
+ * in the digits of the cursor.  After the head of an answer was learnt, it can be
+ * written again, and the same is learnt from the new head.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the reading of a batch of messages, one JSON object a line.  The store
- * accepts every message that this reading accepts.  If the message is written
- * again, the same message is read from it.
+ * accepts every message that the reader accepts.  If such a message is written
+ * as JSON, the reader returns the same message.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 
@@ -66,7 +66,7 @@ static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
     return text;
 }
 
-/* Check that another parser finds an accepted member in the line, too, exactly
+/* Check that another parser also finds an accepted member in the line, exactly
  * once. */
 static void lines_check_member(comet_text_t line, const char *name,
                                comet_text_t taken)

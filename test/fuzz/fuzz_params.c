@@ -2,8 +2,8 @@
 /*
  * Fuzz the decoding of query strings and forms, and the checks of their values.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 
@@ -82,8 +82,8 @@ static void params_check_texts(comet_text_t text)
     if (!comet_params_check_channel(text)) {
         MUST(valid && text.length >= 1);
         MUST(text.length <= COMET_CHANNEL_MAX_BYTES);
-        /* a valid channel name is a valid type, except for a type of the
-         * server's own */
+        /* a valid channel name is also a valid type, unless the server reserves
+         * that type */
         MUST(!comet_params_check_type(text)
              || comet_text_equal(text, comet_text("gap")));
         MUST(text.data[0] != '/' && text.data[text.length - 1] != '/');

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz patterns of topics, and topics as names of channels.  The first line is
- * a pattern, the rest a topic.  A topic that matches the pattern begins with
- * the pattern's stem.  Every topic that has a channel name can be read back
- * from this name.
+ * Fuzz patterns of topics, and channel names made from topics.  The first line
+ * is a pattern, the rest a topic.  A topic that matches the pattern begins with
+ * the pattern's stem.  If a topic has a channel name, this name can be turned
+ * back into the topic.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the selections of subscribers.  A selection of names and prefixes
- * matches what a linear search matches, whatever the order of its words.  Its
- * key identifies it.
+ * matches what a linear search matches, whatever the order of its words.  The
+ * order does not change the selection's key, either.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 
@@ -51,8 +51,8 @@ static void selection_read(selection_input_t *input, comet_text_t text)
     }
 }
 
-/* A channel under a prefix is longer than the prefix.  The empty prefix covers
- * all channels. */
+/* Whether a channel is under a prefix: it begins with the prefix and is longer.
+ * All channels are under the empty prefix. */
 static int selection_is_under(comet_text_t text, comet_text_t prefix)
 {
     return !prefix.length

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the reader of a client's WebSocket frames.  The first byte says how many
- * bytes are read at a time.  However the frames are cut, the reader takes the
- * same messages, which are valid UTF-8 and not too long, and answers in the
- * same way.
+ * bytes are read at a time.  However the bytes are cut, the reader returns
+ * the same messages, which are valid UTF-8 and not too long, and sends the same
+ * answers.
  *
- * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
- * every `make check`.
+ * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
+ * with every `make check`.
  */
 #include "fuzz.h"
 

@@ -10,9 +10,9 @@ PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
 CONTEXTS = {"SERVER": "server config, virtual host",
             "LOCATION": "server config, virtual host, location"}
-# Headers that httpd itself reads or sets, so that the glue does not name them.
+# Headers that httpd itself reads or sets, so the glue does not name them.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
-# Headers that are read or set internally, and do not belong to the interface.
+# Headers that the glue names, but that do not belong to the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
                         "Accept-Language", "Sec-Fetch-User"},
             "response": set()}
@@ -209,7 +209,7 @@ def refusals(manual):
         [" | ".join((*row[:4], plain(row[4]))) for row in page])
     wrong += ["refusal: %s is there twice" % i for i, *_ in code
               if [x[0] for x in code].count(i) > 1]
-    # 500 needs no id: its only reason is a lack of memory
+    # 500 needs no id, since a lack of memory is its only reason
     errors_of_page = {s for s in manual.marked("status")
                       if s >= "400" and s != "500"}
     wrong += ["status %s has no id in refusals.def" % s for s in
@@ -238,8 +238,8 @@ def log_ids(manual):
             level = re.search(r"APLOG_([A-Z]+),.*|$",
                               call.replace("APLOG_MARK", "")).group(1) or ""
             level = level.lower()
-            # The ids of refusals come from a table, those of warnings from the
-            # caller.
+            # The ids of refusals come from a table, and those of warnings from
+            # the caller.
             if not ids and not path.endswith(("reasons.c", "warning.c")):
                 wrong.append("%s: a line without an id: %s"
                              % (path, " ".join(call.split())[:60]))
@@ -312,8 +312,8 @@ def errors(manual):
 
 
 def pieces(text):
-    """An error, and its two halves, since the code may have these separately.
-    `…` stands for any text."""
+    """Yield an error and its two halves, since the code may contain the halves
+    separately. `…` stands for any text."""
     yield text.replace("…", "x")
     yield text.partition(": ")[2] or text
     yield text.partition(": ")[0]
@@ -430,7 +430,7 @@ def claims(manual):
         wrong += ["security.html: no test for: " + plain(claim)[:60]
                   for claim in re.findall(r"<li>(.*?)</li>",
                                           claimed.group(1), re.S)]
-    # the defaults that the page names are those of the code
+    # the defaults on the page are those of the code
     for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
                         ("CometMulti", "off"), ("CometSearch", "off"),
                         ("CometEscape", "on"), ("CometLimitPublish", "off"),

@@ -7,7 +7,7 @@ import test from 'node:test';
 
 import { Comet } from '../../htdocs/comet/comet.js';
 
-/** Make a server that has these messages and notes what is posted. */
+/** Make a server that has these messages. It records what is posted. */
 function makeServer(messages) {
     const posts = [];
     globalThis.fetch = async (address, { method, signal, headers, body }) => {

@@ -17,10 +17,10 @@ function block(timestamp, body = `m${timestamp}`) {
 }
 
 /**
- * Make a test whose server uses one of `steps` for each request, and then
- * repeats the last one. A step is a function of (answer, query), or a list of
- * the texts of an event stream. If END is the last text, the stream ends; if
- * CUT is, the connection breaks; otherwise it stays open.
+ * Make a test whose server uses one step after the other, one for each request,
+ * and then repeats the last one. A step is a function of (answer, query), or a
+ * list of the texts of an event stream. If END is the last text, the stream
+ * ends; if CUT is, the connection breaks; otherwise the stream stays open.
  */
 function scripted(name, steps, options, check) {
     test(name, { timeout: 10_000 }, async () => {
@@ -319,7 +319,7 @@ scripted('where there is neither, that is the end', [
     assert.deepEqual(of(told, 'close'), [406]);
 });
 
-// ---- temporary refusals (of mod_evasive, a firewall, a server being replaced)
+// ---- temporary refusals (by mod_evasive, a firewall, a server being replaced)
 
 const refuse = (status, body = '<h1>No</h1>') => (answer) => {
     answer.writeHead(status, { 'Content-Type': body.startsWith('{')

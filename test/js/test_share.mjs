@@ -8,7 +8,7 @@ import test from 'node:test';
 
 import { Comet } from '../../htdocs/comet/comet.js';
 
-// Another tab holds the lock as long as this one waits for it.
+// Another tab holds the lock for as long as this tab waits for the lock.
 const locks = {
     request: (name, { signal }) => new Promise((done, fail) => {
         signal.addEventListener('abort', () => fail(signal.reason));
@@ -24,8 +24,8 @@ async function until(condition) {
     }
 }
 
-/** Make a test of a tab that has missed message 11, while the leading tab is at
- * 12. */
+/** Make a test of a tab that has missed message 11, while the leading tab has
+ * already received 12. */
 function follows(name, refusals, check) {
     test(name, { timeout: 10_000 }, async () => {
         let asked = 0;

@@ -103,7 +103,7 @@ played('a WebSocket reads and publishes', { since: 3 },
     await until(() => one.sent.length === 2);
     one.says({ error: 'too long', status: 413, ref: 2 });
     await assert.rejects(refused, { status: 413, said: 'too long' });
-    // an object with one channel cannot publish to another
+    // a Comet object that has one channel cannot publish to another channel
     await assert.rejects(comet.publish('z', { channel: 'd' }), TypeError);
     assert.deepEqual(posted, []);
 });

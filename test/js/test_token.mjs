@@ -21,7 +21,7 @@ async function until(condition) {
 
 /**
  * Make a test whose server keeps streams open, and answers 401 to each request
- * whose token `accept` refuses. `asked` gets [method, token] of each request.
+ * whose token `accept` refuses. `asked` lists [method, token] of each request.
  */
 function served(name, options, check, accept = () => true) {
     test(name, { timeout: 10_000 }, async () => {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of HTTP clients in one asyncio loop, for the tests and by hand.
+"""Thousands of HTTP clients in one asyncio loop, for tests and for use by hand.
 
 By hand:  comet_load.py --port 8080 --polls 1000 --clocks 1000 --seconds 10
 """
@@ -14,8 +14,8 @@ import time
 
 
 class HttpConn(asyncio.Protocol):
-    """One kept-alive connection. It calls back for each head, piece of data and
-    end."""
+    """One kept-alive connection. It calls a method for each head, each piece of
+    data and each end."""
 
     def __init__(self):
         self.transport = None
@@ -164,10 +164,11 @@ class Held(HttpConn):
 
 
 class Follower(HttpConn):
-    """Follows a channel by cursor, even if connections are lost.
+    """Follows a channel by its cursor, even if connections are lost.
 
-    The kind "classic" takes one message a poll, "endpoint" up to `limit`.
-    `bodies` has all messages, in order. Repeats and disorder are errors.
+    A poll of the kind "classic" takes one message, and one of the kind
+    "endpoint" takes up to `limit`. `bodies` has the bodies of all messages, in order. Messages that
+    are repeated or out of order are errors.
     """
 
     def __init__(self, load, kind, target, cursor=0, limit=1000):
@@ -244,7 +245,7 @@ class Follower(HttpConn):
             if self.partial:
                 self.errors.append("cut in the middle of an answer: %r"
                                    % exc)
-            self.requests -= 1       # the access log has no unanswered requests
+            self.requests -= 1       # the access log omits unanswered requests
             self.open_request = False
         self.reconnects += 1
         self.load.again(self)
@@ -254,7 +255,7 @@ class Follower(HttpConn):
 
 
 class Publisher(HttpConn):
-    """Posts prefix0, prefix1 … one after the other, until it is stopped.
+    """Publishes prefix0, prefix1 … one after the other, until it is stopped.
 
     acked:  (timestamp, text) of each message that was answered by 201.
     unsure: texts whose answer was lost with the connection; they may be stored.
@@ -374,8 +375,8 @@ class Load:
         return await asyncio.gather(*[self.connect(m) for m in makers])
 
     def hold(self, count, target, timeout=60.0, keep_body=True):
-        """Open `count` GETs of one target that are held, and wait for their
-        heads."""
+        """Send `count` GETs of one target, which the server holds, and wait for
+        their heads."""
         def make():
             conn = Held(target)
             conn.keep_body = keep_body
@@ -408,7 +409,7 @@ class Load:
                   timeout, "the last answers")
 
     def again(self, conn):
-        """Reconnect a follower soon. Called in the loop."""
+        """Soon reconnect a client that was cut off. Called in the loop."""
         async def retry():
             while not conn.stopped:
                 try:

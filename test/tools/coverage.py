@@ -4,8 +4,8 @@
 
 usage: test/tools/coverage.py BUILD [--missing] [FILE...]
 
-Reads the data that the instrumented core left in BUILD, by gcov's JSON, and
-prints a table: lines and branches of each file, and the sum. With --missing it
+Runs gcov on the data that the instrumented core left in BUILD, and prints a
+table: lines and branches of each file, and the sum. With --missing it
 also prints the numbers of the lines that never ran, and of the lines with a
 branch that was never taken. A header's inline functions count once, however
 many files include it. The exit status is 1 if the sum is below the goal: 95 %
@@ -43,8 +43,8 @@ class File:
             self.branches[number, index] += branch["count"]
 
     def counts(self):
-        """How many lines ran, of how many; how many branches were taken, of how
-        many."""
+        """How many lines ran, how many lines there are, how many branches were
+        taken, and how many branches there are."""
         return (sum(map(bool, self.lines.values())), len(self.lines),
                 sum(map(bool, self.branches.values())), len(self.branches))
 
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     found = read(options.build)
-    # A source that no test has run leaves no counters, but is reported, too.
+    # A source that no test has run leaves no counters, but is an error.
     sources = {os.path.relpath(path, TOP)
                for folder in CORE
                for path in glob.glob(os.path.join(TOP, folder, "**/*.c"),

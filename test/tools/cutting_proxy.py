@@ -19,9 +19,9 @@ LINGER_NONE = struct.pack("ii", 1, 0)      # close() then sends a reset
 
 
 class Plan:
-    """Where to cut a connection: after a number of bytes of its answer's body
+    """Where to cut a connection: after a number of bytes of the answer's body
     (or of its head, if the number is negative), or a number of seconds after
-    its head."""
+    the head."""
 
     def __init__(self, rng, span, seconds, heads):
         self.reset = rng.random() < 0.5
@@ -32,10 +32,10 @@ class Plan:
 
 
 class CuttingProxy:
-    """Forwards to `port`. After start_cutting() it cuts each connection until
-    it has cut `cuts` of them; then it only forwards again.
+    """Forwards to `port`. After start_cutting() it cuts the next `cuts`
+    connections; then it only forwards again.
 
-    span:     cut within the first `span` bytes of the body,
+    span:     it cuts within the first `span` bytes of the body,
     seconds:  or at the latest this long after the head
     heads:    the share of the cuts that are made in the head
     errors:   the share of the requests that are answered by 502 instead of
@@ -71,7 +71,7 @@ class CuttingProxy:
         return self.resets + self.ends + self.refused
 
     def start_cutting(self):
-        """Start to cut; end the connections that are already open."""
+        """Begin to cut connections; those that are already open end."""
         self.cutting = True
         self.shut_all()
 
@@ -133,9 +133,9 @@ class CuttingProxy:
     def forward(self, client, server, plan):
         """Forward in both directions; return True if the connection was cut.
 
-        One thread serves both directions: of two threads, one could still be in
-        recv() when the other calls close(), and close() would have no effect
-        yet.
+        One thread serves both directions: with two threads, one could still be
+        in recv() when the other calls close(), which would have no effect
+        until recv() returns.
         """
         answer, head, deadline = b"", None, None
         try:
@@ -177,7 +177,7 @@ class CuttingProxy:
                     self.streaming -= 1
 
     def end(self, answer, head, plan):
-        """How much of the answer the client gets; None for all of it."""
+        """How many bytes of the answer the client gets; None: all."""
         if plan is None:
             return None
         if plan.body_bytes < 0:

@@ -8,8 +8,8 @@ import codecs
 class EventStream:
     """Turns the bytes that it is fed into events ({"id", "type", "data"}).
 
-    last_id and retry (in seconds) outlive a connection; begin() starts a new
-    one.
+    last_id and retry (in seconds) outlive a connection; call begin() at the
+    beginning of each.
     """
 
     def __init__(self, on_event):

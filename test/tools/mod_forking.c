@@ -42,7 +42,7 @@ static int fork_now(request_rec *r)
     return DONE;
 }
 
-/* Let a fork end once its answer is sent. */
+/* End a fork after its answer has been sent. */
 static int end_fork(request_rec *r)
 {
     if (serves && !r->main) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * By LD_PRELOAD: a system clock that jumps, a slow disk, another kind of file
- * system, a process that ends slowly, and a slow name server.
+ * A library for LD_PRELOAD.  It simulates a system clock that jumps, a slow
+ * disk, a different type of file system, a process that ends slowly, and a slow
+ * name server.
  *
  * COMET_SHIM names a file with five 64-bit numbers in this machine's byte
  * order.  The test may change them at any time.  They are:
@@ -33,7 +34,7 @@
 
 #define MICRO INT64_C(1000000)
 #define MILLI INT64_C(1000)
-/* glibc's flag for a condition on the monotonic clock. */
+/* glibc's flag of a condition that waits by the monotonic clock. */
 #define STEADY_CONDITION 2u
 /* How soon a wait on the system clock notices a jump. */
 #define LOOK_USEC (10 * MILLI)
@@ -120,8 +121,8 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return failed;
 }
 
-/* As in the kernel, a wait until a time of the system clock lasts until the
- * clock shows that time, however long that takes after a jump. */
+/* Wait for the condition until the system clock shows the time `until`, however
+ * long that takes after a jump.  The kernel does the same. */
 int pthread_cond_timedwait(pthread_cond_t *restrict condition,
                            pthread_mutex_t *restrict lock,
                            const struct timespec *restrict until)

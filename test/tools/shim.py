@@ -25,7 +25,7 @@ class Shim:
     def __init__(self, server):
         if SANITIZER != "none":
             pytest.skip("a sanitizer's runtime wants these calls itself")
-        # The dynamic linker would only warn, and nothing would be slow.
+        # Without the library the dynamic linker would only warn.
         assert os.path.exists(LIBRARY), "`make tests` builds " + LIBRARY
         path = os.path.join(server.root, "shim")
         with open(path, "w+b") as out:
@@ -36,7 +36,7 @@ class Shim:
         server.env.update(self.env)
 
     def set_clock(self, seconds):
-        """Let the system clock be off by this many seconds."""
+        """Shift the system clock by this many seconds."""
         struct.pack_into("=q", self.numbers, CLOCK, int(seconds * 10 ** 6))
 
     def set_sync(self, seconds):

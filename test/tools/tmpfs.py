@@ -10,7 +10,7 @@ from httpd_env import give, is_root
 
 
 class Tmpfs:
-    """A separate file system in a folder of the user that children run as."""
+    """A separate file system in a folder that the children's user owns."""
 
     def __init__(self, folder, size="2m"):
         if not is_root():
