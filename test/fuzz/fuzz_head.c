@@ -2,8 +2,8 @@
 /*
  * Fuzz the recognition of polls by their bytes.  The first NUL separates the
  * input into two heads.  A head that matches a learnt one differs from it only
- * in the digits of the cursor.  After the head of an answer was learnt, it can be
- * written again, and the same is learnt from the new head.
+ * in the digits of the cursor.  After the head of an answer was learnt, it can
+ * be written again, and the same is learnt from the new head.
  *
  * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
  * with every `make check`.

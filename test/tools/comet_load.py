@@ -167,8 +167,8 @@ class Follower(HttpConn):
     """Follows a channel by its cursor, even if connections are lost.
 
     A poll of the kind "classic" takes one message, and one of the kind
-    "endpoint" takes up to `limit`. `bodies` has the bodies of all messages, in order. Messages that
-    are repeated or out of order are errors.
+    "endpoint" takes up to `limit`. `bodies` has the bodies of all messages, in
+    order. Messages that are repeated or out of order are errors.
     """
 
     def __init__(self, load, kind, target, cursor=0, limit=1000):

@@ -35,13 +35,13 @@ ROWS = []
 
 
 def pytest_itemcollected(item):
-    """Give every test here the long deadline."""
+    """Mark every test here as `long`, which gives it the long deadline."""
     item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)
 def scenario(request, record_property):
-    """Name the test in the table: by its docstring."""
+    """Use the test's docstring as its name in the table."""
     text = " ".join((request.function.__doc__ or request.node.name).split())
     record_property("scenario", text.rstrip("."))
 
@@ -54,7 +54,7 @@ def pytest_runtest_logreport(report):
                      "; ".join(value for name, value in report.user_properties
                                if name == "figure"),
                      report.outcome, report.duration])
-    elif report.failed:         # in the set-up, or in the checks afterwards
+    elif report.failed:         # in the set-up, or in the checks after it
         if report.when == "setup":
             ROWS.append([said.get("scenario", report.nodeid), "", "", 0])
         if ROWS[-1][2] != "failed":

@@ -31,15 +31,15 @@ WRITE_PATHS = write_paths()
 
 
 def deafen(sock):
-    """Drop every arriving packet before TCP sees it: to its peer this client
-    has vanished silently.  This needs no privilege."""
+    """Drop every packet that arrives for a socket before TCP sees it, so that
+    for its peer the client has vanished. This needs no privilege."""
     drop = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
                     struct.pack("HP", 1, ctypes.addressof(drop)))
 
 
 class Crowd:
-    """Clients on plain sockets; they only do what the test makes them do."""
+    """Clients on plain sockets, which only do what the test makes them do."""
 
     def __init__(self, server, make_socket=socket.socket, host="127.0.0.1"):
         self.server, self.host = server, host
@@ -105,9 +105,9 @@ def read_head(sock):
 
 
 def noise(count):
-    """Seconds below which a p99 of `count` samples means nothing. Of few
-    samples it is the slowest one; beside other tests, that shows only their
-    load and their syncs."""
+    """The least p99 of `count` samples, in seconds, that can be judged. With
+    few samples the p99 is the slowest one. While other tests run, it shows
+    only their load and their syncs."""
     if count >= 500:
         return 0.05
     return 1.5 if "PYTEST_XDIST_WORKER" in os.environ else 0.5
@@ -115,7 +115,7 @@ def noise(count):
 
 class Others:
     """A well-behaved stream, a publisher and a visitor of the site. Their
-    present delays are compared with earlier ones."""
+    delays are compared with those before the attack."""
 
     def __init__(self, server):
         self.server = server
@@ -152,7 +152,7 @@ class Others:
             return time.monotonic() - begin
 
     def await_message(self):
-        """Read the stream until it has the last message."""
+        """Read the stream until the last message has arrived."""
         while not self.events or self.events[-1]["data"] != str(self.number):
             piece = self.conn.chunk()
             assert piece, "the others' stream has ended"
@@ -170,15 +170,15 @@ class Others:
                 quantile([self.page() for _ in range(count)], 0.99))
 
     def remember(self, count):
-        """Measure before anything happens, once everything is warm."""
+        """Measure before the attack, after a warm-up."""
         self.feel(20)
         self.before = self.feel(count)
         return self
 
     def judge(self, count):
-        """Check that the p99 is at most twice the remembered one, or noise();
-        return a sentence. prefork is not judged: it starts processes by its own
-        rules."""
+        """Check that each p99 is at most twice the remembered one, or at most
+        noise(); return a sentence. prefork is not judged, since it starts
+        processes by its own rules."""
         now = self.feel(count)
         if SANITIZER == "none" and self.server.mpm != "prefork":
             for was, have in zip(self.before, now):

@@ -47,8 +47,8 @@ class Publisher(threading.Thread):
 
 
 class Site:
-    """A server, its publishers, and clients of all kinds, which must not notice
-    anything."""
+    """A server, its publishers, and clients of all kinds, which must notice
+    nothing."""
 
     def __init__(self, server, publishers=3, pause=0.02, size=20):
         self.server = server
@@ -81,7 +81,7 @@ class Site:
             who.__exit__()
 
     def said(self, begin=0.0, end=None):
-        """The answers to all publishes that began between the two times."""
+        """The answers to all publishes that began and ended in this time."""
         end = end or time.monotonic()
         return [s for p in self.pubs for s in list(p.said)
                 if begin <= s[0] and s[1] <= end]
@@ -96,8 +96,8 @@ class Site:
                    "%d more messages to be stored" % count)
 
     def recovery(self, healed):
-        """How many seconds after `healed` the first publish that began later
-        was acknowledged; check that later ones succeed, too."""
+        """How many seconds after `healed` the first new publish was
+        acknowledged; check that later ones succeed, too."""
         def first():
             return min((s[1] for s in self.said(healed) if s[2] == 201),
                        default=None)
@@ -286,9 +286,9 @@ def put_in_place(server, path):
 
 def deleted(make_server, ends=ENDS):
     """The database's file, its log or both are deleted. Publishing works again
-    within a second. Every message that is acknowledged from then on is there,
-    also for sqlite3. If only the log or its shared memory is deleted, all
-    earlier messages are there, too."""
+    within a second. Every message that is acknowledged from then on can be
+    read, even by sqlite3. If only the log or its shared memory is deleted, no
+    earlier message is lost, either."""
     server = make_server(children=2)
     with Site(server) as site:
         begin = time.monotonic()
@@ -383,8 +383,7 @@ def damaged_page(make_server, seconds, every=3):
         path = copy_of(server)
         sqlite(server.db, "PRAGMA wal_checkpoint(PASSIVE);")
         begin = time.monotonic()
-        # Keep the schema: without it nothing could be read, whether stored or
-        # not.
+        # Keep the schema: without it not even the intact pages could be read.
         pages = sqlite(server.db, "SELECT pageno FROM dbstat WHERE pageno > 8"
                        " AND name <> 'sqlite_schema';")
         with open(server.db, "r+b") as out:
@@ -421,9 +420,9 @@ def damaged_page(make_server, seconds, every=3):
 
 
 def owned_by_root(make_server):
-    """The file's owner becomes root. Children that have it open continue. After
-    a restart the answer is 503, and the log shows the command that repairs
-    this. The repair takes effect without a reload."""
+    """The file's owner becomes root. Children that have the file open
+    continue. After a restart the answer is 503, and the log shows the command
+    that repairs this. The repair takes effect without a reload."""
     if not is_root():
         pytest.skip("needs root to give files away")
     server = make_server(parent=ORDINARY)

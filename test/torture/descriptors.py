@@ -38,8 +38,8 @@ def lowest_free(pid):
 
 @contextlib.contextmanager
 def without_descriptors(pid, left=0):
-    """Meanwhile the process can open at most `left` more descriptors. It keeps
-    those that it has."""
+    """Within this context, the process can open at most `left` more
+    descriptors. It keeps those that it has."""
     soft = limit_of(pid)[0]
     set_limit(pid, lowest_free(pid) + left)
     try:
@@ -49,8 +49,8 @@ def without_descriptors(pid, left=0):
 
 
 TEXT = {"Content-Type": "text/plain"}
-# Requests on connections that are already open. Each is answered as usual, or
-# by a clear error that it is impossible now.
+# Requests on connections that are already open. Each gets its usual answer, or
+# a clear error that says that it is impossible now.
 QUESTIONS = (
     ("GET", "/comet/x?since=0&wait=0", {}, None),
     ("GET", "/comet/x?since=0&wait=1", {}, None),
@@ -95,10 +95,10 @@ def connected(server):
 
 
 def none_left(make_server, mpm, path, most):
-    """A child has no descriptor left, or so few that it can open only half of
-    what it needs, also just after the database was replaced. Its answers are
-    clear, and no acknowledged message is lost. Once it has descriptors again,
-    everything works."""
+    """A child can open no descriptor, or only a few. In every second round the
+    database has just been replaced. Each answer is as usual or a clear error,
+    and no acknowledged message is lost. Once the child can open descriptors
+    again, everything works."""
     server = make_server(mpm=mpm, threads=16, conf=WRITE_PATHS[path]
                          + "CometMulti on\n")
     server.keep_port = True
@@ -178,7 +178,7 @@ def many_hosts(server, hosts, stores):
 
 
 def leave_refused(socks):
-    """Close the clients whose answers are over; return how many are left."""
+    """Close the clients whose answers have ended; return how many are left."""
     ready = select.select(socks, [], [], 0)[0]
     for sock in ready:
         sock.setblocking(False)
@@ -194,14 +194,14 @@ def leave_refused(socks):
 
 
 def serving(server):
-    """The children that serve requests, without those that write logs."""
+    """The children that serve requests. (Others write logs.)"""
     return [pid for pid in server.children() if thread_count(pid) > 1]
 
 
 def fully_taken(server, target, headers=None):
-    """There are more clients than a child has descriptors for. Those that find
-    no place are told so. Each visitor still gets a descriptor, and no waiting
-    client is cut off."""
+    """There are more clients than a child has descriptors for. Clients that
+    find no place are told so. Each visitor still gets a descriptor, and no
+    waiting client is cut off."""
     (child,), asked = serving(server), 0
 
     def counts():
@@ -227,9 +227,10 @@ def fully_taken(server, target, headers=None):
 
 
 def at_start(make_server, left):
-    """Children start with few descriptors. As soon as they have more, they
-    serve requests; if httpd has given them up, their successors do. (Under a
-    threaded MPM httpd stops altogether if its first child has too few.)"""
+    """Children start with few descriptors. As soon as they may open
+    more, they serve requests; if httpd has given them up, their successors do.
+    (Under a threaded MPM httpd stops altogether if its first child has too
+    few.)"""
     server = make_server(mpm="prefork")
     server.allow_log.append("AH00156")              # a fault of httpd itself
     server.post("x", "first")

@@ -40,8 +40,8 @@ class Pages(threading.Thread):
 
     def judge(self):
         """Check that every page was served, 99 % of them soon; return a
-        sentence. (Of few pages this is the slowest one, and other tests may run
-        on this machine, too.)"""
+        sentence. (Of few pages, 99 % are all, and other tests may be running
+        on this machine.)"""
         have = len(self.took)
         wait_until(lambda: len(self.took) >= have + 10, 20, "more pages")
         self.over.set()
@@ -63,7 +63,7 @@ def bounded(before, most_kib):
 
 
 def check_held(socks):
-    """Check that each of these clients has a place: its answer begins with
+    """Check that each of these clients has a place: the answer's status is
     200."""
     for sock in socks:
         answer = read_head(sock)
@@ -176,9 +176,9 @@ WAITING = {
 
 
 def refusals(server, connects, status, at_once):
-    """Ask for places when none is free, in all ways; return how many requests
-    were told so. A classic poll gets "no news", a second later if it can be
-    held that long."""
+    """Ask for places in all ways when none is free; return how many requests
+    were refused. A classic poll gets "no news" instead, after a second if it
+    can be held that long."""
     told = 0
     for _ in range(0, connects, at_once):
         with Crowd(server) as crowd:
@@ -206,8 +206,8 @@ def beyond(make_server, path, what, places, connects, at_once=100):
     server = make_server(threads=16, conf=WRITE_PATHS[path]
                          + directive % places)
     with Crowd(server) as crowd:
-        for _ in range(5):      # many at once, to see that none is counted
-                                # twice
+        for _ in range(5):      # many at once, to see that no place is
+                                # counted twice
             crowd.leave()
             server.wait_waiting(0)
             held = crowd.ask(places, "/comet/held", EVENTS)
@@ -243,8 +243,8 @@ AsyncRequestWorkerFactor 20
 
 
 def overflow(make_server, path, clients, at_once=100):
-    """More clients stay than a small MPM has connections for. A classic page
-    may be refused only after a second. The connections that are reserved for
+    """More clients poll than a small MPM has connections for. The refusal of a
+    classic poll can take a second. The connections that are reserved for
     the site stay free."""
     server = make_server(mpm_conf=SMALL_MPM, conf=WRITE_PATHS[path])
     server.publish("x")

@@ -52,18 +52,18 @@ typedef struct follower_t {
     int fd;
     follow_state_e state;
     load_http_t http;
-    char *text; /* the answer of a poll; of a stream, its last line so far */
+    char *text; /* of a poll: its answer so far; of a stream: its last line */
     size_t length, room;
     char *body; /* the body of the event that has begun */
-    int64_t cursor; /* the cursor that it sends */
+    int64_t cursor; /* the cursor that the follower sends */
     int64_t last; /* the timestamp of the last message or tick */
-    size_t position; /* how many messages of the log it has received */
+    size_t position; /* how many of the log's messages have arrived */
     bool awaits; /* a request is under way */
     bool ticked; /* the clock has ticked on this connection */
     int64_t asked_us, opened_us, due_us, leaves_us;
 } follower_t;
 
-/* The counters.  Their names are also those in the report. */
+/* The counters.  The report uses the same names. */
 #define FOLLOW_COUNTS(X) \
     X(messages) /* messages delivered */ \
     X(ticks) \
@@ -78,18 +78,18 @@ typedef struct follower_t {
     /* These must stay 0: */ \
     X(repeated) \
     X(missed) \
-    X(strange) /* a message that other followers missed */ \
+    X(strange) /* messages that other followers missed */ \
     X(malformed) \
-    X(gaps) /* the answer says that messages were removed */ \
-    X(backwards) /* a cursor that goes back */
+    X(gaps) /* answers that say that messages were removed */ \
+    X(backwards) /* cursors that go back */
 
 typedef struct follow_totals_t {
 #define FOLLOW_FIELD(name) uint64_t name;
     FOLLOW_COUNTS(FOLLOW_FIELD)
 #undef FOLLOW_FIELD
     int last_refusal;
-    /* How long messages took to reach waiting clients.  Then the longest times:
-     * on connections older than the message, and on younger ones. */
+    /* How long messages took to reach waiting clients.  Then the longest such
+     * time on connections older than the message, and on younger ones. */
     load_histogram_t on_its_way;
     int64_t stall_us, catch_up_us;
     char note[256]; /* describes the first fault */
@@ -110,7 +110,7 @@ void follow_take(follower_t *follower, const char *data, size_t length);
 void follow_end(follower_t *follower);
 /* Begin a new connection: forget incomplete data. */
 void follow_begin(follower_t *follower);
-/* Become a new client, which reads from now on. */
+/* Make the follower a new client, which reads from now on. */
 void follow_forget(follower_t *follower);
 bool follow_streams(const follower_t *follower);
 /* Count a fault, and describe it if it is the first. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The followers' connections, which are opened again whatever happens. */
+/* The followers' connections, which are opened again however they end. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,8 +17,8 @@
 
 #define EVENTS 512
 #define TURN_MS 5
-/* Within this time, clients that were cut off or refused come back, each at
- * another moment. */
+/* Clients that were cut off or refused come back within this time, each at a
+ * random moment. */
 #define RETURN_US 40000
 
 static int epoll_fd, connecting;
@@ -99,8 +99,8 @@ static void ask(follower_t *follower)
     follower->awaits = true;
     follower->asked_us = follow_now_us();
     follow_totals.requests++;
-    /* A request is so small that it fits into the socket; if it does not, the
-     * connection has ended, which the loop notices. */
+    /* A request is so small that the socket accepts it whole, unless the
+     * connection has ended.  The loop notices that. */
     (void)!write(follower->fd, request, length);
 }
 
@@ -194,7 +194,7 @@ static void happened(follower_t *follower, uint32_t events)
     ssize_t count;
 
     if (follower->fd < 0) {
-        return; /* another event of this turn has closed it */
+        return; /* an earlier event of this turn closed the connection */
     }
     if (follower->state == FOLLOW_CONNECTING) {
         connected(follower);
@@ -210,8 +210,8 @@ static void happened(follower_t *follower, uint32_t events)
     }
 }
 
-/* Leave, half of the times by a reset.  Half of the clients that leave return
- * as new clients. */
+/* Leave, in half of the cases by a reset.  Half of the clients that leave come
+ * back as new clients. */
 static void leave(follower_t *follower)
 {
     struct linger reset = { 1, 0 };

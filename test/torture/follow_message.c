@@ -88,7 +88,8 @@ static void append(follow_log_t *log, int64_t stamp, const char *body)
     log->bodies[log->count++] = copy(body);
 }
 
-/* Check that in the log `stamp` follows the follower's position. */
+/* Check that the message is the one after the follower's position in the log.
+ * If the log ends there, append the message. */
 static void compare(follower_t *follower, int64_t stamp, const char *body)
 {
     follow_log_t *log = follower->group->log;
@@ -174,7 +175,7 @@ static bool take_number(const char **at, int64_t *number)
     return true;
 }
 
-/* Take a string without escapes, which publishers do not need. */
+/* Take a string without escapes: the tests' messages need none. */
 static bool take_string(char **at, char **text)
 {
     char *end = strchr(*at, '"');
@@ -307,8 +308,8 @@ static void take_iframe_line(follower_t *follower, char *line)
     }
 }
 
-/* Take a tick of the clock.  Each second has one; a young stream may skip its
- * second one. */
+/* Take a tick of the clock, which ticks every second.  A young stream may skip
+ * its second tick. */
 static void take_tick(follower_t *follower, const char *line)
 {
     const char *in = line;
@@ -359,7 +360,7 @@ static void keep(follower_t *follower, const char *data, size_t length)
 
 void follow_take(follower_t *follower, const char *data, size_t length)
 {
-    /* The clock's output has no lines: each element counts as one. */
+    /* The clock's output has no lines: each HTML element counts as a line. */
     int mark = follower->group->kind == FOLLOW_CLOCK ? '>' : '\n';
     const char *end;
 

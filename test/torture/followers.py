@@ -10,7 +10,7 @@ from httpd_env import COMET_MODULE, PATIENCE, wait_until
 FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
 # The faults that no follower may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
-# The configuration of a server for so many clients. Event streams at /parked
+# The configuration of a server for many followers. Event streams at /parked
 # stay httpd's connections; polls at /fast are answered by the hub.
 CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
          "CometEndpoint /parked\n"
@@ -22,8 +22,8 @@ CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
 class Followers:
     """Clients of a server, in groups (kind, count, channel, path).
 
-    While messages arrive, the clients compare theirs with those of the others.
-    log() returns what they agree on.
+    All clients of a channel must receive the same messages, and they check this
+    while messages arrive. log() returns these messages.
     """
 
     def __init__(self, server, groups, **options):
@@ -73,7 +73,7 @@ class Followers:
         return last
 
     def wait_open(self, timeout=30):
-        """Wait until all of them wait for messages."""
+        """Wait until all clients wait for messages."""
         return self.wait(lambda said: said["open"] == self.count,
                          "%d open" % self.count, timeout)
 
@@ -100,13 +100,13 @@ class Followers:
         return found
 
     def judged(self):
-        """Return the report if no client has seen a fault."""
+        """Check that no client has seen a fault; return the report."""
         said = self.report()
         assert not any(said[fault] for fault in FAULTS), said
         return said
 
 
 def limit(seconds):
-    """A limit that is judged: longer under a sanitizer, and if tests run in
-    parallel."""
+    """A time limit for this run: it is longer under a sanitizer, and if tests
+    run in parallel."""
     return seconds * PATIENCE

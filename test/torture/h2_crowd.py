@@ -17,9 +17,8 @@ from h2_client import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, H2, HEADERS, \
     PING, RST, SETTINGS, WINDOW
 from httpd_env import SLOW, wait_until
 
-# The windows of several clients: that of each stream, and what is added to the
-# connection's 65,535 bytes: node and nghttp, python3-h2, Chromium, Firefox,
-# curl.
+# The windows of node and nghttp, python3-h2, Chromium, Firefox, and curl: the
+# window of each stream, and what is added to the connection's 65,535 bytes.
 PROFILES = [(65535, 0), (65535, 1 << 20), (6291456, 15663105),
             (131072, 12517377), (1 << 20, 1 << 24)]
 FILE_BYTES = 5 << 20
@@ -39,7 +38,7 @@ class Answer:
 
 
 class Client:
-    """One connection. It opens a window again once half of it is used."""
+    """One connection. It refills a window once half of the window is used."""
 
     def __init__(self, port, profile, authority):
         self.port, self.authority = port, authority
@@ -107,14 +106,14 @@ class Client:
         self.writer.write(H2.frame(WINDOW, 0, ident, struct.pack(">I", used)))
 
     def grant_more(self, ident, of, whole):
-        """If half of a window is used, open it again: that of the connection,
-        or of an answer."""
+        """Refill a window, the connection's or an answer's, if half of it is
+        used."""
         if self.grants and of.used >= whole // 2:
             self.grant(ident, of.used)
             of.credit, of.used = of.credit + of.used, 0
 
     def grant_again(self):
-        """Grant the window that was held back."""
+        """Refill the windows that were not refilled for a while."""
         self.grants = True
         if not self.ended:
             self.grant_more(0, self, self.total)
@@ -174,8 +173,8 @@ class Client:
         self.something.set()
 
     async def until(self, condition, seconds):
-        """Wait for a condition; return whether it came true in time. Once the
-        connection has ended, it is not waited for."""
+        """Wait until a condition is true, or the time is over, or the
+        connection has ended; return whether the condition is true."""
         end = time.monotonic() + seconds
         while not condition():
             left = end - time.monotonic()
@@ -187,7 +186,7 @@ class Client:
 
 
 class Follower:
-    """Follows a channel of numbers, over all of its requests."""
+    """Follows a channel whose messages are numbers, from request to request."""
 
     def __init__(self, crowd):
         self.crowd, self.cursor = crowd, crowd.cursor
@@ -404,8 +403,8 @@ class Crowd:
                 time.sleep(0.05)
                 continue
             size = (1, 10, 100, 1000, 5000, 30000)[self.published % 6]
-            # a child that ends may not know whether it has stored a message,
-            # hence the key
+            # a child that ends may not know whether it has stored a message, so
+            # the request has a key
             answer = self.server.request(
                 "POST", "/comet/crowd",
                 b"%d %s" % (self.published, b"x" * size),

@@ -29,11 +29,11 @@ MaxConnectionsPerChild 0
 ListenBacklog 2000
 H2MaxWorkers 64
 """
-# How many clients wait before memory is measured: enough that all threads have
+# How many clients wait before memory is measured: so many that every thread has
 # worked.
 OTHERS = 150
-# The windows of curl and Chromium: that of each stream, and what is added to
-# the connection's 65,535 bytes.
+# The windows of curl and Chromium: the window of each stream, and what is added
+# to the connection's 65,535 bytes.
 CURL, CHROMIUM = (65535, 1 << 20), (6291456, 15663105)
 
 
@@ -45,8 +45,8 @@ def cpu_seconds(pid):
 
 
 class Many:
-    """The connections of this process. Each message is a number. A connection's
-    `got` has the number that is due next on each of its streams."""
+    """The test's connections. Each message is a number. A connection's `got`
+    has the number that is due next on each of its streams."""
 
     def __init__(self, server, connections, streams):
         self.selector, self.server = selectors.DefaultSelector(), server
@@ -98,8 +98,8 @@ class Many:
             stream.pieces = []
 
     def run(self, seconds, is_done=lambda: False):
-        """Read for that long, or until is_done() is true; return whether it
-        was."""
+        """Read for `seconds`, or until is_done() is true; return whether it
+        became true."""
         end = time.monotonic() + seconds
         while not is_done():
             left = end - time.monotonic()
@@ -115,8 +115,7 @@ class Many:
 
 
 def fan_out(server, many, rounds):
-    """How long it takes, in seconds, until all streams have a message; for each
-    round."""
+    """For each round, the seconds until all streams have its message."""
     took = []
     for number in range(rounds):
         begin = time.monotonic()
@@ -135,8 +134,8 @@ def server_for(make_server, **kwargs):
 
 
 def idle_cost(make_server, connections):
-    """KiB of memory of a connection that has had its answer and waits for the
-    next request."""
+    """How many KiB of memory a connection takes that has received its answer,
+    and on which the server waits for the next request."""
     server = server_for(make_server)
     pid = server.children()[0]
     server.request("GET", "/static.txt", tls=True)
@@ -145,7 +144,8 @@ def idle_cost(make_server, connections):
     each = (pss_kb(pid) - before) / connections
     descriptors = fd_count(pid) - connections
     many.close()
-    # if httpd is stopped while it closes them, it may crash: see settle()
+    # httpd may crash if it is stopped while it closes connections: see
+    # Httpd.settle()
     wait_until(lambda: fd_count(pid) <= descriptors, 60, "all to be closed")
     return each
 
@@ -156,8 +156,8 @@ def many_streams(make_server, connections, streams, rest, rounds=10):
     server = server_for(make_server)
     pid = server.children()[0]
     # Before memory is measured, other streams make each thread allocate what it
-    # allocates only once. They are closed later, since the measured ones would
-    # reuse their memory.
+    # allocates only once. They are closed later, since otherwise the
+    # measured streams would reuse their memory.
     others = Many(server, OTHERS, 1)
     wait_until(lambda: server.status()["ghosts"] == OTHERS, 30, "the others")
     threads, memory, begin = thread_count(pid), pss_kb(pid), time.monotonic()
@@ -192,7 +192,8 @@ def many(make_server, connections, streams, rest=0, most_kib=None):
     assert found["blocked"] == 0 and found["threads"] <= 2, found
     if SANITIZER == "none":
         assert not most_kib or found["kib"] <= most_kib, found
-        # usually about 1; the cold caches of a busy machine may double it
+        # usually about 1 % of a core; a busy machine's cold caches may double
+        # it
         assert found.get("idle", 0) <= 2, found
     return ("%d connections with %d each open in %.1f s; %+d threads; "
             "%.1f KiB PSS a stream; %sa message reached all in p50 %.0f, "

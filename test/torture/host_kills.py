@@ -98,7 +98,7 @@ def servers_killed(make_server, kills):
 
 
 def first_after(pubs, begin):
-    """When the first publisher was answered after `begin`."""
+    """The time of the first answer to a publisher after `begin`."""
     wait_until(lambda: any(p.answered_at > begin for p in pubs), 30,
                "a publisher to be answered", 0.005)
     return min(p.answered_at for p in pubs if p.answered_at > begin)

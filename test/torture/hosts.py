@@ -209,8 +209,8 @@ def settle(cluster, loads, pubs, apps, followers, timeout):
 
 
 def judge_apps(rows, apps):
-    """Check that each application's messages are there once, in the order of
-    its transactions, and that nothing of a rolled-back transaction is there."""
+    """Check that each application's messages are stored once, in the order
+    of its transactions, and that nothing of a rolled-back transaction is."""
     bodies = [body for _, body in rows]
     assert len(bodies) == len(set(bodies))
     for app in apps:

@@ -49,7 +49,7 @@ def figures(said, pubs):
 
 
 def children_killed(make_server, kills, subscribers=500, rate=500):
-    """Children are killed at random, one as soon as the last is replaced. No
+    """Children are killed at random, each after the last one was replaced. No
     acknowledged message is lost or delivered twice. Each client that has sent
     its request gets the stored messages within a second."""
     server = make_server(mpm="event", children=3, threads=32, conf=CONF)
@@ -85,8 +85,8 @@ def children_killed(make_server, kills, subscribers=500, rate=500):
 
 def servers_killed(make_server, kills, subscribers=500, rate=500):
     """The parent and all children are killed and started again.  No
-    acknowledged message is lost or delivered twice, and no remaining process
-    holds the database."""
+    acknowledged message is lost or delivered twice, and no process is left
+    that holds the database."""
     server = make_server(mpm="event", children=2, threads=32, conf=CONF)
     server.keep_port = True
     back = []

@@ -65,12 +65,12 @@ def settle(server, load, followers, pubs, timeout=60, retained=False):
 
 
 def longest_wait(pubs):
-    """The seconds that the slowest acknowledgement took."""
+    """How many seconds the slowest acknowledgement took."""
     return max(w for p in pubs for w in p.waits)
 
 
 def holders(path):
-    """The processes that have this file open, or one beside it (-wal, -shm)."""
+    """The processes that have this file, or its -wal or -shm, open."""
     found = set()
     for fd in glob.glob("/proc/[0-9]*/fd/*"):
         try:
@@ -82,7 +82,7 @@ def holders(path):
 
 
 def is_sound(server):
-    """Whether SQLite finds the database sound, and FTS5 its index of words."""
+    """Whether SQLite finds the database, and FTS5 its index of words, sound."""
     if not isinstance(server.db, str):
         return True
     db = sqlite3.connect(server.db, timeout=10)

@@ -13,10 +13,10 @@ class Reader(threading.Thread):
     """Reads a stream piece by piece, and reconnects when it ends.
 
     stamps:   when each piece came, by the monotonic clock.
-    refusals: (when, status) of each answer that was no stream.
+    refusals: (when, status) of each answer that was not a stream.
     """
 
-    PAUSE = 0.05        # seconds before it reconnects
+    PAUSE = 0.05        # seconds before a reader reconnects
 
     def __init__(self, port, target):
         super().__init__(daemon=True)
@@ -98,8 +98,8 @@ class Reader(threading.Thread):
 class Listener(Reader):
     """Follows an event stream by its cursor.
 
-    messages: (timestamp, body, arrival), as they came.
-    gaps:     how many events reported a gap.
+    messages: (timestamp, body, arrival) of each, in the order of arrival.
+    gaps:     how many gaps were reported.
     """
 
     def __init__(self, port, target="/comet/chat", cursor=0):

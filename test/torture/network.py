@@ -31,9 +31,9 @@ def streams(crowd, count, kinds=STREAMS, rcvbuf=None):
 
 
 def freed(server, before, clients, least):
-    """Check that the clients left nothing behind except what the server keeps
-    for the next ones: a few pages for each connection, and for each thread that
-    has used the store a connection to it, with two descriptors."""
+    """Check that the server keeps nothing of the clients that have left, except
+    what it uses again: a few pages for each connection, and for each thread
+    that has used the store, a connection to the store with two descriptors."""
     pss, fds = before.grown()
     if server.mpm == "event":
         assert fds <= 2 * server.threads + 4, fds
@@ -83,8 +83,8 @@ def flood(server, count, size=60000):
 
 def stuck(make_server, mpm, path, clients, threads=25, samples=100):
     """Clients never read. What the server keeps for each is limited, however
-    much is published. They are dropped within two heartbeats; if a thread
-    writes to each, within Timeout."""
+    much is published. The clients are dropped within two heartbeats, or
+    within Timeout if each has a thread that writes to it."""
     hub_writes = mpm == "event" or path == "adopted"
     server = make_server(mpm=mpm, conf=BASE + WRITE_PATHS[path],
                          threads=threads, timeout=4 * HEARTBEAT)
@@ -123,8 +123,8 @@ class Slow:
 
     @staticmethod
     def text(number):
-        """A head or a body that is so long that the server gives up before it
-        is complete; and how many bytes of it to send at first."""
+        """A request whose head or body is so long that the server gives up
+        before it is complete; and how many of its bytes are sent at first."""
         if number % 2:
             return head("GET", "/comet/slow?since=0",
                         {"X-%d" % i: "x" * 5000 for i in range(10)}), 1
@@ -151,8 +151,9 @@ class Slow:
 def slowly(make_server, mpm, path, clients, threads=25, limit=4,
            samples=100):
     """Clients send heads and bodies byte by byte. They hold httpd's threads
-    until mod_reqtimeout ends them, as they would without this module. Clients
-    that already wait are not affected. In the end everything is as before."""
+    until mod_reqtimeout cuts them off, as they would without this module.
+    Clients that already wait are not affected. In the end everything is as
+    before."""
     conf = BASE + WRITE_PATHS[path] \
         + "RequestReadTimeout header=%d body=%d\n" % (limit, limit)
     server = make_server(mpm=mpm, conf=conf, threads=threads)

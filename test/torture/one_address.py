@@ -32,8 +32,8 @@ MPM = """
 LONG = "\x01" * 50000       # characters that take six bytes in JSON
 NEWLINES = "\n" * 60000     # lines that take seven bytes on an event stream
 AGAIN = 0.25                # seconds between two rounds of the flood
-LATER, TIMES = 0.02, 2      # the others' messages may take this many
-                            # seconds, or times as long as before the flood
+LATER, TIMES = 0.02, 2      # how many seconds, or how many times as long as
+                            # before, the messages of others may take
 
 # A program that reads many event streams as fast as it can.
 GREEDY = r"""
@@ -86,7 +86,8 @@ class Flood(threading.Thread):
 
 
 def fill(server, channel, body, count):
-    """Insert the same message `count` times; `body` is an SQL expression."""
+    """Insert `count` messages. `channel` and `body` are SQL expressions, which
+    may contain the message's number, i."""
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
                       " FROM n WHERE i < %d) INSERT INTO message(channel, body)"
                       " SELECT %s, %s FROM n" % (count, channel, body),
@@ -194,8 +195,8 @@ def greedy_readers(server, crowd):
             greedy.kill()
 
 
-ADDRESS, THREADS = 64, 32       # how many places the address and how many
-                                # threads the server has
+ADDRESS, THREADS = 64, 32       # the places of an address, and the server's
+                                # threads
 # How many KiB a thread keeps after it has made a long answer. 300 slow readers
 # take as much as 64 of them.
 THREAD = 2560
@@ -206,7 +207,7 @@ FLOODS = {searches: 40000, unread_answers: ADDRESS * 1536 + THREADS * THREAD,
 
 
 def from_other_address():
-    """A socket of the address from which the flood comes."""
+    """A socket that is bound to the address from which the flood comes."""
     sock = socket.socket()
     sock.bind(("127.0.0.2", 0))
     return sock

@@ -64,7 +64,7 @@ def is_channel(data):
 
 
 def reference_cursor(data):
-    """What a cursor means; None if it is invalid."""
+    """The number that a cursor means; None if it is invalid."""
     if data == b"":
         return -1
     if not re.fullmatch(rb"[0-9]+", data) or int(data) > 2 ** 53 - 1:
@@ -137,8 +137,8 @@ def mutated(chance, text, pieces):
 
 
 class Ask:
-    """One connection for many requests. It is opened again after a refusal has
-    ended it."""
+    """One connection for many requests. It is opened again if a refusal has
+    closed it."""
 
     def __init__(self, server):
         self.server, self.conn = server, None
@@ -169,8 +169,8 @@ def rows(server, channel):
 # -- what is compared ---------------------------------------------------------------
 
 def forms(server, count, seed=SEED):
-    """A form is accepted or refused as the reference does, and the same message
-    is stored."""
+    """The server accepts the same forms as the reference, and stores the same
+    messages."""
     ask, chance, want = Ask(server), random.Random(seed), []
     for _ in range(count):
         form = mixed(chance, PIECES + RAW, 12)
@@ -189,7 +189,7 @@ def forms(server, count, seed=SEED):
 
 
 def queries(server, count, seed=SEED):
-    """The type in a query string is the one that is stored."""
+    """The server stores the type that the reference finds in a query string."""
     ask, chance, want = Ask(server), random.Random(seed + 1), []
     for _ in range(count):
         query = b"type=" * (chance.random() < 0.6) + mixed(
@@ -206,8 +206,8 @@ def queries(server, count, seed=SEED):
 
 
 def cursors(server, count, seed=SEED):
-    """A cursor is understood as the reference does, in each place where one may
-    stand."""
+    """The server understands a cursor as the reference does, in each place
+    where a request can have one."""
     ask, chance = Ask(server), random.Random(seed + 2)
     stamps = [server.post("cursors", "x") for _ in range(3)]
     pieces = [b"0", b"1", b"9", b"00", b"-", b"+", b".", b"e", b"x", b"0x",
@@ -231,8 +231,8 @@ def cursors(server, count, seed=SEED):
 
 
 def batches(server, count, seed=SEED):
-    """A line of a batch is accepted or refused as Python's json and the rules
-    for a message demand."""
+    """The server accepts the lines of a batch that Python's json and the rules
+    for messages accept, and refuses all others."""
     ask, chance, want = Ask(server), random.Random(seed + 3), []
     for number in range(count):
         line = chance.choice([
@@ -259,8 +259,8 @@ def batches(server, count, seed=SEED):
 
 
 def channels(server, count, seed=SEED):
-    """A channel's name in a parameter is accepted or refused as the reference
-    does."""
+    """The server accepts the same channel names in a parameter as the
+    reference."""
     ask, chance = Ask(server), random.Random(seed + 4)
     pieces = [b"a", b"/", b".", b"..", b"*", b"\0", b"\n", b" ", b"\xc3\xbc",
               b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"%", b"\\", b"x" * 127,

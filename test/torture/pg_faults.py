@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PostgreSQL server that hangs, hosts that vanish, and a name server that
-does not answer: what the web servers and their clients notice of it."""
+does not answer, and what the web servers and their clients notice."""
 
 import contextlib
 import socket
@@ -18,8 +18,8 @@ from shim import Shim
 
 TEXT = {"Content-Type": "text/plain"}
 HEARTBEAT = "CometHeartbeat 1s\n"
-# How many seconds static files and heartbeats may take longer than before the
-# fault.
+# How many seconds longer than before the fault static files and heartbeats may
+# take.
 FILES, BEATS = 0.25 * PATIENCE, 2.5 * PATIENCE
 
 
@@ -155,7 +155,7 @@ def full_port():
 
 
 def dead_hosts_first(make_server, dead):
-    """CometStore names a host that never answers before the one that works."""
+    """CometStore names two hosts: the first never answers, the second works."""
     port = free_port()
     cluster = Cluster(port=port)
     try:
@@ -192,10 +192,10 @@ def packet(kind, body):
 
 
 class TurnHolder:
-    """A session that has the turn and never gives it back: of its statement,
-    only the last message of the protocol is missing."""
+    """A session that has the turn and never gives it back: its statement has
+    run, but the last message of the protocol, Sync, is never sent."""
 
-    # the module's options (store/pg/dial.c)
+    # the connection options that the module sets (store/pg/dial.c)
     OPTIONS = (b"-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1"
                b" -c tcp_keepalives_count=3 -c tcp_user_timeout=5s")
     SQL = (b"SELECT comet.append('{chat}', '{message}', '{NULL}',"

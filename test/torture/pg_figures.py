@@ -19,7 +19,7 @@ from pg_env import Cluster
 
 GENERATOR = os.path.join(os.path.dirname(COMET_MODULE), "bench", "load")
 TICKS = os.sysconf("SC_CLK_TCK")
-# Settings that sync to the disk; pg_cluster's servers do not.
+# Settings of a server that syncs to the disk; pg_cluster's defaults do not.
 CAREFUL = ["fsync=on", "synchronous_commit=on", "autovacuum=on"]
 
 
@@ -30,8 +30,8 @@ def milliseconds(times):
 
 
 def arrivals(stream, sent):
-    """How long each message took to arrive; `sent` has when it was sent, by
-    text."""
+    """How long each message took to arrive. `sent` has the time at which each
+    message was sent, by its text."""
     at = {body: when for _, body, when in stream.messages}
     return [at[body] - when for body, when in sent.items()]
 
@@ -199,8 +199,8 @@ class Inserter(threading.Thread):
 # ---- Throughput -----------------------------------------------------------------
 
 def durable(make_server, seconds, batch):
-    """Publish by 32 publishers at two web servers, on a disk whose syncs take 1
-    ms longer."""
+    """Publish with 32 publishers at two web servers, on a disk whose syncs take
+    1 ms longer."""
     env = slow_disk()
     cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"], env=env,
                       parent="/var/tmp")
@@ -255,7 +255,7 @@ class Questions:
 
     def count(self, wanted="true"):
         """How many statements there were; with `wanted`, only those that meet
-        this condition."""
+        the condition `wanted`."""
         return int(self.cluster.psql(
             "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN"
             " pg_roles r ON r.oid = s.userid WHERE rolname = 'comet_httpd'"
@@ -303,8 +303,8 @@ def polls(make_server, clients, rounds):
 # ---- Following -------------------------------------------------------------------
 
 def following(make_server, rate, seconds, shapes=((1, 1), (1, 4), (4, 4))):
-    """What following the log costs the database, if this many web servers have
-    this many children each (`shapes`)."""
+    """What following the log costs the database. Each of `shapes` is a number
+    of web servers, and how many children each of these has."""
     said = []
     for hosts, children in shapes:
         used = follow(make_server, hosts, children, rate, seconds)
@@ -357,7 +357,7 @@ def at_rest(make_server, seconds, hosts=4, children=4):
         made = start_hosts(make_server, cluster, hosts, children=children)
         wait_until(lambda: all(len(host.children()) == children
                                for host in made), 20, "all children")
-        time.sleep(11)      # until all of them have counted the web servers
+        time.sleep(11)      # until all children have counted the web servers
         web = [pid for host in made for pid in [host.pid, *host.children()]]
         database = cluster.pids()
         before, begin = (cpu(database), cpu(web)), time.monotonic()

@@ -140,8 +140,8 @@ class FastPoller:
         assert self.conn.answer().status == 201
 
     def body_of_a_poll(self):
-        """Send the same head with a body; it is then no longer the same
-        poll."""
+        """Send the head of a poll with a body. It is then not the same poll as
+        before."""
         body = self.head()
         self.conn.send(self.head(headers={"Content-Length": len(body)}) + body)
         self.publish()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presence in large numbers: children that are stopped, clients that vanish,
-what joins and what presence itself costs."""
+and what joins and presence itself cost."""
 
 import glob
 import os
@@ -124,13 +124,13 @@ def pages_used(server):
 
 
 def erased(server):
-    """A counter; when it grows, the children refill their rings."""
+    """The counter `erased`. When it grows, the children refill their rings."""
     return int(sqlite(server.db, "SELECT erased FROM comet_clock")[0][0])
 
 
 def type_for(server, users, seconds, sent):
-    """Publish that these users are typing, for each of them every three
-    seconds."""
+    """Publish every three seconds, for each of these users, that the user is
+    typing."""
     until = time.monotonic() + seconds
     with server.raw() as conn:
         for turn in range(int(seconds / 3)):
@@ -144,7 +144,7 @@ def type_for(server, users, seconds, sent):
 
 
 def typing(make_server, users, seconds):
-    """This many users type for this long. A client that is there gets all of
+    """This many users type for this long. A client that is connected gets all
     their messages, no client gets them later, none is told of a gap, and
     nothing stays in the database."""
     server = make_server(conf=conf(15), modules=MODULES, children=2)
@@ -185,8 +185,8 @@ def typing(make_server, users, seconds):
 # --- what it costs -------------------------------------------------------------
 
 def cpu(server):
-    """The CPU time of the server's children in seconds. None of their threads
-    ends meanwhile."""
+    """The CPU time of the threads of the server's children, in seconds. The
+    tests compare such times, so no thread must end between them."""
     total = 0
     for pid in server.children():
         for path in glob.glob("/proc/%d/task/*/schedstat" % pid):
@@ -196,8 +196,8 @@ def cpu(server):
 
 
 def commits(server):
-    """How often the database was changed, by a counter that SQLite keeps in the
-    index of its log."""
+    """How often the database was changed, by SQLite's counter in the index of
+    the log."""
     with open(server.db + "-shm", "rb") as shm:
         return struct.unpack_from("=I", shm.read(16), 8)[0]
 
@@ -272,12 +272,12 @@ def fan_out(server, drain, channel, readers, count):
 def overhead(make_server, readers, count, rounds):
     """How much CPU time presence adds to the fan-out of streams. The same
     messages are sent to equally many streams with presence, without it, and
-    once more without it. The order alternates. Other load changes few turns,
-    since each turn compares times that were measured one right after the other.
+    once more without it. The order alternates. Other load affects only a
+    few turns, since the times that a turn compares are measured in succession.
     The result is the median of all turns.
 
-    @return in percent: what presence adds; how much the two without it
-    differ"""
+    @return in percent, what presence adds, and how much the two without it
+    differ; and the figures as text"""
     server = make_server(conf=conf(15), modules=MODULES)
     used = {"room": [], "off/room": [], "off/other": []}
     with Crowd(server) as crowd:

@@ -37,7 +37,7 @@ def publishers(load, rate, count=10):
 
 
 def crashes(server):
-    """How many children crashed in this known way."""
+    """How many children crashed in the known way (see CRASH)."""
     return len(CRASH.findall(server.error_log()))
 
 
@@ -54,7 +54,8 @@ def reload_once(server):
 def graceful_reloads(make_server, times, clients=1000, rate=200):
     """The server is reloaded again and again while clients of every transport
     listen. Each client gets the exact sequence, each answer ends properly, no
-    publisher fails, the old children soon end, and each request is logged."""
+    publish fails, the old children soon end, and each request
+    is logged that the hub does not answer."""
     server = make_server(mpm="event", children=2, threads=64, classics=1,
                          conf=CROWD)
     server.allow_log += [CRASH.pattern]
@@ -113,8 +114,8 @@ def stop_with_streams(make_server, streams, times):
         for turn in range(times):
             followers.wait_open()
             followers.wait_all({"chat": server.post("chat", "m%d" % turn)})
-            followers.tell("rest")      # otherwise some reconnect while the
-                                        # server stops
+            followers.tell("rest")      # otherwise some followers reconnect
+                                        # while the server stops
             took.append(server.stop())
             said = followers.wait(lambda said: said["open"] == 0, "no stream")
             if turn < times - 1:

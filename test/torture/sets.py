@@ -10,8 +10,8 @@ from httpd_env import MPMS, Httpd
 from test_500_beside import (KINDS, Client, config, expected_ways, gauges,
                              open_all)
 
-# The ways in which a client may wait, the worst first. The worst way of several
-# modules is what holds for all of them.
+# The ways in which a client can wait, the worst first. If several modules are
+# loaded, the worst of their ways applies.
 WORST = ("refused 500", "thread", "parked", "adopted")
 
 
@@ -44,7 +44,7 @@ def join(rows):
 
 def check_ways(server, row, ways):
     """Check that a client is refused, or holds a thread, only if the row says
-    so, and that the log names the filter."""
+    so, and that the log then names the filter."""
     expected = expected_ways(row, server.mpm)
     told = "output filter" in server.error_log()
     for kind, way in ways.items():

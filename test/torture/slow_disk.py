@@ -129,7 +129,7 @@ def ends_before_the_disk(make_server, mpm, sync):
 
 def ends_before_the_fold(make_server, mpm, sync):
     """The last child of a generation folds the log into the file. If the disk
-    takes too long for that, the child logs this and ends without it."""
+    takes too long for that, the child logs this and ends without folding."""
     server = make_server(mpm=mpm, start=False, children=1)
     shim = Shim(server)
     server.start()

@@ -49,8 +49,8 @@ def memory(server):
 
 
 def sample(server, earlier):
-    """What the server holds now. `earlier` is by how many KiB its children have
-    grown since half a period ago."""
+    """What the server holds now. `earlier` is how many KiB its children used
+    half a period ago."""
     kids = server.children()
     held, stand_ins, others = map(sum, zip(*map(descriptors, kids)))
     now = memory(server)
@@ -80,7 +80,7 @@ def check_growth(samples, clients):
                max(column("sockets")), max(column("stand-ins")),
                max(column("wal")) >> 10,
                column("file")[0] >> 10, column("file")[-1] >> 10))
-    if len(samples) >= 10:      # of fewer samples, growth may be chance
+    if len(samples) >= 10:      # with fewer, growth can be due to chance
         assert slope(total) < 0.05 * mean + 1024, (text, total)
         assert aged < 0.1 * mean + 1024, (text, column("aged"))
         assert slope(parent) < 512, (text, parent)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Children are reloaded, restarted and killed, whatever state the store is in.
-How long a static file takes meanwhile is compared with an httpd without
-mod_comet."""
+Meanwhile the times that static files take are compared with those of an httpd
+without mod_comet."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ TEXT = {"Content-Type": "text/plain"}
 EVENTS = (signal.SIGUSR1, signal.SIGHUP, signal.SIGKILL)
 LATER = 0.05        # how many seconds later a file may come
 # A restart waits until the last child's writer has folded the log into the
-# file. If the disk does not answer, this ends after WRITERS_STOP_LIMIT
+# file. If the disk does not answer, the wait ends after WRITERS_STOP_LIMIT
 # (hooks/stop.c).
 FOLDING = 0.3
 
@@ -108,7 +108,7 @@ def no_comet_stopped(server):
     os.kill(child, signal.SIGKILL)
 
 
-# At a restart httpd waits 10 s for a stopped child, with any modules.
+# At a restart httpd waits 10 s for a stopped child, whatever modules it has.
 WITHOUT_RESTART = (holder_stopped, no_comet_stopped)
 # name: (fault of the store, httpd without mod_comet to compare it with)
 FAULTS = {"the disk stalls for 25 s": (stalled, no_comet),

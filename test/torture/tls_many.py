@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from comet_load import quantile
 from httpd_env import SANITIZER, SLOW, pss_kb, thread_count, wait_until
 
-# How many clients wait before memory is measured: enough that all threads have
+# How many clients wait before memory is measured: so many that every thread has
 # worked.
 OTHERS = 150
 CONF = "CometAdoptTLS on\nCometReplay 0\nCometHeartbeat 25\n"
@@ -73,8 +73,8 @@ def many(make_server, mpm, count, most_kib=None):
         wait_until(lambda: server.status()["adopted"] == count, 60, "them")
 
     # Before memory is measured, other streams make each thread allocate what it
-    # allocates only once. They stay open, since the measured ones would reuse
-    # their memory.
+    # allocates only once. They stay open, since otherwise the measured
+    # streams would reuse their memory.
     others = open_streams(OTHERS)
     wait_for(OTHERS)
     memory = children_kb()

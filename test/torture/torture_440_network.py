@@ -9,7 +9,7 @@ from network import slowly, stuck, vanished
 from scale import scaled
 
 # On prefork and worker each waiting client holds a process or a thread. At most
-# half of them may be held.
+# half of these may be held.
 MOST = {"event": scaled(1000, 20), "worker": scaled(100, 10),
         "prefork": scaled(30, 10)}
 

@@ -15,7 +15,7 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 @pytest.mark.bound(300)
 @pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
 def test_455_01_none_left(make_server, mpm, path, figure):
-    """Children that can open nothing, or only a little"""
+    """A child that can open no descriptors, or only a few"""
     figure(none_left(make_server, mpm, path, scaled(12, 2)))
 
 
@@ -31,5 +31,5 @@ def test_455_02_used_up(make_server, path, figure):
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 @pytest.mark.parametrize("left", range(1, 8))
 def test_455_03_at_start(make_server, left, figure):
-    """Children begin without descriptors, and get some later"""
+    """Children start with too few descriptors, and get more later"""
     figure(at_start(make_server, left))

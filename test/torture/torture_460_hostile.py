@@ -22,7 +22,7 @@ def test_460_01_parsing(make_server, figure, compare):
 
 @pytest.mark.bound(300)
 def test_460_02_pipelining(make_server, mpm, figure):
-    """Requests after a poll while it is answered"""
+    """Requests that arrive while the poll before them is answered"""
     rounds = scaled(20000, 100)
     while_the_hub_answers(make_server(mpm=mpm), rounds)
     figure("%d polls, each with a request behind it" % rounds)

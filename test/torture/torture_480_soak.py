@@ -10,6 +10,6 @@ from soak import soak
 @pytest.mark.event
 @pytest.mark.bound(2400)
 def test_480_01_soak(make_server, figure):
-    """2,000 clients come and go for half an hour, a reload every minute"""
+    """2,000 clients come and go for half an hour, with a reload every minute"""
     seconds = 1800 * SCALE
     figure(soak(make_server, seconds, period=max(5, min(60, seconds / 9))))

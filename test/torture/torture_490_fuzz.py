@@ -15,13 +15,13 @@ FUZZ = os.path.join(REPO, "test", "fuzz")
 BUILD = os.path.join(REPO, "build-fuzz")
 NAMES = sorted(os.path.basename(path)[len("fuzz_"):-len(".c")]
                for path in glob.glob(os.path.join(FUZZ, "fuzz_*.c")))
-# Each fuzzer has one thread, so two of them run in parallel.
+# Each fuzzer has only one thread, so two fuzzers run in parallel.
 PAIRS = [NAMES[i:i + 2] for i in range(0, len(NAMES), 2)]
 
 
 def start(name, seconds):
-    """Start a fuzzer. It adds what it finds to build-fuzz/found, where `make
-    fuzz` continues."""
+    """Start a fuzzer. It adds the inputs that it finds to build-fuzz/found,
+    which `make fuzz` uses, too."""
     found = os.path.join(BUILD, "found", name)
     os.makedirs(found, exist_ok=True)
     words = [os.path.join(BUILD, "fuzz", name),

@@ -19,6 +19,6 @@ def test_605_01_crowd(make_server, figure):
 @pytest.mark.event
 @pytest.mark.bound(900)
 def test_605_02_clear_text(make_server, figure):
-    """The same without TLS, as behind a proxy"""
+    """The same connections without TLS, as behind a proxy"""
     figure(crowd(make_server, 300 * SCALE, 12, reload_every=30 * SLOW,
                  tls=False))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What event streams cost that have left httpd, over TLS and HTTP/1.1."""
+"""What event streams over TLS and HTTP/1.1 cost after they have left httpd."""
 
 import pytest
 

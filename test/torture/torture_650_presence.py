@@ -51,7 +51,7 @@ def test_650_92_stopped(make_server, figure):
 
 @pytest.mark.bound(200)
 def test_650_93_vanished(make_server, mpm, figure):
-    """Members vanish whose packets are lost"""
+    """Members vanish: their packets are lost"""
     figure(vanished(make_server, mpm, scaled(100, 5) if mpm == "event" else 5))
 
 

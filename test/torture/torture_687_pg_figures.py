@@ -86,6 +86,6 @@ def test_687_09_twelve_at_rest(make_server, figure):
 
 @pytest.mark.bound(300)
 def test_687_10_following(make_server, figure):
-    """How much CPU time each child that follows the log costs the database"""
+    """The database's CPU time for each child that follows the log"""
     for rate in (100, 500):
         figure(pg_figures.following(make_server, rate, max(3, 10 * SCALE)))
