@@ -162,8 +162,8 @@ void load_publisher_tick(void);
 void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
                          int64_t now_ns);
 void load_publisher_lost(load_conn_t *conn);
-/* On an idle connection, send the next messages, or those that got no
- * answer. */
+/* On an idle connection, send the next messages.  If the last ones got no
+ * answer, send those again. */
 void load_publisher_send(load_conn_t *conn);
 /* Whether all requests have been answered. */
 bool load_publisher_done(void);

@@ -39,9 +39,9 @@ typedef enum {
     LOAD_HTTP_BAD /* the bytes are not HTTP */
 } load_http_event_e;
 
-/* Take bytes off *data until something is complete.  Call this until it returns
- * LOAD_HTTP_MORE. `body` and `body_length` are set to a part of the body,
- * within the data. */
+/* Take bytes off *data up to the next event.  Call this until it returns
+ * LOAD_HTTP_MORE.  For LOAD_HTTP_BODY, `body` and `body_length` are set to the
+ * part of the data that belongs to the body. */
 load_http_event_e load_http_next(load_http_t *http, const char **data,
                                  size_t *length, const char **body,
                                  size_t *body_length);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a server uses: sums over a process and all its descendants. */
+/* The memory and CPU time of a server: of a process and all its descendants. */
 #include "load_server.h"
 #include "load.h"
 

@@ -13,7 +13,7 @@
     "Sec-WebSocket-Version: 13\r\n" \
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 
-/* How much longer a frame may be than its text. */
+/* How many bytes longer than its text a frame can be. */
 #define LOAD_WEBSOCKET_AROUND 14
 
 /* Write a masked frame with a text of at most 65535 bytes; return the frame's

@@ -36,10 +36,10 @@ class Scenario:
     url:      what subscribers request (a key of Server.urls)
     publish:  where publishers publish (likewise)
     load:     options of the generator; those in SCALED shrink with BENCH_SCALE
-    conf:     further lines for httpd
+    conf:     further lines of httpd's configuration
     prime:    how many messages are stored before the run
     warm:     how many clients come and go before the run, so that each thread
-              has allocated what it needs only once
+              has made its one-time allocations
     once:     the run takes long and varies little, so one round is enough
     """
 

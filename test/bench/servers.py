@@ -327,7 +327,7 @@ class Floor(Server):
 
 
 def taking_part(kinds):
-    """These servers, with the module of BENCH_BEFORE, if it is given, after our
+    """These servers. If BENCH_BEFORE names a module, it comes after our
     mod_comet."""
     return [server for kind in kinds
             for server in ((kind, Before) if kind is Comet and Before.module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an event stream with aiohttp as the manual shows. It resumes by
+"""Reads an event stream with aiohttp as the manual shows. It resumes with
 Last-Event-ID."""
 
 import asyncio

@@ -18,11 +18,11 @@ fetchEventSource(url(), {
       print({ lastEventId: id, type: event || 'message', data });
     }
   },
-  // Throw, so that the library reconnects when a stream ends: its README says
-  // so.
+  // When a stream ends, throw, so that the library reconnects: its README says
+  // that this is needed.
   onclose() {
     throw new Error('closed');
   },
-  // Without an answer the library tries again after the time in `retry:`.
+  // Return nothing, so that the library tries again after the time in `retry:`.
   onerror() {},
 });

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens three streams and a chain of polls on one hyper-h2 connection. Each
-message of the first stream starts a download. The library checks every frame
-and every window; if the server breaks a rule, this program ends with a
-traceback.
-After a GOAWAY the library accepts no more frames, so the connection ends there.
+"""Opens three streams and a chain of polls on one connection with hyper-h2.
+Each message of the first stream starts a download. The library checks every
+frame and every window; if the server breaks a rule, this program ends with a
+traceback. After a GOAWAY the library accepts no more frames, so the connection
+ends there.
 
 usage: python_h2.py URL
 """

@@ -17,7 +17,7 @@ async def run(url, count):
         for number in range(count):
             text = json.dumps({"publish": {"body": "m%d \u20ac" % number},
                                "ref": number})
-            # every third message in fragments
+            # every third message is sent in fragments
             await socket.send(text if number % 3 else list(text))
         waiting = 2 * count
         async for text in socket:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of HTTP clients in one asyncio loop, for tests and for use by hand.
+"""Thousands of HTTP clients in one asyncio loop, for the tests and by hand.
 
 By hand:  comet_load.py --port 8080 --polls 1000 --clocks 1000 --seconds 10
 """
@@ -67,7 +67,7 @@ class HttpConn(asyncio.Protocol):
         pass
 
     def get(self, target, headers=b""):
-        """Send a GET. The callbacks deliver the answer."""
+        """Send a GET. The methods above are called with the answer."""
         self.asked = time.monotonic()
         self.transport.write(b"GET " + target.encode() + b" HTTP/1.1\r\n"
                              b"Host: localhost\r\n" + headers + b"\r\n")
@@ -257,7 +257,7 @@ class Follower(HttpConn):
 class Publisher(HttpConn):
     """Publishes prefix0, prefix1 … one after the other, until it is stopped.
 
-    acked:  (timestamp, text) of each message that was answered by 201.
+    acked:  (timestamp, text) of each message that was answered with 201.
     unsure: texts whose answer was lost with the connection; they may be stored.
     """
 
@@ -467,7 +467,7 @@ def quantile(values, part):
 
 
 def main():
-    """Hold clients against a running server and report what they receive."""
+    """Run clients against a running server, and report what they receive."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)

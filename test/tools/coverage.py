@@ -5,8 +5,8 @@
 usage: test/tools/coverage.py BUILD [--missing] [FILE...]
 
 Runs gcov on the data that the instrumented core left in BUILD, and prints a
-table: lines and branches of each file, and the sum. With --missing it
-also prints the numbers of the lines that never ran, and of the lines with a
+table: lines and branches of each file, and the sum. With --missing it also
+prints the numbers of the lines that never ran, and of the lines with a
 branch that was never taken. A header's inline functions count once, however
 many files include it. The exit status is 1 if the sum is below the goal: 95 %
 of the lines, 85 % of the branches.
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     found = read(options.build)
-    # A source that no test has run leaves no counters, but is an error.
+    # A source file that no test has run leaves no counters. That is an error.
     sources = {os.path.relpath(path, TOP)
                for folder in CORE
                for path in glob.glob(os.path.join(TOP, folder, "**/*.c"),

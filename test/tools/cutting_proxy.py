@@ -38,7 +38,7 @@ class CuttingProxy:
     span:     it cuts within the first `span` bytes of the body,
     seconds:  or at the latest this long after the head
     heads:    the share of the cuts that are made in the head
-    errors:   the share of the requests that are answered by 502 instead of
+    errors:   the share of the requests that are answered with 502 instead of
               being forwarded; this counts as a cut
     whole_id: never cut between the two line feeds that end an event
     """
@@ -71,7 +71,7 @@ class CuttingProxy:
         return self.resets + self.ends + self.refused
 
     def start_cutting(self):
-        """Begin to cut connections; those that are already open end."""
+        """Begin to cut connections, and close those that are already open."""
         self.cutting = True
         self.shut_all()
 
@@ -102,7 +102,7 @@ class CuttingProxy:
             self.left += 1
 
     def serve(self, client):
-        """Serve one connection, to its end."""
+        """Serve one connection until it ends."""
         server, plan = None, None
         self.keep(client)
         try:

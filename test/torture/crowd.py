@@ -74,7 +74,7 @@ class Crowd:
         return made
 
     def leave(self):
-        """Close all connections, by a reset."""
+        """Close all connections with a reset."""
         for sock in self.socks:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                             struct.pack("ii", 1, 0))
@@ -105,9 +105,9 @@ def read_head(sock):
 
 
 def noise(count):
-    """The least p99 of `count` samples, in seconds, that can be judged. With
-    few samples the p99 is the slowest one. While other tests run, it shows
-    only their load and their syncs."""
+    """The p99 of `count` samples that is always accepted, in seconds. With few
+    samples the p99 is the slowest one. While other tests run, that shows only
+    their load and their syncs."""
     if count >= 500:
         return 0.05
     return 1.5 if "PYTEST_XDIST_WORKER" in os.environ else 0.5

@@ -116,8 +116,8 @@ class Site:
             assert not pub.is_alive(), "a publisher hangs"
 
     def calm(self, begin):
-        """Check that the clock ticked, files were served, and no client waited
-        in vain."""
+        """Check that the clock ticked, files were served, and every publisher
+        was answered in time."""
         assert self.clock.silence(begin) < 2.5 * SLOW
         assert self.clock.connects == 1
         assert self.files.statuses() == {200}
@@ -370,8 +370,8 @@ def not_a_database(make_server, seconds):
 
 
 def damaged_page(make_server, seconds, every=3):
-    """Pages of the file are overwritten. No message is acknowledged that is not
-    stored, and no child crashes. With a valid file in its place, everything
+    """Pages of the file are overwritten. Every acknowledged message is stored,
+    and no child crashes. With a valid file in its place, everything
     works again."""
     server = make_server(children=2)
     lines = "".join('{"body": "%d %s"}\n' % (i, "x" * 1500)

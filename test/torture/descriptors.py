@@ -21,7 +21,7 @@ def limit_of(pid):
 
 
 def set_limit(pid, soft):
-    """Set the soft limit of a child, as the user that it runs as."""
+    """Set the soft limit of a child, acting as the child's user."""
     command = ["prlimit", "--pid", str(pid), "--nofile=%d:" % soft]
     if is_root():
         command = ["setpriv", "--reuid", WWW_USER, "--regid", WWW_USER,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another host, behind a router that can stop forwarding, made of Linux
-namespaces.
+"""Three network namespaces of Linux: the server's host, the clients' host, and
+between them a router that can stop forwarding.
 
 server (the test) 192.0.2.1 -- 192.0.2.2 router 198.51.100.2 --
-198.51.100.1 the others
+198.51.100.1 clients
 
 The namespaces have no names, so they end with the last process that uses them.
 """
@@ -23,7 +23,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def call(function, *args):
-    """Call a C function; raise an error when it returns -1."""
+    """Call a C function; raise an error if it fails."""
     if function(*args) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -50,8 +50,8 @@ class Host:
 
     @contextlib.contextmanager
     def entered(self):
-        """Within this context, this thread is on that host, and so are the
-        sockets that it makes and the programs that it starts."""
+        """Within this context, the calling thread is on this host, and so are
+        the sockets that it makes and the programs that it starts."""
         home = here()
         try:
             call(LIBC.setns, self.fd, CLONE_NEWNET)
@@ -61,19 +61,19 @@ class Host:
             os.close(home)
 
     def socket(self):
-        """A socket on that host."""
+        """A socket on this host."""
         with self.entered():
             return socket.socket()
 
     def ip(self, *args):
-        """Run ip(8) on that host."""
+        """Run ip(8) on this host."""
         with self.entered():
             subprocess.run(["ip"] + list(args), check=True, timeout=30,
                            stderr=subprocess.PIPE)
 
     def cable(self, other, mine, theirs):
-        """Connect an interface here, with the address `mine`, to one on the
-        other host, with the address `theirs`."""
+        """Connect an interface of this host, with the address `mine`, to one of
+        the other host, with the address `theirs`."""
         name = "to%d" % other.fd
         self.ip("link", "add", name, "type", "veth", "peer", "name",
                 "to%d" % self.fd, "netns", other.path)

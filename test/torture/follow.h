@@ -74,7 +74,7 @@ typedef struct follower_t {
     X(cut) /* connections lost within an answer */ \
     X(refused) /* failed connects */ \
     X(refusals) /* answers other than 200 */ \
-    X(left) /* connections that churn has closed */ \
+    X(left) /* connections that followers left */ \
     /* These must stay 0: */ \
     X(repeated) \
     X(missed) \

@@ -210,7 +210,7 @@ def settle(cluster, loads, pubs, apps, followers, timeout):
 
 def judge_apps(rows, apps):
     """Check that each application's messages are stored once, in the order
-    of its transactions, and that nothing of a rolled-back transaction is."""
+    of its transactions, and that none of a rolled-back one is stored."""
     bodies = [body for _, body in rows]
     assert len(bodies) == len(set(bodies))
     for app in apps:

@@ -65,7 +65,7 @@ class Reader(threading.Thread):
 
     def silence(self, begin, end=None):
         """The longest time without a piece between `begin` and `end`, in
-        seconds; `end` is now by default."""
+        seconds. By default `end` is now."""
         end = end or time.monotonic()
         inside = [s for s in list(self.stamps) if begin < s < end]
         marks = [begin] + inside + [end]

@@ -20,8 +20,8 @@ LINES = {"Content-Type": "application/x-ndjson"}
 # -- the references ------------------------------------------------------------
 
 def reference_pairs(encoded):
-    """Decode application/x-www-form-urlencoded, exactly as WHATWG URL 5.1
-    says."""
+    """Decode application/x-www-form-urlencoded exactly as in section 5.1 of
+    WHATWG's URL standard."""
     pairs = []
     for part in encoded.split(b"&"):
         if part:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PostgreSQL server that hangs, hosts that vanish, and a name server that
-does not answer, and what the web servers and their clients notice."""
+"""A PostgreSQL server hangs, hosts vanish, and a name server does not answer.
+What do the web servers and their clients notice?"""
 
 import contextlib
 import socket

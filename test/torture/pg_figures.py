@@ -19,7 +19,7 @@ from pg_env import Cluster
 
 GENERATOR = os.path.join(os.path.dirname(COMET_MODULE), "bench", "load")
 TICKS = os.sysconf("SC_CLK_TCK")
-# Settings of a server that syncs to the disk; pg_cluster's defaults do not.
+# With these settings the server syncs to the disk, unlike pg_cluster's own.
 CAREFUL = ["fsync=on", "synchronous_commit=on", "autovacuum=on"]
 
 
@@ -30,8 +30,8 @@ def milliseconds(times):
 
 
 def arrivals(stream, sent):
-    """How long each message took to arrive. `sent` has the time at which each
-    message was sent, by its text."""
+    """How long each message took to arrive. `sent` maps the text of each
+    message to the time when it was sent."""
     at = {body: when for _, body, when in stream.messages}
     return [at[body] - when for body, when in sent.items()]
 

@@ -55,7 +55,7 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
     """The server is reloaded again and again while clients of every transport
     listen. Each client gets the exact sequence, each answer ends properly, no
     publish fails, the old children soon end, and each request
-    is logged that the hub does not answer."""
+    that the hub does not answer is logged."""
     server = make_server(mpm="event", children=2, threads=64, classics=1,
                          conf=CROWD)
     server.allow_log += [CRASH.pattern]

@@ -112,8 +112,8 @@ def ends_before_the_disk(make_server, mpm, sync):
     shim.set_exit(sync + 1)
     assert server.request("POST", "/comet/chat", b"too slow",
                           TEXT).status == 503
-    shim.set_sync(0)                    # for later syncs; the writer still
-                                        # waits
+    shim.set_sync(0)                    # only for later syncs: the writer still
+                                        # waits for the slow one
     os.kill(server.pid, signal.SIGUSR1)
     begin = time.monotonic()
     wait_until(lambda: not any(map(alive, children)), 30, "their end")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 clients that wait without a thread; SCALE sets how long it takes."""
+"""HTTP/2 clients that wait without a thread; SCALE sets how long
+the tests take."""
 
 import pytest
 

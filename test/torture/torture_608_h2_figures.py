@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.event, pytest.mark.bound(600)]
 
 
 def test_608_01_idle_connections(make_server, figure):
-    """1,000 HTTP/2 connections where nothing waits"""
+    """1,000 HTTP/2 connections on which nothing waits"""
     figure("%.1f KiB PSS each" % idle_cost(make_server, scaled(1000)))
 
 
