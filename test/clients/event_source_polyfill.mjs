@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// npm `event-source-polyfill`; it resumes by a parameter `lastEventId`.
+// npm `event-source-polyfill`; it resumes with the parameter `lastEventId`.
 
 import polyfill from 'event-source-polyfill';
 import { print, TYPES, url } from './print.mjs';

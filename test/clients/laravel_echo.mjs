@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // npm `laravel-echo` with the connector of conf/examples.  Its arguments: the
 // folder of the connector, the site, the session's cookie, the cursor or "".
-// Each line of standard input is a command in JSON; it prints what happens.
+// Each line of standard input is a command in JSON.  The program prints what
+// happens.
 
 import { createInterface } from 'node:readline';
 import Echo from 'laravel-echo';

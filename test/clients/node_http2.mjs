@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Node's own http2: three streams, a chain of polls and a request for each
 // message of the first stream share a connection.  Node grants 65,535 bytes for
-// the connection and for each stream.  What ends is asked for again.
+// the connection and for each stream.  A request that has ended is sent again.
 //
 // usage: node_http2.mjs URL
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // npm `reconnecting-eventsource` around npm `eventsource`; after an error
-// status it resumes by a parameter `lastEventId`.
+// status it resumes with the parameter `lastEventId`.
 
 import { EventSource } from 'eventsource';
 import { createRequire } from 'node:module';

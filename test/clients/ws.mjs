@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A WebSocket by ws: publish messages, and print what comes.  The arguments are
-// the URL and a count.  It offers compression, which the server declines.
+// A WebSocket of npm `ws`: publishes messages, and prints what it gets.  The
+// arguments are the URL and a count.  The client offers compression, which the
+// server declines.
 import WebSocket from 'ws';
 
 const show = (value) => process.stdout.write(JSON.stringify(value) + '\n');

@@ -2,8 +2,8 @@
 // Documents of npm `yjs` with the provider of conf/examples.  Its arguments: the
 // folder of the provider, the site, the path at which the site gives tokens, and
 // the headers of the user's session, in JSON.  Each line of standard
-// input is a command in JSON: [command, document, …]; `open` names a post, and
-// after how many updates a whole document is published.
+// input is a command in JSON: [command, document, …]; `open` says which post,
+// and after how many updates a whole document is published.
 
 import { createInterface } from 'node:readline';
 import * as Y from 'yjs';

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What the reader made of a client's bytes. */
 typedef struct websocket_run_t {
-    comet_buffer_t texts; /* each text after its length */
+    comet_buffer_t texts; /* each text, with its length before it */
     comet_buffer_t replies;
     apr_status_t status;
 } websocket_run_t;

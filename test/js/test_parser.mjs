@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// comet.js without a browser: its parser of event streams, against the HTML
-// standard's text, in pieces of every size.
+// comet.js's parser of event streams, without a browser.  It must follow the
+// HTML standard, whatever the size of the pieces in which a stream arrives.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';

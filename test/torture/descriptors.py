@@ -105,7 +105,7 @@ def none_left(make_server, mpm, path, most):
     acknowledged = refused = 0
     for left in range(most):
         if left:
-            server.stop()           # start without open files
+            server.stop()           # no file is open after this
             server.start()
         conns = connected(server)
         (child,) = server.children()

@@ -172,8 +172,8 @@ def many_streams(make_server, connections, streams, rest, rounds=10):
     others.close()
     wait_until(lambda: server.status()["ghosts"] == count, 60, "their end")
     if rest:
-        many.run(2)                             # until all work of opening is
-                                                # done
+        many.run(2)                             # until the work of opening them
+                                                # is done
         used, begin = cpu_seconds(pid), time.monotonic()
         many.run(rest)
         found["idle"] = 100 * (cpu_seconds(pid) - used) \

@@ -198,7 +198,7 @@ def greedy_readers(server, crowd):
 ADDRESS, THREADS = 64, 32       # the places of an address, and the server's
                                 # threads
 # How many KiB a thread keeps after it has made a long answer. 300 slow readers
-# take as much as 64 of them.
+# take as much memory as 64 do.
 THREAD = 2560
 # How many KiB each flood may take, by the table in test/bench/README.md.
 FLOODS = {searches: 40000, unread_answers: ADDRESS * 1536 + THREADS * THREAD,

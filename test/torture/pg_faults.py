@@ -67,7 +67,7 @@ def hanging(make_server, seconds):
         with Listener(host.port) as stream, poster(host) as post, \
                 getter(host) as get:
             with static_files(host.port) as before:
-                time.sleep(2)           # the delays before the fault
+                time.sleep(2)           # measure before the fault
             cluster.pause()
             begin = time.monotonic()
             try:
@@ -108,7 +108,7 @@ def unresolved(make_server, seconds):
         with Listener(host.port) as stream, poster(host) as post, \
                 getter(host) as get:
             with static_files(host.port) as before:
-                time.sleep(2)           # the delays before the fault
+                time.sleep(2)           # measure before the fault
             shim.set_resolve(3600)
             cluster.psql("SELECT pg_terminate_backend(pid) FROM"
                          " pg_stat_activity WHERE usename = 'comet_httpd'")
@@ -251,7 +251,7 @@ def cut_off(far, make_server, seconds):
                 extra=HEARTBEAT, threads=32)
             with Listener(there.port) as stream, poster(there) as post, \
                     static_files(there.port) as before:
-                time.sleep(2)           # the delays before the fault
+                time.sleep(2)           # measure before the fault
                 with far.client.socket() as sock:
                     sock.connect(("192.0.2.1", 5432))
                     holder = TurnHolder(sock)

@@ -78,7 +78,7 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
     server.stop()
     lines = [line for line in server.access_lines('"GET /')
              if "/comet-status" not in line and "/static.txt" not in line
-             and "/comet/none" not in line]     # of Httpd.start()
+             and "/comet/none" not in line]     # by Httpd.start()
     everybody = pubs["chat"] + pubs["c0"]
     crashed = crashes(server)
     text = ("%d reloads under %d/s and %d clients; %d messages, %d "
