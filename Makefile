@@ -135,7 +135,7 @@ FLAGS   = -std=gnu11 -fPIC -fstack-protector-strong -pthread $(WARNINGS) \
     $(DEFINES) -Imod_comet -Itest/unit -I$(BUILD)/gen $(FOREIGN) \
     $(CPPFLAGS) $(CFLAGS) $(SANITIZED)
 COMPILE = $(CC) $(FLAGS)
-# Many programs are linked, and the gold linker takes a third of the time.
+# Many programs are linked.  The gold linker takes a third of GNU ld's time.
 FAST_LD = $(call ask,FAST_LD,command -v ld.gold >/dev/null && echo -fuse-ld=gold)
 LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
     -Wl,-z,relro,-z,now $(LDFLAGS)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // comet.js's forever-iframe in a page that has not loaded yet.  The page is a
-// stub with only what comet.js needs.  (Other tests of iframes are in test/e2e.)
+// stub with only what comet.js needs.  (test/e2e has other tests of iframes.)
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
