@@ -79,7 +79,7 @@ LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
 FOLLOW  = $(BUILD)/tools/follow
 OLD     = $(BUILD)/tools/mod_comet_old.so
 # Only the sources that use what test/tools/old_httpd.h changes are compiled
-# again for the older httpd.  The other object files would be identical.
+# again for the older httpd.  The other object files are the same for both.
 OLD_SRC := $(shell grep -lE 'MODULE_MAGIC|AP_MPMQ_|CONN_STATE_' \
              $(GLUE_SRC))
 OLD_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(OLD_SRC),$(GLUE_SRC))) \

@@ -26,7 +26,7 @@ typedef struct load_http_t {
     bool extension; /* in the line with a chunk's size: what follows the size
                      * is skipped */
     uint64_t left; /* bytes of the body or chunk that are still to come */
-    size_t line; /* how much of a line of the trailer has come */
+    size_t line; /* the length of the trailer's last line so far */
     char *head; /* ends in NUL */
     size_t head_length, head_room;
 } load_http_t;

@@ -140,8 +140,8 @@ static uint64_t expected(void)
     return sum;
 }
 
-/* Publish, then wait until everything has arrived, or until nothing more
- * comes. */
+/* Publish, then wait until everything has arrived, or until nothing has arrived
+ * for a while. */
 static void publish_all(void)
 {
     const load_options_t *options = &load.options;

@@ -30,7 +30,7 @@ class Figure:
 
 
 class Scenario:
-    """What makes one row of the table, or several.
+    """A measurement that gives one row of the table, or several.
 
     servers:  the servers that take part
     url:      what subscribers request (a key of Server.urls)

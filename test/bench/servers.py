@@ -62,7 +62,7 @@ class Server:
     it.
 
     urls: the paths for the generator: stream, poll, publish, history, get. The
-    server does not offer what has no path.
+    server does not offer what has no path here.
     """
 
     name = ""

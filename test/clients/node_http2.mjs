@@ -36,7 +36,7 @@ function ask(path, headers, piece) {
         request.on('data', (text) => piece(text, status));
         request.on('error', () => { status = 0; });
         // An answer that is cut off by a closed connection ends like any other.
-        // Only a moment later is it known that the connection is closed.
+        // It is only known a moment later that the connection is closed.
         request.on('close', () => setTimeout(() => done(
             request.aborted || request.rstCode || used.destroyed
                 ? 0 : status), 20));

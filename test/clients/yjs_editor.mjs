@@ -14,7 +14,7 @@ const say = (...words) => process.stdout.write(`${JSON.stringify(words)}\n`);
 const documents = {};
 
 /** Does what wp.apiFetch() does: if the REST API answers with an error, the
- * promise is rejected with it. */
+ * promise is rejected with that error. */
 async function ask(query) {
   const url = new URL(path, site);
   for (const [name, value] of Object.entries(query)) {

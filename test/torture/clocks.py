@@ -15,15 +15,15 @@ JUMPS = (("at the right time", 0), ("a day back", -DAY),
 
 
 def outside(server, shim, text):
-    """Publish by sqlite3, whose clock jumps, too."""
+    """Publish with sqlite3, whose clock jumps, too."""
     subprocess.run(["sqlite3", "-cmd", ".timeout 5000", server.db,
                     "INSERT INTO message(channel, body) VALUES('chat', '%s')"
                     % text], check=True, timeout=30, env=shim.env)
 
 
 def publish_for(server, shim, seconds, prefix):
-    """Publish by HTTP and by sqlite3 in turn; return the texts, and how long
-    the slowest publish took."""
+    """Publish over HTTP and with sqlite3 in turn; return the texts, and how
+    long the slowest publish took."""
     texts, longest = [], 0.0
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(texts) < 6:
@@ -91,7 +91,8 @@ def clock_jumps(make_server, mpm, stay):
 
 def clock_back_while_waiting(make_server, mpm):
     """The clock goes back a day while a client waits. The client gets its
-    message, the server notices when the client leaves, and it stops in time."""
+    message, the server notices when the client leaves, and the server stops in
+    time."""
     server = make_server(start=False, mpm=mpm)
     shim = Shim(server)
     server.start()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the database under load.  Publishers get true answers, subscribers
-keep their connections, and everything works again within a second."""
+"""Faults of the database under load.  Publishers get correct answers,
+subscribers keep their connections, and everything works again within a second."""
 
 import contextlib
 import os
@@ -149,7 +149,7 @@ def stay(seconds):
 
 
 def insert(server, count, what):
-    """Publish by sqlite3, one message after the other; return the texts."""
+    """Publish with sqlite3, one message after the other; return the texts."""
     texts = ["by sqlite3, %s %d" % (what, i) for i in range(count)]
     for text in texts:
         sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -315,8 +315,8 @@ def deleted(make_server, ends=ENDS):
 
 
 def replaced(make_server, seconds):
-    """Another store replaces the file. Publishers continue in it, and waiting
-    clients get its messages."""
+    """Another store replaces the file. Publishers continue in the new store,
+    and waiting clients get its messages."""
     server = make_server(children=2)
     with Site(server) as site:
         path = copy_of(server)
@@ -338,7 +338,7 @@ def replaced(make_server, seconds):
 
 def not_a_database(make_server, seconds):
     """A text file replaces the database. Publishers get 503, and no byte of the
-    text file changes. With a database in its place again, everything works."""
+    text file changes. Once a database is in its place, everything works."""
     server = make_server(children=2)
     server.allow_log.append("comet")
     notes = b"These are my notes, not a database.\n" * 200

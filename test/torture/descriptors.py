@@ -200,7 +200,7 @@ def serving(server):
 
 def fully_taken(server, target, headers=None):
     """There are more clients than a child has descriptors for. Clients that
-    find no place are told so. Each visitor still gets a descriptor, and no
+    find no place are refused. Each visitor still gets a descriptor, and no
     waiting client is cut off."""
     (child,), asked = serving(server), 0
 

@@ -130,8 +130,8 @@ typedef struct follow_options_t {
 extern follow_options_t follow_options;
 
 void follow_loop_init(follower_t *followers, size_t count);
-/* Wait for events, at most 5 ms, and handle them.  True if a command has come
- * on standard input. */
+/* Wait for events, at most 5 ms, and handle them.  Returns true if a command
+ * has arrived on standard input. */
 bool follow_loop_turn(void);
 /* How many followers wait for messages, or will do so after their pause. */
 size_t follow_open_count(void);

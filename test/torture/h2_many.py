@@ -74,7 +74,7 @@ class Many:
         self.selector.close()
 
     def take(self, conn):
-        """Read what has come. Each stream must get its messages in order."""
+        """Read what has arrived. Each stream must get its messages in order."""
         try:
             while True:
                 data = conn.sock.recv(65536)
@@ -244,7 +244,7 @@ def download(server, over):
 
 
 def arrivals(stream):
-    """For each message of a stream, in order: when it came, and its number."""
+    """For each message of a stream, in order: its arrival and its number."""
     text = b""
     for at, piece in stream.pieces:
         *lines, text = (text + piece).split(b"\n")
@@ -256,8 +256,8 @@ def arrivals(stream):
 def delays(server, conn, stream, seconds, ask, others=()):
     """Publish while the connection requests `ask` again and again. Return how
     late the messages were, in seconds, and how many bytes the answers had. The
-    publisher and `others` are processes, since Python's threads wait for each
-    other."""
+    publisher and `others` are processes, since Python's threads would slow each
+    other down."""
     fork = multiprocessing.get_context("fork")
     over, begin, loaded = fork.Event(), time.monotonic_ns(), 0
     processes = [fork.Process(target=other, args=(server, over))

@@ -51,7 +51,7 @@ def figures(said, pubs):
 def children_killed(make_server, kills, subscribers=500, rate=500):
     """Children are killed at random, each after the last one was replaced. No
     acknowledged message is lost or delivered twice. Each client that has sent
-    its request gets the stored messages within a second."""
+    a request gets the stored messages within a second."""
     server = make_server(mpm="event", children=3, threads=32, conf=CONF)
     server.allow_log += ["exit signal Killed"]
     rng = random.Random(1)

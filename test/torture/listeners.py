@@ -12,7 +12,7 @@ from http_client import Raw, one_request
 class Reader(threading.Thread):
     """Reads a stream piece by piece, and reconnects when it ends.
 
-    stamps:   when each piece came, by the monotonic clock.
+    stamps:   when each piece arrived, by the monotonic clock.
     refusals: (when, status) of each answer that was not a stream.
     """
 
@@ -34,7 +34,7 @@ class Reader(threading.Thread):
         """Begin a new answer."""
 
     def take(self, piece):
-        """Take the bytes that came."""
+        """Take bytes that have arrived."""
 
     def run(self):
         while not self.done.is_set():
@@ -141,7 +141,8 @@ class Listener(Reader):
 class Asker(threading.Thread):
     """Sends one request again and again.
 
-    answers: (when, took, status) of each; a failed connection has status 0."""
+    answers: (when, took, status) of each; after a failed connection the status
+             is 0."""
 
     def __init__(self, ask, pause=0.02):
         super().__init__(daemon=True)

@@ -37,8 +37,8 @@ def arrivals(stream, sent):
 
 
 def publish_at(host, stream, count, pause, prefix="m"):
-    """Publish one message after the other. Return how long each took until the
-    stream had it, and until it was acknowledged."""
+    """Publish one message after the other. Return how long each took to
+    reach the stream, and to be acknowledged."""
     sent, answered = {}, []
     conn = host.raw()
     with contextlib.closing(conn):
@@ -77,7 +77,7 @@ def far_publishing(make_server, count, askers=0):
 
 
 def inserting(make_server, count):
-    """INSERT by psql, and read a stream."""
+    """INSERT with psql, and read streams of two web servers."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")
     try:
         here, there = start_hosts(make_server, cluster, 2, children=2)

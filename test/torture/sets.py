@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mod_comet beside modules that are drawn at random."""
+"""mod_comet together with modules that are drawn at random."""
 
 import collections
 import random

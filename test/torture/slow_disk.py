@@ -18,7 +18,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def outsiders(server, shim, count):
-    """INSERT by sqlite3 on the same disk, one message after the other; return
+    """INSERT with sqlite3 on the same disk, one message after the other; return
     how long each took."""
     took = []
     for i in range(count):
@@ -48,8 +48,8 @@ def check_calm(server, stream, clock, files, begin):
 def check_kept(server, stream, page, acked):
     """Check that every acknowledged message is stored, and that every stored
     message arrived once, in order. (A publisher that gets 503 sends its message
-    again, although it may have been stored. With an Idempotency-Key it is
-    stored once.)"""
+    again, although the server may have stored it. With an Idempotency-Key it is
+    stored only once.)"""
     rows = server.rows("chat")
     assert set(acked) <= set(rows)
     assert len(acked) == len(set(acked))
@@ -62,8 +62,8 @@ def check_kept(server, stream, page, acked):
 
 def slow_syncs(make_server, publishers, inserts, delay=0.3):
     """Each sync is slow, and many clients publish at once. Files, streams and
-    polls are as fast as before, publishers are answered in time, and INSERTs by
-    sqlite3 succeed."""
+    polls are as fast as before, publishers are answered in time, and INSERTs
+    with sqlite3 succeed."""
     server = make_server(start=False, children=2)
     shim = Shim(server)
     server.start()

@@ -16,7 +16,7 @@ from tmpfs import Tmpfs
 
 TEXT = {"Content-Type": "text/plain"}
 EVENTS = (signal.SIGUSR1, signal.SIGHUP, signal.SIGKILL)
-LATER = 0.05        # how much later, in seconds, a file may come
+LATER = 0.05        # how much later, in seconds, a file may arrive
 # A restart waits until the last child's writer has folded the log into the
 # file. If the disk does not answer, the wait ends after WRITERS_STOP_LIMIT
 # (hooks/stop.c).

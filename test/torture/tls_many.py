@@ -26,7 +26,7 @@ def open_stream(server):
 
 
 def take(conn):
-    """Read what has come."""
+    """Read what has arrived."""
     try:
         while True:
             data = conn.sock.recv(65536)

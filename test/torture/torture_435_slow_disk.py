@@ -10,7 +10,7 @@ from slow_disk import ends_before_the_disk, slow_syncs
 
 @pytest.mark.bound(400)
 def test_435_01_slow_syncs(make_server, figure):
-    """fdatasync takes 300 ms, 100 publishers, INSERTs by sqlite3"""
+    """fdatasync takes 300 ms, 100 publishers, INSERTs with sqlite3"""
     figure(slow_syncs(make_server, publishers=100, inserts=scaled(100, 5)))
 
 

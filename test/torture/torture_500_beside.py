@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mod_comet beside random sets of modules."""
+"""mod_comet together with random sets of modules."""
 
 import os
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of PostgreSQL as the store, at full size. The tests judge delays and
-rates, so nothing else should run beside them."""
+rates, so nothing else should run at the same time."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_687_01_far_publishing(make_server, figure):
 
 @pytest.mark.bound(120)
 def test_687_02_inserting(make_server, figure):
-    """INSERT by psql, and read at two web servers"""
+    """INSERT with psql, and read at two web servers"""
     took, text = pg_figures.inserting(make_server, scaled(1000, 20))
     figure(text)
     assert max(took) <= 0.050, text
@@ -37,7 +37,7 @@ def test_687_03_open_transactions(make_server, figure):
 
 @pytest.mark.bound(900)
 def test_687_04_old_snapshot(make_server, figure):
-    """Publish while a snapshot is open, beside 500 INSERTs a second"""
+    """Publish while a snapshot is open, with 500 INSERTs a second"""
     ratio, text = pg_figures.old_snapshot(make_server, 600 * SCALE)
     figure(text)
     assert ratio <= 1.1, text
