@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of the database under load.  Publishers get correct answers,
-subscribers keep their connections, and everything works again within a second."""
+subscribers keep their connections, and everything works again within a
+second."""
 
 import contextlib
 import os

@@ -13,5 +13,5 @@ pytestmark = pytest.mark.event
 @pytest.mark.parametrize("path", WRITE_PATHS)
 @pytest.mark.parametrize("act", FLOODS, ids=lambda act: act.__name__)
 def test_451_01_one_address(make_server, path, act, figure):
-    """During a flood by one address, messages of other clients arrive in time"""
+    """During a flood by one address, others' messages arrive in time"""
     figure(flood(make_server, WRITE_PATHS[path], act))
