@@ -22,7 +22,6 @@
 #include <sys/queue.h>
 
 #include "store/copier.h"
-#include "store/copier.h"
 #include "store/writer.h"
 
 typedef enum {
