@@ -25,7 +25,8 @@ import tempfile
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 CORE = tuple("mod_comet/%s/" % folder for folder in
-             ("base", "shared", "wire", "transport", "store", "hub"))
+             ("base", "shared", "wire", "transport", "token", "store",
+              "hub"))
 GOAL_LINES, GOAL_BRANCHES = 95.0, 85.0
 
 
