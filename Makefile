@@ -487,7 +487,7 @@ VERSION := $(shell sed -n 's/^.define MOD_COMET_VERSION "\(.*\)"/\1/p' \
     mod_comet/server/mod_comet.h)
 NAME = mod_comet-$(VERSION)
 
-# dpkg-buildpackage needs a separate tree, with the folder debian at its top.
+# dpkg-buildpackage needs a separate tree with debian/ at its top.
 DEB = $(BUILD)/deb/mod-comet
 deb: ## build Debian packages in build/deb
 	@conf/setup deb

@@ -65,7 +65,8 @@ static int refuse_by_store(gathering_t *gathering, apr_status_t status)
                    comet_strerror(status, buffer, sizeof(buffer)));
 }
 
-/* Judge each existing channel that a wildcard stands for.
+/* Check that the client may moderate each existing channel that a wildcard
+ * matches.
  * @return DECLINED: go on */
 static int judge_below(gathering_t *gathering, comet_text_t prefix)
 {

@@ -3,7 +3,7 @@
  * @file hub/fetched.h
  * What a subscriber asks a fetcher, and what the fetcher has read.  Subscribers
  * that ask the same question (the same selection and cursor) share the answer.
- * The answer is counted by reference, under the hub's lock.
+ * The answer is reference-counted, under the hub's lock.
  */
 #ifndef COMET_FETCHED_H
 #define COMET_FETCHED_H

@@ -31,9 +31,9 @@ typedef struct mod_comet_inquiry_t {
 } mod_comet_inquiry_t;
 
 /**
- * Ask about a request to mod_comet.  If the request's last inquiry had the same
- * target, its answer counts again.  Otherwise the call takes as long as the
- * application does.  Called by the request's thread.
+ * Ask the site's application about a request.  If the request's last inquiry
+ * had the same target, its answer is used again.  Otherwise the call takes as
+ * long as the application takes to answer.  Called by the request's thread.
  * @param channel  the value of Comet-Channel: "" for the endpoint's own URL,
  *                 "room/" and a star for all channels below room; no control
  *                 characters

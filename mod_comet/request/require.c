@@ -31,11 +31,12 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
                                                      AUTHZ_PROVIDER_VERSION)
                                 : NULL;
     if (!requirement->provider) {
-        return apr_psprintf(cmd->pool,
-                            "Require comet-publish: \"%s\" is not allowed: "
-                            "expected what Require itself takes, such as "
-                            "valid-user or user anna",
-                            name);
+        return apr_psprintf(
+            cmd->pool,
+            "Require comet-publish: \"%s\" is not allowed: "
+            "expected an argument of Require, such as valid-user "
+            "or user anna",
+            name);
     }
     requirement->name = name;
     requirement->line = apr_pstrdup(cmd->pool, rest);

@@ -61,7 +61,7 @@ static void warn_of_hidden_key(const cmd_parms *cmd, const char *path)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server,
                  "COMET0168: %s: CometTokenKey: the user who runs this check "
-                 "may not read %s, so the key is not checked; run the check "
+                 "cannot read %s, so the key is not checked; run the check "
                  "as root",
                  mod_comet_tree_place(cmd->directive, cmd->temp_pool), path);
 }

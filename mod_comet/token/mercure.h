@@ -18,8 +18,9 @@
  * brought the token. */
 typedef struct comet_mercure_t {
     int is_v1; /* the token has `authorization_details` */
-    /** comet_pattern_t each: the topics to which the client may publish, and
-     * those whose private updates it may read.  NULL: the claim is absent. */
+    /** Arrays of comet_pattern_t: the topics to which the client may publish,
+     * and those whose private updates it may read.  NULL: the claim is
+     * absent. */
     const apr_array_header_t *publish;
     const apr_array_header_t *subscribe;
 } comet_mercure_t;

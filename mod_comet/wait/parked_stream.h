@@ -16,8 +16,8 @@
 int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes);
 
-/** Let the hub serve a WebSocket once more if there are answers for its client,
- * or if it can end now. */
+/** Give a WebSocket back to the hub if there are answers for its client, or if
+ * the WebSocket can end now. */
 void mod_comet_parked_stream_go_on_talking(mod_comet_parked_t *park);
 
 /**

@@ -10,7 +10,8 @@
 
 #define EXPECTED \
     "an origin as browsers send it, such as https://www.example.com or " \
-    "http://localhost:3000; * alone for any; none alone for none"
+    "http://localhost:3000; or * to allow any origin; or none to allow no " \
+    "origin"
 
 /* The length of a host's name.  Browsers send other characters as punycode. */
 static apr_size_t host_length(const char *host)

@@ -10,7 +10,7 @@
 
 #ifdef __has_include
 #if !__has_include(<wslay/wslay.h>)
-#error "wslay is missing (Debian: libwslay-dev); conf/setup run installs it"
+#error "wslay is missing (Debian: libwslay-dev); to install it: conf/setup run"
 #endif
 #endif
 #include <wslay/wslay.h>

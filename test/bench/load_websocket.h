@@ -28,8 +28,8 @@ typedef struct load_websocket_t {
     unsigned char head[10];
     size_t head_length;
     uint64_t left; /* bytes of the text that are still to come */
-    char start[LOAD_WEBSOCKET_START + 1]; /* the beginning of the text, with a
-                                           * NUL */
+    char start[LOAD_WEBSOCKET_START + 1]; /* the beginning of the text,
+                                           * NUL-terminated */
     size_t start_length;
 } load_websocket_t;
 

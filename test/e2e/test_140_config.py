@@ -166,7 +166,7 @@ BAD = [
     ("<Location /x>\nRequire comet-channel */a\n</Location>", "\\*/a"),
     ("<Location /x>\nRequire comet-channel a/%{NO_SUCH}\n</Location>",
      "comet-channel.*NO_SUCH"),
-    ("CometAllowOrigin", "none alone"),
+    ("CometAllowOrigin", "none to allow no origin"),
     ("CometAllowOrigin www.example.com", "\"www.example.com\".*https://"),
     ("CometAllowOrigin https://www.example.com/", "example.com/\".*https://"),
     ("CometAllowOrigin https://*.example.com", "\\*.example.com"),

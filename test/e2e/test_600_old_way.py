@@ -44,7 +44,7 @@ def mpm():
 
 def connections(server):
     """Return how many connections each queue of the MPM has, according to the
-    last such line of the log."""
+    last log line that tells."""
     server.get("/static.txt")           # so that the listener logs
     found = re.findall(r"connections: \d+ \(([^)]*)\)", server.error_log())
     return dict(re.findall(r"([\w-]+): ?(\d+)", found[-1])) if found else {}

@@ -36,7 +36,7 @@ def cluster():
 
 
 class Passfile:
-    """A password file of the user that the children run as."""
+    """A password file, owned by the user that the children run as."""
 
     def __init__(self, folder):
         self.path = str(folder / "pass")

@@ -119,7 +119,7 @@ def test_800_04_what_psql_deletes_is_gone_from_memory(cluster, hosts):
     for host in hosts:
         host.post("moderated", "good")
     spam = hosts[0].post("moderated", "spam")
-    for host in hosts:      # the message is in the memory of all children
+    for host in hosts:      # from now on each server has it in memory
         assert "spam" in bodies(host, "moderated")
     cluster.psql("DELETE FROM comet.message WHERE body = 'spam'")
     for host in hosts:

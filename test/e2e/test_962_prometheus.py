@@ -29,7 +29,7 @@ def names(text):
 
 
 def test_962_01_examples_name_what_there_is(server):
-    """Every metric of the alert rules and of the dashboard exists, with its
+    """Every metric that the alert rules and the dashboard use exists, with its
     labels."""
     text = exposed(server)
     there = {name: set(re.findall(r'(\w+)="', labels)) for name, labels in

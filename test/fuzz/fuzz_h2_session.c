@@ -2,7 +2,7 @@
 /*
  * Fuzz an HTTP/2 connection with ghosts.  The input says what the client,
  * mod_http2 and the ghosts' owner do, one after the other.  The test keeps
- * account of the windows of both sides.  Each side must receive whole frames
+ * track of the windows of both sides.  Each side must receive whole frames
  * only.  The client must receive no more than it has granted, nothing after a
  * stream's end, and nothing that mod_http2 writes on a claimed stream.
  *

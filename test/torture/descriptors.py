@@ -227,8 +227,9 @@ def fully_taken(server, target, headers=None):
 
 
 def at_start(make_server, left):
-    """Children start with few descriptors. As soon as they may open
-    more, they serve requests; if httpd has given them up, their successors do.
+    """Children start with few descriptors. As soon as they can open
+    more, they serve requests; if httpd has given up on them, their successors
+    do.
     (Under a threaded MPM httpd stops altogether if its first child has too
     few.)"""
     server = make_server(mpm="prefork")

@@ -18,8 +18,8 @@ from shim import Shim
 
 TEXT = {"Content-Type": "text/plain"}
 HEARTBEAT = "CometHeartbeat 1s\n"
-# How many seconds longer than before the fault static files and heartbeats may
-# take.
+# Static files and heartbeats may take so many seconds longer than before the
+# fault.
 FILES, BEATS = 0.25 * PATIENCE, 2.5 * PATIENCE
 
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.event
 
 @pytest.mark.bound(1500)
 def test_685_01_one_log(make_server, figure):
-    """A million messages in one order at four web servers, with late commits,
-    rollbacks and prepared transactions"""
+    """A million messages, in the same order on four web servers, with late
+    commits, rollbacks and prepared transactions"""
     _, text = shared_log(make_server, scaled(1_000_000, 2000), timeout=1200)
     figure(text)
 
