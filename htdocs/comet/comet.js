@@ -315,7 +315,7 @@ class Token {
 }
 
 /** The type and the fields of the event that a message causes. This also works
- * for messages of the history. */
+ * for messages from the history. */
 export function eventOf(message) {
     const { type, timestamp, channel, author, body, keep } = message;
     if (type === '@deleted') {
@@ -1597,7 +1597,7 @@ export class Comet extends EventTarget {
         });
     }
 
-    /** Handles a message of another tab: from the leader, or to the leader. */
+    /** Handles a message from another tab: the leader's, or one to the leader. */
     #hear({ ask, status, news }) {
         if (ask) {
             this.#tell();

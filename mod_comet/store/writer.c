@@ -112,7 +112,7 @@ static int lock_bus(comet_writer_t *writer)
         }
         if (comet_monotonic() - since >= writer->config.store->busy_timeout) {
             report(writer, COMET_ELOCKED,
-                   "another child of this server holds its lock");
+                   "another child of this server holds the write lock");
         }
     }
     if (uses_bus(writer)) {

@@ -18,7 +18,8 @@
 
 #define PARTS 3
 
-/* The longest claim comet.info.  A row of sql/presence.sql has room for it. */
+/* The maximum size of the claim comet.info.  The table in sql/presence.sql has
+ * room for it. */
 #define INFO_MAX_BYTES 2048
 
 /* --- the compact form ----------------------------------------------------- */

@@ -162,5 +162,5 @@ def test_210_08_reload_and_stop(make_server, mpm):
         assert server.stop() < 5 * SLOW
         try:
             assert json.loads(conn.body())["msg"] == ""
-        except ConnectionError:     # other MPMs cut the sockets at a stop
+        except ConnectionError:     # a stop of other MPMs cuts connections
             assert mpm != "event" and conn.buffer == b""

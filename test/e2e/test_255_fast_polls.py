@@ -588,8 +588,9 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
 
 
 def test_255_40_decided_anew(make_server):
-    """After CometMaxLifetime httpd decides again, and its refusal holds for
-    later polls. The hub still answers most polls."""
+    """After CometMaxLifetime, httpd checks a client's access again.  If it
+    refuses, later polls are refused, too; until then the hub answers most of
+    them."""
     server = make_server(conf=FAST + """
 CometMaxLifetime 2s
 CometPollTimeout 300ms

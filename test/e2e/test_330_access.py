@@ -861,8 +861,8 @@ def log_in(server, name, password):
 
 
 def test_330_45_login_form(example):
-    """login-form.conf replaces the password by a cookie. With the cookie a user
-    polls and publishes."""
+    """login-form.conf replaces the password with a cookie. With the cookie, a
+    user can poll and publish."""
     server = example("login-form.conf")
     answer = read(server, "/comet/x")
     assert answer.status == 401, answer

@@ -149,7 +149,7 @@ def test_436_02_holder_is_stopped(make_server, figure):
         with static_files(server.port) as files:
             server.graceful()
             hang_a_publish(server, "another")
-            wait_until(lambda: "holds its lock" in server.error_log(), 10,
+            wait_until(lambda: "holds the write lock" in server.error_log(), 10,
                        "the reason in the log")
             waiting = set(server.children()) - {holder}
             server.graceful()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An access log that accepts no lines, because its program hangs or nobody
-reads its pipe.  Such a log delays no message of other clients."""
+reads its pipe.  Such a log delays no messages to other clients."""
 
 import os
 import time

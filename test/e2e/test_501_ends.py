@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How requests end while other modules are loaded.  A slow log hook delays
-nobody else, and a wait does not restart a deadline of mod_reqtimeout."""
+"""How requests end if httpd has other modules, too.  A slow log hook delays
+only its own request, and a wait does not restart mod_reqtimeout's deadline."""
 
 import os
 import socket

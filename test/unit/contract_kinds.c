@@ -342,7 +342,7 @@ static comet_selection_t *choose_topics(const char *name, const char *pattern,
     });
 }
 
-/* @param back  whether to read backwards, as for a page */
+/* @param back  whether to read backwards, as a page of history is */
 static const char *read_topics(const char *name, const char *pattern,
                                const char *grant, int back, apr_size_t limit)
 {

@@ -142,7 +142,8 @@ client_t *client_joined_words(const char *words, comet_timestamp_t seen);
 
 /**
  * A new client that has joined the clock.
- * @param young_for  for how long the client gets no tick
+ * @param young_for  how long it gets no ticks after it has joined
+ * @param period     the time between two ticks
  */
 client_t *client_joined_clock(apr_interval_time_t young_for,
                               apr_interval_time_t period);

@@ -48,8 +48,9 @@ static const char *remedy(apr_status_t status)
 {
     switch (status) {
     case COMET_ENOTDB:
-        return "; create the schema: as its owner run psql -f 001_initial.sql "
-               "-f 002_messages.sql -f 003_presence.sql -f 004_looks.sql "
+        return "; create the schema: as the role that will own it, run psql "
+               "-f 001_initial.sql -f 002_messages.sql -f 003_presence.sql "
+               "-f 004_looks.sql "
                "-f grants.sql (in share/mod_comet/sql/postgresql) in this "
                "database";
     case APR_EACCES:

@@ -16,9 +16,9 @@
 #define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
-/* The time between two looks for a watch that inotify has refused.  If a thread
- * has many such watches, one of them is looked at every POLL_TOGETHER_USEC, but
- * each at least once in POLL_MOST_USEC. */
+/* How often a store is looked at if inotify has refused to watch it.  If a
+ * thread has many such stores, it looks at one of them every POLL_TOGETHER_USEC,
+ * and at each of them at least once in POLL_MOST_USEC. */
 #define POLL_USEC APR_INT64_C(20000)
 #define POLL_TOGETHER_USEC APR_INT64_C(5000)
 #define POLL_MOST_USEC APR_INT64_C(500000)

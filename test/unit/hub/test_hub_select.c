@@ -229,7 +229,7 @@ static void test_outgrown_far_back(void **state)
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("r/*", sent[0] - 1, NULL, 0);
     check_recheck("a *", sent[0] - 1, sent, 1);
-    /* a client that names the channel is not finished */
+    /* a client that names the channel need not be authorised again */
     {
         client_t *client = finishing("a r/1 r/2 r/*", sent[1]);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The names of a database file, and the folders around it. */
+/* The names of a database file, and the folders in its path. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -71,7 +71,8 @@ static void test_no_temporary_folder(void **state)
     comet_store_close(store);
 }
 
-/* The table in which older kernels report mount points. */
+/* The mount table, which is read if statx(2) does not report mount points, as on
+ * older kernels. */
 static void test_mount_table(void **state)
 {
     static char text[] =
