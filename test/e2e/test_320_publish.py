@@ -519,7 +519,7 @@ def test_320_33_authorised(server):
     assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201
     check_error(batch(server, "/comet/multi", body, headers=auth("anna")),
-                403, "line 1", "another user")
+                403, "line 1", "different user")
     assert batch(server, "/comet/multi", body,
                  headers=auth("bert")).status in (401, 403)
     assert server.rows("secret") == ["for anna"]

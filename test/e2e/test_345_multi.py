@@ -944,7 +944,7 @@ def test_345_36_a_batch_has_one_author(make_server):
         answer = batch(server, outer, line, headers)
         assert answer.status == status, (outer, headers, answer)
         if status == 403:
-            assert "another user" in answer.json()["error"]
+            assert "different user" in answer.json()["error"]
     assert {m["author"] for m in server.get(
         "/comet/board?since=0&wait=0", basic("anna")).json()["messages"]} \
         == {"anna"}
