@@ -99,7 +99,7 @@ static apr_status_t fetch(comet_fetcher_t *fetcher, comet_fetched_t *fetched)
 
 /* Hand what was fetched to all subscribers that asked for it.  After a failure
  * all subscribers in the queue ask again later.
- * @param fetched  NULL: there was no memory */
+ * @param fetched  NULL: there was no memory, which is a failure, too */
 static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
                       apr_status_t status)
 {
@@ -113,7 +113,7 @@ static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
         comet_subscriber_t *subscriber = fetch->subscriber;
 
         next = APR_RING_NEXT(fetch, link);
-        if (status != APR_SUCCESS) {
+        if (!fetched || status != APR_SUCCESS) {
             comet_fetched_drop(subscriber);
             comet_hub_retry_locked(hub, subscriber);
         }
