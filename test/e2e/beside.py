@@ -69,7 +69,7 @@ MODULES = (
         "SecResponseBodyMimeType text/plain text/html text/xml",
         ways=dict(THREAD, iframe="refused 500"),
         log=['filter "modsecurity_out" of mod_security2.so holds back',
-             'filter "modsecurity_out" of mod_security2.so may keep']),
+             'filter "modsecurity_out" of mod_security2.so may hold']),
     row("evasive", ["evasive20"], "DOSPageCount 1000\nDOSSiteCount 1000"),
     row("qos", conf="QS_ClientEntries 1000\n"
         "QS_LocRequestLimitMatch \"^/x\" 9", lib="libpcre.so.3",

@@ -75,7 +75,8 @@ def test_487_01_streams_end(make_server, kind, mpm):
     with Stream(server, "/comet/other?since=0") as other:
         streams = [Stream(server, "/comet/many?since=0") for _ in range(MANY)]
         server.wait_waiting(MANY + 1, "events")
-        assert server.status()["adopted"] == MANY + 1
+        wait_until(lambda: server.status()["adopted"] == MANY + 1, 5,
+                   "all streams to be adopted")
         for stream in streams:
             stream.conn.close()
         server.wait_waiting(1, "events")
