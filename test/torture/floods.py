@@ -2,9 +2,9 @@
 """Floods beyond every limit: of channels, messages, connections and waiting
 clients."""
 
-import threading
 import time
 
+from background import Background
 from comet_load import Load, quantile
 from crowd import EVENTS, WRITE_PATHS, Crowd, Footprint, head, read_head
 from http_client import gather
@@ -13,16 +13,15 @@ from httpd_env import SANITIZER, SLOW, wait_until
 CLASSIC = "/chat/backend.php?timestamp=1"
 
 
-class Pages(threading.Thread):
+class Pages(Background):
     """A visitor of the site, who requests one page after the other."""
 
     def __init__(self, server):
-        super().__init__(daemon=True)
+        super().__init__()
         self.server, self.took, self.failures = server, [], []
-        self.over = threading.Event()
 
     def run(self):
-        while not self.over.wait(0.01):
+        while not self.done.wait(0.01):
             begin = time.monotonic()
             try:
                 assert self.server.get("/static.txt").status == 200
@@ -30,22 +29,13 @@ class Pages(threading.Thread):
                 self.failures.append(repr(err))
             self.took.append(time.monotonic() - begin)
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join(60)
-
     def judge(self):
         """Check that every page was served, 99 % of them soon; return a
         sentence. (Of few pages, 99 % are all, and other tests may be running
         on this machine.)"""
         have = len(self.took)
         wait_until(lambda: len(self.took) >= have + 10, 20, "more pages")
-        self.over.set()
-        self.join(60)
+        self.stop()
         assert not self.failures, self.failures[:3]
         assert quantile(self.took, 0.99) \
             < (1.0 if len(self.took) >= 500 else 2.0) * SLOW, self.took

@@ -5,6 +5,7 @@ arrives."""
 import threading
 import time
 
+from background import Background
 from event_stream import EventStream
 from http_client import Raw, one_request
 
@@ -138,17 +139,16 @@ class Listener(Reader):
         return came()
 
 
-class Asker(threading.Thread):
+class Asker(Background):
     """Sends one request again and again.
 
     answers: (when, took, status) of each; after a failed connection the status
              is 0."""
 
     def __init__(self, ask, pause=0.02):
-        super().__init__(daemon=True)
+        super().__init__()
         self.ask, self.pause = ask, pause
         self.answers = []
-        self.done = threading.Event()
 
     def run(self):
         while not self.done.is_set():
@@ -165,15 +165,6 @@ class Asker(threading.Thread):
 
     def slowest(self):
         return max(took for _, took, _ in self.answers)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.join(90)
-        assert not self.is_alive(), "an asker hangs"
 
 
 def static_files(port):

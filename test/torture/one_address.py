@@ -10,8 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 
+from background import Background
 from comet_load import quantile
 from crowd import EVENTS, Crowd, Footprint, Others, head
 from httpd_env import sqlite
@@ -29,8 +29,6 @@ MPM = """
   MaxSpareThreads 32
   AsyncRequestWorkerFactor 64
 """
-LONG = "\x01" * 50000       # characters that take six bytes in JSON
-NEWLINES = "\n" * 60000     # lines that take seven bytes on an event stream
 AGAIN = 0.25                # seconds between two rounds of the flood
 LATER, TIMES = 0.02, 2      # how many seconds, or how many times as long as
                             # before, the messages of others may take
@@ -64,25 +62,17 @@ CometMulti on
 """
 
 
-class Flood(threading.Thread):
+class Flood(Background):
     """Calls `act` every AGAIN seconds."""
 
     def __init__(self, act):
-        super().__init__(daemon=True)
-        self.act, self.over, self.rounds = act, threading.Event(), 0
+        super().__init__()
+        self.act, self.rounds = act, 0
 
     def run(self):
-        while not self.over.wait(AGAIN):
+        while not self.done.wait(AGAIN):
             self.act()
             self.rounds += 1
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join(60)
 
 
 def fill(server, channel, body, count):

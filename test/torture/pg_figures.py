@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import subprocess
-import threading
 import time
 
+from background import Background
 from comet_load import Load, quantile
 from followers import Followers
 from hosts import start_hosts
@@ -169,14 +169,14 @@ def old_snapshot(make_server, seconds, rate=500):
         cluster.close()
 
 
-class Inserter(threading.Thread):
+class Inserter(Background):
     """Inserts `rate` messages a second, in the transactions of an
     application."""
 
     def __init__(self, cluster, rate):
-        super().__init__(daemon=True)
+        super().__init__()
         self.session, self.rate = cluster.session(), rate
-        self.done, self.count = threading.Event(), 0
+        self.count = 0
 
     def run(self):
         while not self.done.wait(0.02):
@@ -186,13 +186,8 @@ class Inserter(threading.Thread):
                 " g::text FROM generate_series(1, %d) g" % part)
             self.count += part
 
-    def __enter__(self):
-        self.start()
-        return self
-
     def __exit__(self, *_):
-        self.done.set()
-        self.join(30)
+        self.stop()
         self.session.close()
 
 
