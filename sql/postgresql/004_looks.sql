@@ -118,5 +118,59 @@ BEGIN
      LIMIT most;
 END $$;
 
+-- ---- Replays ----------------------------------------------------------------
+
+-- The same function as before.  For several channels it first walks back over
+-- the log, which is enough unless many of the newest messages are in other
+-- channels.  Then it searches each channel for the messages before those.  It
+-- must be fast, since a client that selects channels by a wildcard waits for it.
+CREATE OR REPLACE FUNCTION comet.replay(names text[], prefixes text[],
+  count bigint, OUT "cursor" bigint, OUT any_ bigint)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  patience bigint := least(count, 1000) + 4 * (cardinality(names)
+                                               + 64 * cardinality(prefixes));
+  ids bigint[] := '{}';     -- the replay's messages, and the one before them
+  low bigint := 9007199254740992;   -- where the walk has come to
+  r record;
+BEGIN
+  IF '' = ANY (prefixes) THEN
+    ids := ARRAY(SELECT m.id FROM comet.message_log m
+                  ORDER BY m.id DESC LIMIT count + 1);
+  ELSIF cardinality(names) = 1 AND cardinality(prefixes) = 0 THEN
+    ids := ARRAY(SELECT m.id FROM comet.message_log m
+                  WHERE m.channel = names[1]
+                  ORDER BY m.channel DESC, m.id DESC LIMIT count + 1);
+  ELSE
+    FOR r IN
+      SELECT l.id, l.private = 0 AND l.keep IS NULL
+             AND (l.channel IN (SELECT unnest(names))
+                  OR EXISTS (SELECT FROM unnest(prefixes) p
+                              WHERE starts_with(l.channel, p))) AS counts
+        FROM comet.log l ORDER BY l.id DESC LIMIT patience
+    LOOP
+      low := r.id;
+      IF r.counts THEN
+        ids := ids || r.id;
+        EXIT WHEN cardinality(ids) > count;
+      END IF;
+    END LOOP;
+    IF cardinality(ids) <= count
+       AND EXISTS (SELECT FROM comet.log l WHERE l.id < low) THEN
+      ids := ids || ARRAY(
+        SELECT x.id
+          FROM comet.selected_all(names, prefixes, false) c CROSS JOIN LATERAL
+            (SELECT m.id FROM comet.message_log m
+              WHERE m.channel = c AND m.id < low
+              ORDER BY m.channel DESC, m.id DESC
+              LIMIT count + 1 - cardinality(ids)) x
+         ORDER BY x.id DESC LIMIT count + 1 - cardinality(ids));
+    END IF;
+  END IF;
+  "cursor" := coalesce(ids[count + 1], 0);
+  any_ := least(cardinality(ids), 1);
+END $$;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA comet FROM PUBLIC;
 COMMIT;

@@ -64,6 +64,7 @@ void contract_test_selections(void **state);
 void contract_test_siblings(void **state);
 void contract_test_long_bodies(void **state);
 void contract_test_replay(void **state);
+void contract_test_replay_rare(void **state);
 void contract_test_channels(void **state);
 void contract_test_views(void **state);
 void contract_test_news(void **state);

@@ -256,6 +256,29 @@ void contract_test_replay(void **state)
     assert_int_equal(has, 0);
 }
 
+/* A walk over the newest messages does not find those of a rare channel. */
+void contract_test_replay_rare(void **state)
+{
+    comet_timestamp_t a, b, c;
+    int any;
+
+    UNLESS_SKIPPED();
+    a = contract_append("x/y", "a");
+    b = contract_append("x/z", "b");
+    contract_append_many("other", 300);
+    assert_int_equal(replay("x/*", 0, &any), b);
+    assert_int_equal(replay("x/*", 1, &any), a);
+    assert_int_equal(replay("x/*", 2, &any), 0);
+    assert_int_equal(any, 1);
+    assert_int_equal(replay("chat z/*", 1, &any), 0);
+    assert_int_equal(any, 0);
+    c = contract_append("x/y", "c");
+    assert_int_equal(replay("x/* chat", 0, &any), c);
+    assert_int_equal(replay("x/* chat", 1, &any), b);
+    assert_int_equal(replay("x/* chat", 2, &any), a);
+    assert_int_equal(replay("x/* chat", 3, &any), 0);
+}
+
 /* An engine that cannot tell a size reports -1. */
 void contract_test_sizes(void **state)
 {
