@@ -352,13 +352,38 @@ static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
+/*
+ * Encode what a stream that is turned away gets: the first message, and as many
+ * more as fit into one piece.  The client comes back for the rest.  Sending
+ * everything to each of many refused clients would keep the workers busy.
+ */
+static void encode_piece(const mod_comet_ask_t *ask,
+                         const comet_batch_t *missed, comet_buffer_t *body)
+{
+    apr_size_t i;
+
+    for (i = 0; i < missed->count; i++) {
+        comet_batch_t one = { .messages = missed->messages + i, .count = 1 };
+        mod_comet_story_t before = *ask->story;
+        apr_size_t length = body->length;
+
+        mod_comet_news_encode(ask, &one, body);
+        if (i && body->length > MOD_COMET_PIECE_BYTES) {
+            mod_comet_story_take_back(ask->story, &before);
+            body->length = length;
+            return;
+        }
+    }
+}
+
 /* Turn a stream away softly: send its client the messages that it has missed,
- * and tell it when to come back. */
+ * or the first of them, and tell it when to come back. */
 static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 {
     comet_batch_t missed = {
         .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
         .size = ask->limit,
+        .most_bytes = MOD_COMET_PIECE_BYTES,
     };
     comet_buffer_t body = { .data = NULL };
     comet_timestamp_t told = ask->floor;
@@ -371,9 +396,7 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);
         }
-        if (missed.count) {
-            mod_comet_news_encode(ask, &missed, &body);
-        }
+        encode_piece(ask, &missed, &body);
     }
     comet_batch_clear(&missed);
     return mod_comet_answer_later(r, ask->transport, reason, &body);

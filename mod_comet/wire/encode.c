@@ -114,15 +114,16 @@ static void add_utf8(comet_buffer_t *buffer, comet_text_t text)
 void comet_encode_lines(comet_buffer_t *buffer, const char *prefix,
                         comet_text_t text)
 {
+    const apr_size_t prefix_length = strlen(prefix);
     apr_size_t start = 0, i;
 
     for (i = 0; i <= text.length; i++) {
         if (i < text.length && text.data[i] != '\r' && text.data[i] != '\n') {
             continue;
         }
-        comet_buffer_puts(buffer, prefix);
+        comet_buffer_add(buffer, prefix, prefix_length);
         add_utf8(buffer, (comet_text_t){ text.data + start, i - start });
-        comet_buffer_puts(buffer, "\n");
+        comet_buffer_add(buffer, "\n", 1);
         if (i + 1 < text.length && text.data[i] == '\r'
             && text.data[i + 1] == '\n') {
             i++;

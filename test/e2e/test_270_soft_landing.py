@@ -28,6 +28,7 @@ SERVER = {"conf": """
 """}
 
 LEAST, MOST = 1000, 4000        # ms, as in output/answer.c
+PIECE = 32 * 1024               # MOD_COMET_PIECE_BYTES
 
 
 class Landing:
@@ -186,6 +187,25 @@ def test_270_06_channels(make_server):
         post(server, name, "x")
     assert "CometLimitChannels" in landing(server, "/comet?channel=m/*").reason
     refused(server.get("/comet?channel=m/*"), 429, "CometLimitChannels")
+
+
+def test_270_07_long_history(make_server):
+    """A refused stream gets at least one of the stored messages, and as many as
+    fit into one piece.  It gets the next ones when it comes back."""
+    server = make_server(conf="CometMaxSubscribers 1\n")
+    bodies = ["%d %s" % (i, "x" * 10000) for i in range(8)]
+    bodies[5] = "5" + "\n" * 30000      # each line gets a `data:`
+    sqlite(server.db, "BEGIN;" + "".join(
+        "INSERT INTO message(channel, body) VALUES('news', '%s');" % body
+        for body in bodies) + "COMMIT;")
+    with waiting(server, 1):
+        parts, last = [], "0"
+        for _ in range(5):
+            told = landing(server, "/comet/news", {"Last-Event-ID": last})
+            assert len(told.text) < PIECE + 500 or len(told.data) == 1
+            parts.append(told.data)
+            last = told.last_id
+    assert parts == [bodies[:3], bodies[3:5], bodies[5:6], bodies[6:], []]
 
 
 # -- the store -----------------------------------------------------------------
