@@ -287,6 +287,10 @@ def polls(make_server, clients, rounds):
             for crowd in crowds:
                 crowd.judged()
                 crowd.tell("leave")
+        for host in hosts:
+            # (httpd may crash if it is stopped while many connections end)
+            host.wait_waiting(0, timeout=60)
+            host.stop()
         return max(counts), (
             "%d polls at 2 servers are answered, and ask again within %.1f to "
             "%.1f s: %d to %d questions to the database"
