@@ -252,7 +252,9 @@ CREATE FUNCTION comet.publish(channels text[], types text[], authors text[],
   key_channels text[], key_authors text[], key_texts text[],
   key_hashes bytea[], wait_ms integer, full_ boolean)
 RETURNS TABLE(grp bigint, result bigint, first bigint) LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
   base bigint;
   old_groups bigint[];
