@@ -31,7 +31,7 @@ def test_687_02_polls_share_questions(make_server, figure):
 
 def test_687_03_looks_into_the_inbox(make_server, figure):
     """However many web servers there are, one of them looks into the inbox every
-    10 ms."""
+    15 ms."""
     _, looks, text = pg_figures.at_rest(make_server, 5, hosts=6, children=1)
     figure(text)
     assert 50 < looks < 150, text

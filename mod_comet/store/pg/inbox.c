@@ -14,7 +14,7 @@
 #define LOOK_ALL_USEC APR_INT64_C(5000000)
 /* How often one of the web servers looks into the inbox.  The servers take
  * turns, by the clock of the database server. */
-#define TURN_USEC 10000
+#define TURN_USEC 15000
 
 /* Take a place among the web servers that look into the inbox: find the times
  * of this server's turns. */
