@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 
 #include "base/name.h"
+#include "server/child.h"
 #include "request/access.h"
 #include "request/authenticate.h"
 #include "request/presence.h"
@@ -100,20 +101,27 @@ static void note_room(const request_rec *url, request_rec *r,
     }
 }
 
-/* Judge a channel by a sub-request to the channel's own URL.
+/* Judge a channel by a sub-request to the channel's own URL.  To judge many
+ * channels can take long, for example if each has a password of its own, so a
+ * child that must end judges no more.
  * @param ask  OUT: the limits of the permission; or NULL */
 static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
                    comet_text_t channel, mod_comet_ask_t *ask, use_e use,
                    int is_named, const char **objection)
 {
-    request_rec *sub =
-        look_up(r, mapping, channel, use == USE_READ ? "GET" : "POST");
-    int status = !is_allowed(sub, mapping, use)     ? HTTP_FORBIDDEN
-                 : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
-                                                    : OK;
-    const char *challenge =
-        apr_table_get(sub->err_headers_out, "WWW-Authenticate");
+    request_rec *sub;
+    const char *challenge;
+    int status;
 
+    if (mod_comet_child_must_end()) {
+        *objection = "this server is stopping";
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    sub = look_up(r, mapping, channel, use == USE_READ ? "GET" : "POST");
+    status = !is_allowed(sub, mapping, use)     ? HTTP_FORBIDDEN
+             : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
+                                                : OK;
+    challenge = apr_table_get(sub->err_headers_out, "WWW-Authenticate");
     *objection = status == OK && use != USE_MODERATE
                      ? find_objection(sub, r, use == USE_READ ? ask : NULL)
                      : NULL;

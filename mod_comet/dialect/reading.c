@@ -19,13 +19,17 @@
 
 static mod_comet_share_t searching = { .gauge = COMET_METRIC_searching };
 
-/* Whether the client has closed the connection.  Nothing is read from the
- * connection: the next bytes may be the client's next request. */
+/* Whether the client, or httpd at its own end, has closed the connection.
+ * Nothing is read from the connection: the next bytes may be the client's next
+ * request. */
 static int is_gone(void *baton)
 {
     conn_rec *c = ((request_rec *)baton)->connection;
     struct pollfd look = { .events = POLLRDHUP };
 
+    if (mod_comet_child_must_end()) {
+        c->aborted = 1;
+    }
     if (!c->aborted && !c->master) {
         look.fd = mod_comet_filters_fd(c);
         c->aborted = poll(&look, 1, 0) > 0;

@@ -484,6 +484,8 @@ void mod_comet_lifecycle_child_stopping(apr_pool_t *p, int graceful)
 {
     if (mod_comet_child()) {
         if (!graceful) {
+            mod_comet_child_note_end();
+            mod_comet_stop_dismiss(mod_comet_child());
             mod_comet_mpm_await_listener();
         }
         comet_hub_begin_stop(mod_comet_child()->hub);

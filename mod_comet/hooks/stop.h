@@ -26,6 +26,13 @@ typedef struct mod_comet_late_t {
  */
 mod_comet_late_t mod_comet_stop(mod_comet_child_t *made, int in_signal_handler);
 
+/**
+ * When httpd ends this child without waiting for its requests: let no request
+ * wait for a store any more, since httpd joins the threads of its requests.
+ * Safe in a signal handler.
+ */
+void mod_comet_stop_dismiss(mod_comet_child_t *made);
+
 /** Like mod_comet_stop(), but without waiting. Call it again until all threads
  * have ended.
  * @return whether all threads have ended */

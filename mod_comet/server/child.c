@@ -7,6 +7,7 @@
 #include "server/config.h"
 
 static mod_comet_child_t *_Atomic child;
+static atomic_int must_end; /* [atomic] */
 static comet_metrics_t
     *metrics; /* set in post_config, inherited by the children */
 
@@ -23,6 +24,16 @@ void mod_comet_child_set_metrics(comet_metrics_t *made)
 mod_comet_child_t *mod_comet_child(void)
 {
     return comet_process_is_fork() ? NULL : atomic_load(&child);
+}
+
+void mod_comet_child_note_end(void)
+{
+    atomic_store(&must_end, 1);
+}
+
+int mod_comet_child_must_end(void)
+{
+    return atomic_load(&must_end);
 }
 
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r)

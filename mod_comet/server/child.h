@@ -49,6 +49,14 @@ mod_comet_child_t *mod_comet_child(void);
  * may read the value at the same time. */
 void mod_comet_child_set(mod_comet_child_t *made);
 
+/** Note that httpd ends this child without waiting for its requests: it has
+ * closed their connections.  Safe in a signal handler. */
+void mod_comet_child_note_end(void);
+
+/** Whether mod_comet_child_note_end() was called.  Then a request must not work
+ * on, because httpd waits for its thread.  Any thread. */
+int mod_comet_child_must_end(void);
+
 /** What this child has for the store that a request's server names.  Call this
  * only while mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);

@@ -164,6 +164,16 @@ int mod_comet_mpm_is_stopping(void)
            && state == AP_MPMQ_STOPPING;
 }
 
+int mod_comet_mpm_is_replaced(void)
+{
+    int own = 0;
+
+    /* the parent counts the generations before it ends any child */
+    return ap_scoreboard_image
+           && ap_mpm_query(AP_MPMQ_GENERATION, &own) == APR_SUCCESS
+           && ap_scoreboard_image->global->running_generation != own;
+}
+
 /* This child's process in the scoreboard.  @return NULL: this MPM cannot park,
  * or the child is not registered (yet) */
 static const process_score *own_score(void)

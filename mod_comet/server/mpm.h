@@ -50,6 +50,10 @@ int mod_comet_mpm_parks_http2(void);
 /** Whether httpd is ending this child.  Any thread. */
 int mod_comet_mpm_is_stopping(void);
 
+/** Whether a new generation of children takes the place of this one: httpd
+ * restarts, gracefully or not.  Any thread; safe in a signal handler. */
+int mod_comet_mpm_is_replaced(void);
+
 /**
  * Count in the scoreboard, for mod_status, requests that httpd does not count
  * because they do not end on one of its threads.  Any thread of a child.

@@ -36,7 +36,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "9"
+#define COMET_ENGINE_VERSION "10"
 
 /** What an engine might need to know about the web server to check a place. */
 typedef struct comet_site_t {
@@ -116,6 +116,7 @@ struct comet_engine_t {
     apr_status_t (*open)(comet_store_t **store,
                          const comet_store_config_t *config,
                          comet_store_mode_e mode, const atomic_int *stopping);
+    void (*keep_log)(comet_store_t *store); /* NULL: there is no log */
     void (*close)(comet_store_t *store);
     /** @param store  NULL: the last open() that failed in this thread */
     const char *(*error)(const comet_store_t *store);

@@ -21,6 +21,8 @@
  * whether the disk has stalled. */
 #define SEIZE_USEC 2000
 #define STALL_USEC 10000
+/** How often a publisher checks whether it was dismissed. */
+#define DISMISSED_USEC 20000
 
 /** The most bytes that are stored in one transaction, unless a single job is
  * larger.  Over a slow network, or to a slow disk, a larger append would take
@@ -211,11 +213,23 @@ static apr_int64_t next_look_locked(const comet_writer_t *writer,
 {
     apr_int64_t soon =
         comet_monotonic()
-        + ((apr_size_t)atomic_load(writer->config.waiting) > writer->used
+        + (job->state != JOB_OVERFLOWING ? DISMISSED_USEC
+           : (apr_size_t)atomic_load(writer->config.waiting) > writer->used
                ? SEIZE_USEC
                : STALL_USEC);
 
-    return job->state == JOB_OVERFLOWING && soon < deadline ? soon : deadline;
+    return soon < deadline ? soon : deadline;
+}
+
+/* Whether a publisher shall take its job back at @a now.
+ * @param place_until  when it stops waiting for a place */
+static int is_over_locked(const comet_writer_t *writer, const job_t *job,
+                          apr_int64_t now, apr_int64_t place_until,
+                          apr_int64_t deadline)
+{
+    return now >= deadline || atomic_load(&writer->dismissed)
+           || (job->state == JOB_OVERFLOWING
+               && (now >= place_until || is_stalled_locked(writer)));
 }
 
 /* Wait for the answer.  Frees the job, or leaves it to the writer's thread.
@@ -234,9 +248,7 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
 
         pthread_mutex_lock(&writer->mutex);
         promote_locked(writer);
-        if (now >= deadline
-            || (job->state == JOB_OVERFLOWING
-                && (now >= place_until || is_stalled_locked(writer)))) {
+        if (is_over_locked(writer, job, now, place_until, deadline)) {
             status = withdraw_locked(writer, job);
         }
         look_at = next_look_locked(writer, job, deadline);
@@ -247,6 +259,9 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     }
     if (status == APR_SUCCESS) {
         status = job->result;
+    }
+    else if (atomic_load(&writer->dismissed)) {
+        status = COMET_ESTOPPING;
     }
     for (i = 0; i < job->count && status == APR_SUCCESS; i++) {
         /* NOLINTNEXTLINE(clang-analyzer-core.*): both lists have this length */
@@ -269,7 +284,7 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
         return APR_ENOMEM;
     }
     pthread_mutex_lock(&writer->mutex);
-    if (atomic_load(&writer->stopping)) {
+    if (atomic_load(&writer->stopping) || atomic_load(&writer->dismissed)) {
         pthread_mutex_unlock(&writer->mutex);
         free_job(job);
         return COMET_ESTOPPING;
@@ -302,8 +317,12 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
     }
     deadline = comet_monotonic() + limit;
     writer->awaiting++;
-    while (!writer->tried && comet_monotonic() < deadline) {
-        comet_condition_wait(&writer->has_tried, &writer->mutex, deadline);
+    while (!writer->tried && comet_monotonic() < deadline
+           && !atomic_load(&writer->dismissed)) {
+        apr_int64_t look_at = comet_monotonic() + DISMISSED_USEC;
+
+        comet_condition_wait(&writer->has_tried, &writer->mutex,
+                             look_at < deadline ? look_at : deadline);
     }
     writer->awaiting--;
     tried = writer->tried;

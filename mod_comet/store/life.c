@@ -14,8 +14,6 @@
 /** How long the writer waits for another program's lock while it opens the
  * store.  It holds the bus's lock meanwhile. */
 #define OPEN_USEC 50000
-/** If a step takes this long, the thread counts as stuck. */
-#define STUCK_USEC 500000
 
 /* --- Life ------------------------------------------------------------- */
 
@@ -129,10 +127,21 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
     return 1;
 }
 
-int comet_writer_is_stuck(const comet_writer_t *writer)
+void comet_writer_dismiss(comet_writer_t *writer)
+{
+    atomic_store(&writer->dismissed, 1);
+}
+
+void comet_writer_keep_log(comet_writer_t *writer)
+{
+    atomic_store(&writer->keeps_log, 1);
+}
+
+int comet_writer_is_stuck(const comet_writer_t *writer,
+                          apr_interval_time_t time)
 {
     apr_int64_t since = atomic_load(&writer->busy_since);
 
     return since && !atomic_load(&writer->ended)
-           && comet_monotonic() - since >= STUCK_USEC;
+           && comet_monotonic() - since >= time;
 }

@@ -3,6 +3,7 @@
 #include "store/readers.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /** A caller takes one of the `places` before it receives a connection, and
  * frees the place when it gives the connection back.  If all places are taken
@@ -15,6 +16,8 @@
 /** How long an answer of comet_store_is_usable() is reused.  The check takes
  * three system calls, a tenth of a short request's time. */
 #define LOOK_USEC 1000
+/** How often a caller that waits for a place checks whether it was dismissed. */
+#define DISMISSED_USEC 20000
 
 struct comet_readers_t {
     const comet_store_config_t *config;
@@ -22,6 +25,7 @@ struct comet_readers_t {
     pthread_cond_t vacated; /* with `lock`: taken < places */
     apr_size_t keep; /* how many idle connections are kept at most */
     apr_size_t places; /* how many connections may be in use at a time */
+    atomic_int dismissed; /* [atomic] nobody may wait any more */
     apr_size_t taken; /* [lock] how many places are taken; <= places */
     apr_time_t moved_at; /* [lock] when a connection was last opened or given
                           * back, or a place was taken while all were free */
@@ -50,19 +54,22 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
 }
 
 /* Wait for one of the places, and take it.
- * @return whether one was free in time */
-static int seize_place(comet_readers_t *readers)
+ * @return as comet_readers_take() */
+static apr_status_t seize_place(comet_readers_t *readers)
 {
     apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
     apr_time_t until = deadline;
     int seized;
 
     pthread_mutex_lock(&readers->lock);
-    while (readers->taken >= readers->places && now < until) {
+    while (readers->taken >= readers->places && now < until
+           && !atomic_load(&readers->dismissed)) {
         until = readers->moved_at + HANGS_USEC < deadline
                     ? readers->moved_at + HANGS_USEC
                     : deadline;
-        comet_condition_wait(&readers->vacated, &readers->lock, until);
+        comet_condition_wait(
+            &readers->vacated, &readers->lock,
+            until < now + DISMISSED_USEC ? until : now + DISMISSED_USEC);
         now = comet_monotonic();
     }
     seized = readers->taken < readers->places;
@@ -70,7 +77,9 @@ static int seize_place(comet_readers_t *readers)
         readers->moved_at = now;
     }
     pthread_mutex_unlock(&readers->lock);
-    return seized;
+    return seized                             ? APR_SUCCESS
+           : atomic_load(&readers->dismissed) ? COMET_ESTOPPING
+                                              : COMET_EBUSY;
 }
 
 /* Note whether the store has answered.  A request that failed through its own
@@ -118,22 +127,25 @@ static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
     if (*store) {
         return APR_SUCCESS;
     }
-    status = comet_store_open(store, readers->config, COMET_STORE_READ, NULL);
+    status = comet_store_open(store, readers->config, COMET_STORE_READ,
+                              &readers->dismissed);
     if (status == APR_SUCCESS) {
         pthread_mutex_lock(&readers->lock);
         note_answer_locked(readers, status);
         pthread_mutex_unlock(&readers->lock);
     }
-    return status;
+    return status == COMET_ELOCKED && atomic_load(&readers->dismissed)
+               ? COMET_ESTOPPING
+               : status;
 }
 
 apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
 {
-    apr_status_t status;
+    apr_status_t status = seize_place(readers);
 
     *store = NULL;
-    if (!seize_place(readers)) {
-        return COMET_EBUSY;
+    if (status != APR_SUCCESS) {
+        return status;
     }
     status = find(readers, store);
     if (status != APR_SUCCESS) {
@@ -158,6 +170,11 @@ void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
     }
     comet_store_close(store);
     vacate_place(readers, status);
+}
+
+void comet_readers_dismiss(comet_readers_t *readers)
+{
+    atomic_store(&readers->dismissed, 1);
 }
 
 void comet_readers_close(comet_readers_t *readers)

@@ -31,6 +31,7 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
  * @param store  OUT: the connection, which the caller owns until
  *               comet_readers_return()
  * @return APR_SUCCESS; COMET_EBUSY: no connection became free in time;
+ *         COMET_ESTOPPING: the caller would have to wait, but was dismissed;
  *         otherwise why the store cannot be opened.  Any thread.
  */
 apr_status_t comet_readers_take(comet_readers_t *readers,
@@ -43,6 +44,13 @@ apr_status_t comet_readers_take(comet_readers_t *readers,
  */
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
+
+/**
+ * Let nobody wait any more, neither for a connection nor for another program's
+ * lock.  Connections in use can go on reading.  Any thread; safe in a signal
+ * handler.
+ */
+void comet_readers_dismiss(comet_readers_t *readers);
 
 /** Close the idle connections.  Call this when no thread uses the set any
  * more. */

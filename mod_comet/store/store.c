@@ -42,9 +42,17 @@ int comet_store_is_at_fault(apr_status_t status)
     case COMET_ENOSEARCH:
     case COMET_ECOSTLY:
     case COMET_EGONE:
+    case COMET_ESTOPPING:
         return 0;
     default:
         return 1;
+    }
+}
+
+void comet_store_keep_log(comet_store_t *store)
+{
+    if (store->engine->keep_log) {
+        store->engine->keep_log(store);
     }
 }
 

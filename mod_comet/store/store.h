@@ -100,7 +100,15 @@ apr_status_t comet_store_open(comet_store_t **store,
  */
 int comet_store_is_at_fault(apr_status_t status);
 
-/** Close; NULL is ignored.  For WRITE the caller holds the write lock. */
+/**
+ * Let comet_store_close() leave the log as it is.  Otherwise the last connection
+ * to a store copies the log into the file, and that waits for the disk.  The
+ * next program that opens the store continues with the log.
+ */
+void comet_store_keep_log(comet_store_t *store);
+
+/** Close; NULL is ignored.  For WRITE the caller holds the write lock, unless
+ * it has called comet_store_keep_log() and the store is still usable. */
 void comet_store_close(comet_store_t *store);
 
 /**

@@ -122,14 +122,19 @@ static int lock_bus(comet_writer_t *writer)
 }
 
 /* Close the store, holding the bus's lock.  A writer that must stop may fail to
- * acquire the lock.  Then it closes the store without the lock; but if the
- * store was moved, it leaves the store open, since closing would remove files
- * of the new store. */
+ * acquire the lock, and does not wait for it if the log is to be kept.  Then it
+ * closes the store without the lock; but if the store was moved, it leaves the
+ * store open, since closing would remove files of the new store. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {
-        int locked = lock_bus(writer);
+        int keeps_log =
+            atomic_load(&writer->stopping) && atomic_load(&writer->keeps_log);
+        int locked = !keeps_log && lock_bus(writer);
 
+        if (keeps_log) {
+            comet_store_keep_log(writer->store);
+        }
         if (locked || comet_store_is_usable(writer->store, 0)) {
             comet_store_close(writer->store);
         }
@@ -468,16 +473,39 @@ static void rest(comet_writer_t *writer)
     }
 }
 
+static void begin_step(comet_writer_t *writer)
+{
+    atomic_store(&writer->busy_since, comet_monotonic());
+}
+
+/* What the thread does when it must stop.  Each part may wait for the disk. */
+static void end(comet_writer_t *writer)
+{
+    /* publishers that arrive from now on see, under the mutex, that the writer
+     * is stopping */
+    comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
+    begin_step(writer);
+    end_presence(writer);
+    begin_step(writer);
+    comet_copier_stop(writer->copier);
+    begin_step(writer);
+    close_store(writer);
+    if (writer->has_inbox_role) {
+        comet_bus_release_inbox(writer->config.bus);
+    }
+    atomic_store(&writer->ended, 1);
+}
+
 void *comet_writer_run(void *baton)
 {
     comet_writer_t *writer = baton;
 
-    atomic_store(&writer->busy_since, comet_monotonic());
+    begin_step(writer);
     open_store(writer);
     while (!atomic_load(&writer->stopping)) {
         atomic_store(&writer->busy_since, 0);
         rest(writer);
-        atomic_store(&writer->busy_since, comet_monotonic());
+        begin_step(writer);
         if (atomic_load(&writer->stopping)) {
             break;
         }
@@ -509,15 +537,6 @@ void *comet_writer_run(void *baton)
             keep_up(writer);
         }
     }
-    /* publishers that arrive from now on see, under the mutex, that the writer
-     * is stopping */
-    comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
-    end_presence(writer);
-    comet_copier_stop(writer->copier);
-    close_store(writer);
-    if (writer->has_inbox_role) {
-        comet_bus_release_inbox(writer->config.bus);
-    }
-    atomic_store(&writer->ended, 1);
+    end(writer);
     return NULL;
 }

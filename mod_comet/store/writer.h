@@ -118,8 +118,28 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
  */
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
 
-/** Whether the thread has waited for a disk or a lock for at least 500 ms, and
- * so might not stop soon.  Any thread; safe in a signal handler. */
-int comet_writer_is_stuck(const comet_writer_t *writer);
+/**
+ * Let no publisher wait any more.  Each one returns within 20 ms, even if the
+ * thread waits for a disk: with COMET_EUNSURE if its commit has begun, otherwise
+ * with COMET_ESTOPPING.  The writer itself goes on.  Any thread; safe in a
+ * signal handler.
+ */
+void comet_writer_dismiss(comet_writer_t *writer);
+
+/**
+ * When the writer stops, it shall close the store without copying the log into
+ * the file (comet_store_keep_log()).  Then a writer without work stops without
+ * the disk.  Call this before comet_writer_stop().  Safe in a signal handler.
+ */
+void comet_writer_keep_log(comet_writer_t *writer);
+
+/**
+ * Whether the thread's present step, for example a commit, has taken so long
+ * that it might not end soon: the thread waits for a disk or a lock.  Any
+ * thread; safe in a signal handler.
+ * @param time  the shortest time that counts as long
+ */
+int comet_writer_is_stuck(const comet_writer_t *writer,
+                          apr_interval_time_t time);
 
 #endif /* COMET_WRITER_H */

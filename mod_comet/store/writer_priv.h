@@ -70,11 +70,13 @@ struct comet_writer_t {
      * queue. */
     atomic_int awake;
     atomic_int stopping; /* [atomic] */
+    atomic_int dismissed; /* [atomic] no publisher may wait any more */
+    atomic_int keeps_log; /* [atomic] see comet_writer_keep_log() */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
     comet_presence_t *presence; /* NULL: presence is off */
-    _Atomic apr_int64_t busy_since; /* [atomic] when the thread last began to
-                                     * work; 0: it rests */
+    _Atomic apr_int64_t busy_since; /* [atomic] when the thread began its
+                                     * present step; 0: it rests */
     comet_copier_t *copier; /* NULL: there is none */
     /* the rest: [writer's thread] */
     comet_store_t *store;

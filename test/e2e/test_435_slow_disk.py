@@ -23,6 +23,7 @@ def test_435_02_ends_before_the_disk_answers(make_server, figure):
 
 @pytest.mark.event
 def test_435_03_ends_before_the_fold(make_server, figure):
-    """A child ends in time although its writer is still moving the write-ahead
-    log into the database."""
+    """A restart leaves the write-ahead log to the new children.  At a stop a
+    child ends in time although its writer is still moving the log into the
+    database."""
     figure(ends_before_the_fold(make_server, "event", sync=2))

@@ -306,3 +306,31 @@ def test_436_06_many_stores_end_together(make_server, figure):
     shim.set_sync(0)
     figure("%d stalled stores: the child ends after %.1f s" % (count, took))
     assert took < 5 * SLOW, took
+
+
+@pytest.mark.event
+def test_436_08_restart_while_publishers_wait(make_server, figure):
+    """At a restart no child waits for publishers that wait for the disk."""
+    server = make_server(start=False, mpm="event", children=1, threads=16,
+                         conf="CometPublishTimeout 8\n")
+    shim = Shim(server)
+    server.start()
+    server.post("chat", "stored")
+    shim.set_sync(25)
+    publishers = [server.raw(timeout=20) for _ in range(3)]
+    for publisher in publishers:
+        publisher.request("POST", "/comet/chat", TEXT, b"hangs")
+    wait_until(lambda: all(map(server.has_read, publishers)), 5,
+               "the publishers to wait")
+    begin = time.monotonic()
+    old = server.graceful(sign=signal.SIGHUP)
+    wait_until(lambda: not any(map(alive, old)), 15, "the old children's end")
+    took = time.monotonic() - begin
+    figure("a restart takes %.1f s" % took)
+    assert took < 4 * SLOW, took
+    for publisher in publishers:
+        publisher.close()
+    shim.set_sync(0)
+    server.post("chat", "after")
+    rows = server.rows("chat")
+    assert (rows[0], rows[-1]) == ("stored", "after") and len(rows) <= 5, rows

@@ -7,6 +7,7 @@ import base64
 import os
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -14,8 +15,8 @@ import pytest
 
 from crowd import Crowd
 from http_client import Closed
-from httpd_env import MPMS, SANITIZER, SLOW, WRITE_PATH, pss_kb, sql_text, \
-    sqlite, wait_until
+from httpd_env import MPMS, SANITIZER, SLOW, WRITE_PATH, alive, pss_kb, \
+    sql_text, sqlite, wait_until
 from stream_client import Stream, post
 
 PROXY = """
@@ -355,6 +356,34 @@ def test_491_09_each_channel_is_judged(bcrypt):
 @pytest.mark.event
 @pytest.mark.serial
 @pytest.mark.both_paths
+@pytest.mark.event
+def test_491_14_judging_ends_with_the_child(make_server, figure):
+    """If httpd restarts, a child does not go on judging the channels of a
+    request.  Here each channel has a password of its own, which costs 0.2 s."""
+    channels = range(60)
+    server = make_server(
+        start=False, mpm="event", children=1, threads=16,
+        conf=USERS + "".join('<Location "/comet/p/%d">\n  AuthName "p%d"\n'
+                             "  Require valid-user\n</Location>\n" % (i, i)
+                             for i in channels))
+    path = os.path.join(server.root, "conf", "users")
+    subprocess.run(["htpasswd", "-bcB", "-C", "12", path, "bert", "secret"],
+                   check=True, timeout=30, stderr=subprocess.DEVNULL)
+    os.chmod(path, 0o644)
+    server.start()
+    with ask(server, "/comet?since=0&wait=0&" + "&".join(
+            "channel=p/%d" % i for i in channels), basic("bert")):
+        begin = cpu(server)
+        wait_until(lambda: cpu(server) > begin + 0.5, 20,
+                   "passwords to be checked")
+        begin = time.monotonic()
+        old = server.graceful(sign=signal.SIGHUP)
+        wait_until(lambda: not any(map(alive, old)), 15, "the old child's end")
+        took = time.monotonic() - begin
+    figure("a restart takes %.1f s" % took)
+    assert took < 5 * SLOW, took
+
+
 def test_491_10_live_beside_catching_up(make_server, figure):
     """While 60 streams catch up on a long history at full speed, another stream
     gets each new message at once."""

@@ -17,10 +17,6 @@ from tmpfs import Tmpfs
 TEXT = {"Content-Type": "text/plain"}
 EVENTS = (signal.SIGUSR1, signal.SIGHUP, signal.SIGKILL)
 LATER = 0.05        # how much later, in seconds, a file may arrive
-# A restart waits until the last child's writer has folded the log into the
-# file. If the disk does not answer, the wait ends after WRITERS_STOP_LIMIT
-# (hooks/stop.c).
-FOLDING = 0.3
 
 
 @contextlib.contextmanager
@@ -164,8 +160,8 @@ def medians(make_server, mpm, fault, rounds):
 
 def site_lives_on(make_server, mpm, rounds):
     """For each fault of the store, the slowest file around an event takes at
-    most 50 ms more than without mod_comet, and 350 ms more at a restart while
-    the disk stalls. These are medians over all rounds."""
+    most 50 ms more than without mod_comet. These are medians over all
+    rounds."""
     alone = {base: medians(make_server, mpm, base, rounds)
              for base in (no_comet, no_comet_stopped)}
     figures = {"httpd alone": alone[no_comet],
@@ -173,11 +169,9 @@ def site_lives_on(make_server, mpm, rounds):
     late = []
     for name, (fault, base) in FAULTS.items():
         figures[name] = medians(make_server, mpm, fault, rounds)
-        folding = FOLDING if fault is stalled else 0
         late += ["%s at %s" % (name, sign)
                  for sign, took in figures[name].items()
-                 if took > alone[base][sign] + LATER
-                 + (folding if sign == "SIGHUP" else 0)]
+                 if took > alone[base][sign] + LATER]
     text = ("%s, %d rounds, slowest file around each event, median in ms: %s"
             % (mpm, rounds, "; ".join(
                 name + ": " + ", ".join("%s %.0f" % (sign, 1000 * took)

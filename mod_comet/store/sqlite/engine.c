@@ -63,6 +63,11 @@ static apr_status_t open_store(comet_store_t **store,
     return status;
 }
 
+static void keep_log(comet_store_t *store)
+{
+    comet_sqlite_keep_log(own(store));
+}
+
 static void close_store(comet_store_t *store)
 {
     comet_sqlite_close(own(store));
@@ -242,6 +247,7 @@ const comet_engine_t comet_engine_sqlite = {
     .version = version,
     .cannot_search = cannot_search,
     .open = open_store,
+    .keep_log = keep_log,
     .close = close_store,
     .error = error_of,
     .is_usable = is_usable,

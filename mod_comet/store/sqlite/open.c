@@ -61,7 +61,7 @@ static apr_status_t connect_file(comet_sqlite_t *store)
         return comet_sqlite_fail(store, code);
     }
     /* Closing must not checkpoint a file that may belong to another program. */
-    sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    comet_sqlite_keep_log(store);
     return APR_SUCCESS;
 }
 
@@ -299,6 +299,11 @@ apr_status_t comet_sqlite_open(comet_sqlite_t **store,
     return status;
 }
 
+void comet_sqlite_keep_log(comet_sqlite_t *store)
+{
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
 void comet_sqlite_close(comet_sqlite_t *store)
 {
     int i;
@@ -318,7 +323,7 @@ void comet_sqlite_close(comet_sqlite_t *store)
         /* By now SQLite may be using the index of one log and the file of
          * another.  A checkpoint on closing would copy wrong pages into the
          * database, and SQLite would delete the other log. */
-        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        comet_sqlite_keep_log(store);
     }
     sqlite3_close(store->db);
     comet_sqlite_leave(store);

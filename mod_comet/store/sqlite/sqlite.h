@@ -475,6 +475,7 @@ apr_status_t comet_sqlite_open(comet_sqlite_t **store,
                                const comet_store_config_t *config,
                                comet_store_mode_e mode,
                                const atomic_int *stopping);
+void comet_sqlite_keep_log(comet_sqlite_t *store);
 void comet_sqlite_close(comet_sqlite_t *store);
 void comet_sqlite_limit(comet_sqlite_t *store, const comet_budget_t *budget);
 apr_status_t comet_sqlite_begin(comet_sqlite_t *store,

@@ -147,6 +147,42 @@ static void test_places(void **state)
     comet_readers_close(few);
 }
 
+static void *take_in_vain(void *few)
+{
+    comet_store_t *store;
+
+    assert_int_equal(comet_readers_take(few, &store), COMET_ESTOPPING);
+    return NULL;
+}
+
+/* Callers that were dismissed wait neither for a place nor for a lock; who has a
+ * connection can read on. */
+static void test_dismiss(void **state)
+{
+    comet_store_t *held;
+    comet_readers_t *few;
+    pthread_t thread;
+    sqlite3 *db;
+
+    assert_int_equal(comet_readers_create(&few, &config, KEEP, 1, pool), 0);
+    assert_int_equal(comet_readers_take(few, &held), APR_SUCCESS);
+    pthread_create(&thread, NULL, take_in_vain, few);
+    comet_readers_dismiss(few);
+    pthread_join(thread, NULL);
+    take_in_vain(few);
+    assert_int_equal(messages_in(held), 3);
+    comet_readers_return(few, held, APR_SUCCESS);
+    comet_readers_close(few);
+    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "PRAGMA locking_mode = EXCLUSIVE;"
+                                  "BEGIN EXCLUSIVE",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    take_in_vain(few);
+    sqlite3_close(db);
+}
+
 static void test_reuse(void **state)
 {
     comet_store_t *first = take(), *second = take();
@@ -387,15 +423,11 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_places),
-        TEST(test_reuse),
-        TEST(test_keep),
-        TEST(test_keep_none),
-        TEST(test_closed_after_a_failure),
-        TEST(test_replaced),
-        TEST(test_deleted_and_made_again),
-        TEST(test_not_ours),
-        TEST(test_many_threads),
+        TEST(test_places),         TEST(test_dismiss),
+        TEST(test_reuse),          TEST(test_keep),
+        TEST(test_keep_none),      TEST(test_closed_after_a_failure),
+        TEST(test_replaced),       TEST(test_deleted_and_made_again),
+        TEST(test_not_ours),       TEST(test_many_threads),
         TEST(test_waits_a_moment),
     };
     int failed;

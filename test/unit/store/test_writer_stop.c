@@ -55,7 +55,7 @@ static void test_bus_is_held(void **state)
     }
     assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
     wait_until(atomic_load(&writer_last_report) == COMET_ELOCKED);
-    wait_until(comet_writer_is_stuck(writer));
+    wait_until(comet_writer_is_stuck(writer, 500 * MS));
     writer_stop();
     for (i = 0; i < 3; i++) {
         assert_int_equal(publisher_finish(&publishers[i]), COMET_ESTOPPING);
@@ -84,6 +84,72 @@ static void test_stop_while_hanging(void **state)
     assert_int_equal(publisher_finish(&saved), APR_SUCCESS);
     assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
+}
+
+/* Nobody may wait any more, although the disk does not answer. */
+static void test_dismiss_while_hanging(void **state)
+{
+    publisher_t saved, queued;
+
+    writer_start();
+    publisher_hang(&saved, LONG);
+    publisher_begin(&queued, LONG);
+    comet_writer_dismiss(writer);
+    assert_int_equal(publisher_finish(&saved), COMET_EUNSURE);
+    assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
+    assert_int_equal(writer_publish(LONG), COMET_ESTOPPING);
+    assert_int_equal(atomic_load(&faulty_hanging), 1);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    writer_stop();
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
+    comet_message_unref(saved.message); /* the writer has given up its own
+                                         * reference */
+}
+
+/* Another program has locked the store, so the writer cannot open it. */
+static void test_dismiss_while_opening(void **state)
+{
+    sqlite3 *db;
+    publisher_t queued;
+
+    writer_start();
+    writer_stop();
+    db = kit_outsider();
+    kit_must_run(db, "PRAGMA locking_mode = EXCLUSIVE");
+    kit_must_run(db, "BEGIN EXCLUSIVE");
+    writer_start();
+    publisher_begin(&queued, LONG);
+    assert_int_equal(comet_writer_await(writer, 50 * MS), 0);
+    comet_writer_dismiss(writer);
+    assert_int_equal(comet_writer_await(writer, LONG), 0);
+    assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
+    writer_stop();
+    sqlite3_close(db);
+}
+
+/* Close the writer as the store's last user.
+ * @return whether the log is left */
+static int leaves_log(int keeps)
+{
+    writer_start();
+    assert_int_equal(writer_publish(LONG), APR_SUCCESS);
+    if (keeps) {
+        atomic_store(&faulty_now, FAULTY_HANG);
+        comet_writer_keep_log(writer);
+    }
+    writer_stop();
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    return access(scratch_path("comet.db-wal"), F_OK) == 0;
+}
+
+/* A writer that keeps its log stops although the disk does not answer.  The
+ * next writer continues with the log. */
+static void test_keep_log(void **state)
+{
+    assert_true(leaves_log(1));
+    assert_true(leaves_log(1));
+    assert_false(leaves_log(0));
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 3);
 }
 
 static void test_stop_while_idle(void **state)
@@ -159,6 +225,9 @@ int main(void)
         WRITER_TEST(test_stop_while_locked),
         WRITER_TEST(test_bus_is_held),
         WRITER_TEST(test_stop_while_hanging),
+        WRITER_TEST(test_dismiss_while_hanging),
+        WRITER_TEST(test_dismiss_while_opening),
+        WRITER_TEST(test_keep_log),
         WRITER_TEST(test_stop_while_idle),
         WRITER_TEST(test_takes_no_signals),
         WRITER_TEST(test_stop_in_a_signal_handler),
