@@ -199,3 +199,44 @@ void mod_comet_answer_prepare(request_rec *r,
         apr_table_setn(r->headers_out, "Expires", transport->expires);
     }
 }
+
+/* Whether each field of one table is in the other one, with the same value.
+ * Content-Length is passed over, as its value differs. */
+static int has_all(const apr_table_t *table, const apr_table_t *wanted)
+{
+    const apr_array_header_t *fields = apr_table_elts(wanted);
+    int i;
+
+    for (i = 0; i < fields->nelts; i++) {
+        const apr_table_entry_t *field =
+            &APR_ARRAY_IDX(fields, i, apr_table_entry_t);
+        const char *value = apr_table_get(table, field->key);
+
+        if (strcasecmp(field->key, "Content-Length") != 0
+            && (!value || strcmp(value, field->val) != 0)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int are_equal(const apr_table_t *a, const apr_table_t *b)
+{
+    return has_all(a, b) && has_all(b, a);
+}
+
+int mod_comet_answer_is_ours(request_rec *r, const comet_transport_t *transport)
+{
+    request_rec ours = *r; /* lives until this function returns */
+
+    ours.headers_out = apr_table_make(r->pool, 10);
+    ours.err_headers_out = apr_table_make(r->pool, 10);
+    ours.content_type = NULL;
+    mod_comet_answer_claim(&ours);
+    mod_comet_answer_prepare(&ours, transport);
+    return are_equal(r->headers_out, ours.headers_out)
+           && are_equal(r->err_headers_out, ours.err_headers_out)
+           && r->content_type && ours.content_type
+           && strcmp(r->content_type, ours.content_type) == 0
+           && !r->content_languages && !r->content_encoding && !r->no_cache;
+}

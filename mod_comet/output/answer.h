@@ -61,6 +61,14 @@ int mod_comet_answer_options(request_rec *r, const char *allow);
  * mod_comet have no modification date. */
 void mod_comet_answer_tidy_conditions(request_rec *r);
 
+/**
+ * Whether all header fields of an answer are mod_comet's own, except those that
+ * httpd itself adds.
+ * @param transport  for which mod_comet_answer_prepare() was called
+ */
+int mod_comet_answer_is_ours(request_rec *r,
+                             const comet_transport_t *transport);
+
 /** Set the headers of an answer that a transport encodes, or accept the
  * handshake of a WebSocket. */
 void mod_comet_answer_prepare(request_rec *r,

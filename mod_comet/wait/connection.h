@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "base/text.h"
 #include "server/mod_comet.h"
 
 typedef struct mod_comet_connection_t {
@@ -23,6 +24,10 @@ typedef struct mod_comet_connection_t {
     /** The stream that the hub continues when the connection has ended
      * (wait/adopt.h).  NULL: none.  [owner thread] */
     struct mod_comet_move_t *move;
+    /** What the client had sent when httpd began to read its first request; the
+     * data is NULL at all other times, or if nobody has looked.  [owner
+     * thread] */
+    comet_text_t beginning;
     /** How many HTTP/2 streams of the connection hold a thread while they
      * wait.  [atomic] */
     atomic_int blocked_streams;

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 
 #include "transport/encoder.h"
-#include "wire/head.h"
 #include "server/child.h"
 #include "server/mpm.h"
 #include "output/log.h"
@@ -17,6 +16,10 @@
 #include "wait/places.h"
 #include "wait/wait_priv.h"
 #include "output/peek.h"
+
+/* How often a connection is lent before the hub knows the head of its answers.
+ * The first poll might have no cursor, so the second one counts, too. */
+#define EARLY_MAX 2
 
 /* A poll waits for at most this many looks at the store in a row.  Then it is
  * given to httpd. */
@@ -38,13 +41,16 @@ static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    /* the answer that was just sent might have changed `answers` */
-    if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
-        || c->data_in_output_filters || connection_left(fast, c) <= 0
+    int known = fast && mod_comet_fast_knows_answer(fast);
+
+    if (!fast || !fast->fresh || !(known || (holds && fast->early < EARLY_MAX))
+        || c->aborted || c->data_in_output_filters
+        || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {
         return;
     }
     fast->fresh = 0;
+    fast->early += !known;
     fast->real = mod_comet_lend(fast->child->waiting, fast->fd);
     if (fast->real < 0) {
         return;
@@ -80,8 +86,7 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
     return 1;
 }
 
-apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
-                                      apr_bucket_brigade *brigade)
+apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c)
 {
     const mod_comet_outbox_t *rest = fast->outlet.rest;
     apr_status_t status;
@@ -90,10 +95,10 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
         return APR_SUCCESS;
     }
     APR_BRIGADE_INSERT_TAIL(
-        brigade, apr_bucket_heap_create(rest->bytes.data + rest->sent,
-                                        rest->bytes.length - rest->sent, NULL,
-                                        c->bucket_alloc));
-    status = mod_comet_filters_pass(c, brigade);
+        fast->brigade, apr_bucket_heap_create(rest->bytes.data + rest->sent,
+                                              rest->bytes.length - rest->sent,
+                                              NULL, c->bucket_alloc));
+    status = mod_comet_filters_pass(c, fast->brigade);
     mod_comet_outlet_clear(&fast->outlet);
     return status;
 }
@@ -164,7 +169,23 @@ static int take_request(mod_comet_fast_t *fast)
            == (ssize_t)fast->pending;
 }
 
-/* Answer with one send() for head and body. */
+/* Send the answer that is in waiting->answer, with one send(). */
+static comet_outcome_e send_answer(mod_comet_fast_t *fast, conn_rec *c,
+                                   comet_subscriber_t *subscriber)
+{
+    const comet_buffer_t *out = &fast->child->waiting->answer;
+
+    if (mod_comet_outlet_write(&fast->outlet, fast->real,
+                               (comet_text_t){ out->data, out->length })
+        < 0) {
+        fast->state = RESTING;
+        return lose(fast, c, subscriber);
+    }
+    fast->rest_until = comet_monotonic() + fast->keep_alive;
+    return rest(fast, subscriber);
+}
+
+/* Answer with a head like the last one. */
 static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_subscriber_t *subscriber,
                                comet_text_t body)
@@ -186,23 +207,35 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     }
     c->keepalive = AP_CONN_KEEPALIVE;
     c->keepalives++;
-    if (mod_comet_outlet_write(&fast->outlet, fast->real,
-                               (comet_text_t){ out->data, out->length })
-        < 0) {
-        fast->state = RESTING;
+    return send_answer(fast, c, subscriber);
+}
+
+/* Answer the parked request with the head that httpd makes for it. */
+static comet_outcome_e respond_by_httpd(mod_comet_fast_t *fast, conn_rec *c,
+                                        comet_subscriber_t *subscriber,
+                                        const mod_comet_fast_held_t *held,
+                                        comet_text_t body)
+{
+    comet_buffer_t *out = &fast->child->waiting->answer;
+    comet_outcome_e outcome;
+
+    comet_buffer_clear(out);
+    if (mod_comet_fast_make_answer(fast, held, body, out) != APR_SUCCESS) {
         return lose(fast, c, subscriber);
     }
-    fast->rest_until = comet_monotonic() + fast->keep_alive;
-    return rest(fast, subscriber);
+    outcome = send_answer(fast, c, subscriber);
+    return fast->state == RESTING && c->keepalive != AP_CONN_KEEPALIVE
+               ? end(fast, subscriber)
+               : outcome;
 }
 
 /* Answer the request that httpd has parked. */
 static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
-                                   const mod_comet_ask_t *ask,
                                    const comet_batch_t *batch,
-                                   apr_off_t *answered)
+                                   mod_comet_fast_held_t *held)
 {
+    const mod_comet_ask_t *ask = held->ask;
     mod_comet_story_t before = *ask->story;
     comet_buffer_t body = { .data = NULL };
     comet_outcome_e outcome;
@@ -214,9 +247,12 @@ static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
         outcome = give_back(fast, subscriber);
     }
     else {
-        *answered = (apr_off_t)body.length;
-        outcome = respond(fast, c, subscriber,
-                          (comet_text_t){ body.data, body.length });
+        comet_text_t bytes = { body.data, body.length };
+
+        held->answered = (apr_off_t)body.length;
+        outcome = mod_comet_fast_knows_answer(fast)
+                      ? respond(fast, c, subscriber, bytes)
+                      : respond_by_httpd(fast, c, subscriber, held, bytes);
         mod_comet_log_count(fast->child->log, c,
                             (apr_off_t)fast->child->waiting->answer.length);
     }
@@ -289,8 +325,8 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     if (is_nothing(length)) {
         return rest(fast, subscriber);
     }
-    if (length <= 0 || cursor < 0 || now + fast->hold >= fast->until
-        || connection_left(fast, c) <= 0) {
+    if (length <= 0 || cursor < 0 || !mod_comet_fast_knows_answer(fast)
+        || now + fast->hold >= fast->until || connection_left(fast, c) <= 0) {
         return give_back(fast, subscriber);
     }
     known = comet_hub_coverage(fast->child->hub, fast->store, cursor);
@@ -314,19 +350,17 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
 static comet_outcome_e serve_held(mod_comet_fast_t *fast, conn_rec *c,
                                   comet_subscriber_t *subscriber,
                                   const comet_delivery_t *delivery,
-                                  const mod_comet_ask_t *ask,
-                                  apr_off_t *answered)
+                                  mod_comet_fast_held_t *held)
 {
     comet_timestamp_t cursor;
 
     if ((delivery->reasons & COMET_READABLE)
         && !is_nothing(look(fast, &cursor))) {
-        subscriber->seen = ask->seen;
+        subscriber->seen = held->ask->seen;
         return give_back(fast, subscriber);
     }
     return delivery->batch->count || (delivery->reasons & COMET_TIMEOUT)
-               ? answer_held(fast, c, subscriber, ask, delivery->batch,
-                             answered)
+               ? answer_held(fast, c, subscriber, delivery->batch, held)
                : COMET_WAIT;
 }
 
@@ -403,12 +437,11 @@ static comet_outcome_e serve_end(mod_comet_fast_t *fast,
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      const comet_delivery_t *delivery,
-                                     const mod_comet_ask_t *ask,
-                                     apr_off_t *answered)
+                                     mod_comet_fast_held_t *held)
 {
     unsigned reasons = delivery->reasons;
 
-    *answered = -1;
+    held->answered = -1;
     if (fast->state == RETURNING) {
         return COMET_REST;
     }
@@ -418,11 +451,11 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (reasons
         & (COMET_STOPPING | COMET_RECHECK | COMET_GONE | COMET_YIELD
            | COMET_REVOKED)) {
-        return serve_end(fast, subscriber, ask, reasons);
+        return serve_end(fast, subscriber, held->ask, reasons);
     }
     switch (fast->state) {
     case HELD:
-        return serve_held(fast, c, subscriber, delivery, ask, answered);
+        return serve_held(fast, c, subscriber, delivery, held);
     case WAITING:
         return serve_waiting(fast, c, subscriber, delivery);
     default:

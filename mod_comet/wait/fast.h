@@ -4,15 +4,22 @@
  * Polls that the hub answers without httpd (CometFastPoll).
  *
  * A client polls again and again on its connection, with requests that differ
- * only in the cursor.  httpd authorises and answers the first few of them,
- * until two answers have had equal heads.  After that the hub recognises
- * further requests by their bytes, and answers them itself.  The connection
- * rests in the MPM like any parked one, but its socket is lent to the hub: the
- * MPM polls an eventfd that has taken over the socket's number.  The hub looks
- * at the client's bytes without taking them (MSG_PEEK), and takes a request
- * only when it answers it.  So it can give the connection back at any moment:
- * the MPM is woken by the eventfd, the socket gets its number back, and httpd
- * reads the request as if nothing had happened.
+ * only in the cursor.  httpd authorises the first one and makes the head of its
+ * answer.  If another module has added a field to the head, httpd answers more
+ * polls, until two answers have had equal heads.  After that the hub recognises
+ * further requests by their bytes, and answers them itself.
+ *
+ * The connection rests in the MPM like any parked one, but its socket is lent to
+ * the hub: the MPM polls an eventfd that has taken over the socket's number.
+ * The hub looks at the client's bytes without taking them (MSG_PEEK), and takes
+ * a request only when it answers it.  So it can give the connection back at any
+ * moment: the MPM is woken by the eventfd, the socket gets its number back, and
+ * httpd reads the request as if nothing had happened.
+ *
+ * The socket is lent as soon as the first poll waits, when no head is known yet.
+ * httpd's filters then make the answer, one of them keeps it (COMET_FAST), and
+ * the hub sends it.  So the second polls of a thousand clients that have just
+ * come do not all pass through httpd at once.
  *
  * States of a parked connection; the hub changes them while the park is JOINED
  *   HOME      not lent; the MPM and httpd use the socket
@@ -24,10 +31,20 @@
 #ifndef MOD_COMET_FAST_H
 #define MOD_COMET_FAST_H
 
+#include "wire/head.h"
 #include "hub/subscriber.h"
 #include "request/ask.h"
 
 typedef struct mod_comet_fast_t mod_comet_fast_t;
+
+/** The request that is parked on a connection. */
+typedef struct mod_comet_fast_held_t {
+    request_rec *r; /* NULL: no request is parked */
+    const mod_comet_ask_t *ask; /* NULL: no request is parked */
+    apr_off_t answered; /* OUT: the length of the body with which the request
+                         * was answered; its end is left to the caller; -1: it
+                         * was not answered */
+} mod_comet_fast_held_t;
 
 /* Called by the thread that owns the connection */
 
@@ -43,15 +60,20 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
 /**
  * The connection has a request for httpd to read: learn its bytes, or note that
  * they are those of a poll like the last one.
- * @param brigade  empty, and empty again afterwards
+ * @param fast  NULL: no poll was considered yet
+ * @param room  COMET_HEAD_MAX bytes for the connection's first request, used
+ *              until mod_comet_fast_look_away()
  */
-void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
-                         apr_bucket_brigade *brigade);
+void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room);
+
+/** httpd has handled the request, or has suspended it. */
+void mod_comet_fast_look_away(conn_rec *c);
 
 /** Learn the head of an answer that is about to go to the output filters. */
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r);
 
-/** The output filter that learns the head. */
+/** The output filter that learns the head, and keeps an answer that the hub
+ * sends itself. */
 apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
                                    apr_bucket_brigade *brigade);
 
@@ -72,8 +94,7 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
 
 /** Let the filters send the bytes that the hub could not send.
  * @return APR_SUCCESS, or why the client is lost */
-apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
-                                      apr_bucket_brigade *brigade);
+apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c);
 
 /* Called by the hub's thread while it serves */
 
@@ -86,14 +107,10 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 
 /**
  * Serve a connection whose socket is lent to the hub.
- * @param ask  what the parked request asks for; NULL: no request is parked
- * @param answered  OUT: the length of the body with which the parked request
- *                  was answered and ended; -1: it was not answered
  */
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      const comet_delivery_t *delivery,
-                                     const mod_comet_ask_t *ask,
-                                     apr_off_t *answered);
+                                     mod_comet_fast_held_t *held);
 
 #endif /* MOD_COMET_FAST_H */

@@ -8,11 +8,15 @@
 #include "wait/fast_priv.h"
 
 #include <http_request.h>
+#include <sys/socket.h>
 
 #include "server/child.h"
+#include "output/answer.h"
 #include "output/chain.h"
 #include "output/filters.h"
 #include "output/peek.h"
+#include "wait/connection.h"
+#include "wait/wait_priv.h"
 
 /* How long the hub answers by itself before httpd must decide again. */
 #define DECISION_LASTS apr_time_from_sec(60)
@@ -29,6 +33,11 @@ void mod_comet_fast_forget(mod_comet_fast_t *fast)
     }
 }
 
+int mod_comet_fast_knows_answer(const mod_comet_fast_t *fast)
+{
+    return fast->answers && fast->answers >= fast->enough;
+}
+
 static apr_status_t clean_up(void *data)
 {
     mod_comet_fast_t *fast = data;
@@ -39,13 +48,18 @@ static apr_status_t clean_up(void *data)
     return APR_SUCCESS;
 }
 
-static mod_comet_fast_t *make(const conn_rec *c, int fd)
+static mod_comet_fast_t *make(conn_rec *c, int fd)
 {
     mod_comet_fast_t *fast = apr_pcalloc(c->pool, sizeof(*fast));
 
     fast->child = mod_comet_child();
+    fast->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
     fast->fd = fd;
     fast->real = -1;
+    if (!c->keepalives && mod_comet_connection(c)->beginning.data) {
+        comet_head_learn(&fast->head, mod_comet_connection(c)->beginning);
+    }
+    atomic_store(&fast->child->waiting->has_fast, 1);
     apr_pool_cleanup_register(c->pool, fast, clean_up, apr_pool_cleanup_null);
     return fast;
 }
@@ -55,7 +69,6 @@ static mod_comet_fast_t *make(const conn_rec *c, int fd)
 static int has_one_cursor(const request_rec *r, const comet_head_t *head)
 {
     const comet_params_t *query = &mod_comet_request(r)->query;
-    comet_timestamp_t cursor;
     int found = 0;
     apr_size_t i, k;
 
@@ -65,9 +78,8 @@ static int has_one_cursor(const request_rec *r, const comet_head_t *head)
                                       comet_text(mod_comet_ask_cursors[k]));
         }
     }
-    return found == 1 && !apr_table_get(r->headers_in, "Last-Event-ID")
-           && comet_head_match(head, (comet_text_t){ head->text, head->length },
-                               &cursor);
+    return found == 1 && head->text
+           && !apr_table_get(r->headers_in, "Last-Event-ID");
 }
 
 /* Whether the request has a body or announces one. */
@@ -118,9 +130,13 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         known->seat = mod_comet_request(r)->place.seat;
         mod_comet_request(r)->place.seat = NULL;
     }
-    if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
-        known->answers = 1; /* httpd answers again, so that the head of its
-                             * answer is learnt again */
+    if (mod_comet_fast_knows_answer(known)
+        && comet_monotonic() + ask->hold >= known->until) {
+        known->answers = known->enough - 1; /* the head of httpd's next answer
+                                             * is learnt again */
+    }
+    if (!has_one_cursor(r, &known->head)) {
+        mod_comet_fast_forget(known);
     }
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
@@ -136,26 +152,48 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     known->until = comet_monotonic() + lasts;
     known->cap = mod_comet_config_max_subscribers(r->server);
     known->keep_alive_max = r->server->keep_alive_max;
-    known->fresh = allowed && known->same && known->answers >= 2
-                   && has_one_cursor(r, &known->head);
+    known->fresh = allowed;
 }
 
-void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
-                         apr_bucket_brigade *brigade)
+/* Look at the bytes of a connection's first request, in case it is a poll.
+ * They are still in the socket. */
+static void look_first(conn_rec *c, char *room)
 {
-    char room[COMET_HEAD_MAX];
+    const mod_comet_child_t *child = mod_comet_child();
+    ssize_t length;
+
+    if (!c->keepalives && child && atomic_load(&child->waiting->has_fast)) {
+        length = recv(mod_comet_filters_fd(c), room, COMET_HEAD_MAX,
+                      MSG_PEEK | MSG_DONTWAIT);
+        if (length > 0) {
+            mod_comet_connection(c)->beginning =
+                (comet_text_t){ room, (apr_size_t)length };
+        }
+    }
+}
+
+void mod_comet_fast_look_away(conn_rec *c)
+{
+    mod_comet_connection(c)->beginning = (comet_text_t){ .data = NULL };
+}
+
+void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room)
+{
     comet_text_t bytes = { room, 0 };
 
+    if (!fast) {
+        look_first(c, room);
+        return;
+    }
     mod_comet_place_stand_up(&fast->seat); /* the client no longer rests */
-    fast->fresh = fast->same = 0;
+    fast->fresh = 0;
     fast->asked = -1;
     if (!fast->allowed) { /* what was learnt can no longer be used */
         mod_comet_fast_forget(fast);
         return;
     }
-    bytes.length = mod_comet_peek_bytes(c, brigade, room, sizeof(room));
-    fast->same = comet_head_match(&fast->head, bytes, &fast->asked);
-    if (!fast->same) {
+    bytes.length = mod_comet_peek_bytes(c, fast->brigade, room, COMET_HEAD_MAX);
+    if (!comet_head_match(&fast->head, bytes, &fast->asked)) {
         comet_head_learn(&fast->head, bytes);
         comet_head_match(&fast->head, bytes, &fast->asked);
         comet_head_answer_free(&fast->answer);
@@ -163,12 +201,38 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
     }
 }
 
+static void watch(mod_comet_fast_t *fast, request_rec *r)
+{
+    fast->computed = mod_comet_chain_has_computed(r);
+    fast->enough =
+        fast->computed || !mod_comet_answer_is_ours(r, fast->transport) ? 2 : 1;
+    ap_add_output_filter("COMET_FAST", fast, r, r->connection);
+}
+
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 {
     if (fast && fast->allowed && fast->head.text) {
-        fast->computed = mod_comet_chain_has_computed(r);
-        ap_add_output_filter("COMET_FAST", fast, r, r->connection);
+        watch(fast, r);
     }
+}
+
+apr_status_t mod_comet_fast_make_answer(mod_comet_fast_t *fast,
+                                        const mod_comet_fast_held_t *held,
+                                        comet_text_t body,
+                                        comet_buffer_t *answer)
+{
+    request_rec *r = held->r;
+    apr_status_t status;
+
+    ap_set_content_length(r, (apr_off_t)body.length);
+    APR_BRIGADE_INSERT_TAIL(fast->brigade, apr_bucket_transient_create(
+                                               body.data, body.length,
+                                               r->connection->bucket_alloc));
+    fast->kept = answer;
+    watch(fast, r);
+    status = mod_comet_filters_finish(r, fast->brigade);
+    fast->kept = NULL;
+    return status == APR_SUCCESS && answer->failed ? APR_ENOMEM : status;
 }
 
 /* Whether an answer counts in addition to the last one that was counted.  A
@@ -181,7 +245,8 @@ static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
 }
 
 /* Compare an answer's head with the previous one.  Equal heads show that
- * answers differ only in what the hub can write itself. */
+ * answers differ only in what the hub can write itself.  A head to which no
+ * other module has added a field needs no such comparison. */
 static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 {
     comet_head_answer_t head = { .text = NULL };
@@ -190,7 +255,7 @@ static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 
     comet_head_answer_learn(&head, bytes);
     equal = comet_head_answer_equal(&fast->answer, &head);
-    if (!equal || is_another(fast, now)) {
+    if (!equal || fast->enough == 1 || is_another(fast, now)) {
         fast->answers = equal ? fast->answers + 1 : head.text != NULL;
         fast->counted = fast->asked;
         fast->counted_at = now;
@@ -199,22 +264,66 @@ static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
     fast->answer = head;
 }
 
+/* The part of an answer up to the end of its head. */
+static comet_text_t head_of(comet_text_t answer)
+{
+    const char *end = answer.length
+                          ? memmem(answer.data, answer.length, "\r\n\r\n", 4)
+                          : NULL;
+
+    answer.length = end ? (apr_size_t)(end + 4 - answer.data) : 0;
+    return answer;
+}
+
+/* Keep the bytes of an answer.  Its end ends the filter's work. */
+static apr_status_t keep(mod_comet_fast_t *fast, ap_filter_t *filter,
+                         apr_bucket_brigade *brigade)
+{
+    comet_buffer_t *kept = fast->kept;
+    apr_status_t status = APR_SUCCESS;
+    apr_bucket *bucket;
+
+    for (bucket = APR_BRIGADE_FIRST(brigade);
+         bucket != APR_BRIGADE_SENTINEL(brigade) && status == APR_SUCCESS;
+         bucket = APR_BUCKET_NEXT(bucket)) {
+        const char *data;
+        apr_size_t length;
+
+        if (APR_BUCKET_IS_EOS(bucket)) {
+            learn_answer(fast,
+                         head_of((comet_text_t){ kept->data, kept->length }));
+            ap_remove_output_filter(filter);
+        }
+        if (APR_BUCKET_IS_METADATA(bucket)) {
+            continue;
+        }
+        status = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ);
+        if (status == APR_SUCCESS) {
+            comet_buffer_add(kept, data, length);
+        }
+    }
+    apr_brigade_cleanup(brigade);
+    return status;
+}
+
 apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
                                    apr_bucket_brigade *brigade)
 {
+    mod_comet_fast_t *fast = filter->ctx;
     apr_bucket *bucket = APR_BRIGADE_FIRST(brigade);
     comet_text_t bytes = { .data = NULL };
-    const char *end = NULL;
 
-    /* httpd writes a head in one piece */
-    if (bucket != APR_BRIGADE_SENTINEL(brigade)
-        && !APR_BUCKET_IS_METADATA(bucket)
-        && apr_bucket_read(bucket, &bytes.data, &bytes.length, APR_BLOCK_READ)
-               == APR_SUCCESS) {
-        end = memmem(bytes.data, bytes.length, "\r\n\r\n", 4);
+    if (fast->kept) {
+        return keep(fast, filter, brigade);
     }
-    bytes.length = end ? (apr_size_t)(end + 4 - bytes.data) : 0;
-    learn_answer(filter->ctx, bytes);
+    /* httpd writes a head in one piece */
+    if (bucket == APR_BRIGADE_SENTINEL(brigade)
+        || APR_BUCKET_IS_METADATA(bucket)
+        || apr_bucket_read(bucket, &bytes.data, &bytes.length, APR_BLOCK_READ)
+               != APR_SUCCESS) {
+        bytes.length = 0;
+    }
+    learn_answer(fast, head_of(bytes));
     ap_remove_output_filter(filter);
     return ap_pass_brigade(filter->next, brigade);
 }

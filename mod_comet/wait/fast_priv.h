@@ -7,7 +7,6 @@
 #ifndef MOD_COMET_FAST_PRIV_H
 #define MOD_COMET_FAST_PRIV_H
 
-#include "wire/head.h"
 #include "server/child.h"
 #include "output/outlet.h"
 #include "wait/fast.h"
@@ -18,6 +17,7 @@ typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
  * connection's owner. */
 struct mod_comet_fast_t {
     const mod_comet_child_t *child;
+    apr_bucket_brigade *brigade; /* empty between two calls */
     state_e state;
     int fd; /* the connection's descriptor; while lent, an eventfd has this
              * number */
@@ -26,12 +26,13 @@ struct mod_comet_fast_t {
     /* what was learnt */
     comet_head_t head; /* the head of the request that httpd reads, or has read
                         * last */
-    int same; /* whether the request being read is like the one before */
     comet_timestamp_t asked; /* the cursor of the request being read; -1: none
                               * was found */
     comet_head_answer_t answer; /* the head of the last answer to such a
                                  * request */
-    int answers; /* how many equal heads were seen: 2 are enough */
+    int answers; /* how many equal heads were seen */
+    int enough; /* how many are needed: 1 if all fields of the head are
+                 * mod_comet's or httpd's own, else 2 */
     comet_timestamp_t counted; /* the cursor of the last answer that was
                                 * counted */
     apr_time_t counted_at;
@@ -43,6 +44,10 @@ struct mod_comet_fast_t {
                          * present while the connection rests; NULL: none */
     int fresh; /* httpd has set `allowed`, and the socket has not been lent
                 * since */
+    int early; /* how often the socket was lent before the answer's head was
+                * known */
+    comet_buffer_t *kept; /* where the filter puts the answer that is being
+                           * made; NULL: the answer goes to the client */
     apr_size_t store;
     const comet_transport_t *transport;
     comet_format_t format;
@@ -61,5 +66,20 @@ struct mod_comet_fast_t {
     apr_time_t rest_until; /* when the connection's keep-alive time ends */
     mod_comet_outlet_t outlet; /* the way to the client */
 };
+
+/** Whether the hub may repeat the head of the last answer. */
+int mod_comet_fast_knows_answer(const mod_comet_fast_t *fast);
+
+/**
+ * Let httpd's filters make the answer to the parked request, without sending
+ * it.  Its head is learnt.  Called by the hub's thread while it serves.
+ * @param body  the answer's body
+ * @param answer  OUT: head and body are appended
+ * @return APR_SUCCESS, or why there is no answer
+ */
+apr_status_t mod_comet_fast_make_answer(mod_comet_fast_t *fast,
+                                        const mod_comet_fast_held_t *held,
+                                        comet_text_t body,
+                                        comet_buffer_t *answer);
 
 #endif /* MOD_COMET_FAST_PRIV_H */

@@ -467,7 +467,7 @@ static int is_only_given_back(mod_comet_parked_t *park)
         return 0;
     }
     park->given_back = 0;
-    if (mod_comet_fast_send_rest(park->fast, c, park->brigade) != APR_SUCCESS) {
+    if (mod_comet_fast_send_rest(park->fast, c) != APR_SUCCESS) {
         c->aborted = 1;
         return 0;
     }
@@ -494,6 +494,7 @@ static int run_others(conn_rec *c)
 
 int mod_comet_park_hooks_process_connection(conn_rec *c)
 {
+    char room[COMET_HEAD_MAX];
     mod_comet_parked_t *park;
     int rv;
 
@@ -527,10 +528,9 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     if (park && is_silent(park)) {
         return OK;
     }
-    if (park && park->fast) {
-        mod_comet_fast_look(park->fast, c, park->brigade);
-    }
+    mod_comet_fast_look(park ? park->fast : NULL, c, room);
     rv = run_others(c);
+    mod_comet_fast_look_away(c);
     if (mod_comet_h2_has_window(c, may_wait(c, rv))) {
         rv = run_others(c);
     }

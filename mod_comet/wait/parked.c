@@ -469,12 +469,12 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
 static comet_outcome_e serve_fast(mod_comet_parked_t *park,
                                   const comet_delivery_t *delivery)
 {
-    apr_off_t answered;
+    mod_comet_fast_held_t held = { park->r, park->ask, -1 };
     comet_outcome_e outcome = mod_comet_fast_serve(
-        park->fast, park->c, &park->subscriber, delivery, park->ask, &answered);
+        park->fast, park->c, &park->subscriber, delivery, &held);
 
-    if (answered >= 0) {
-        park->r->bytes_sent = answered;
+    if (held.answered >= 0) {
+        park->r->bytes_sent = held.answered;
         park->r->sent_bodyct = 1;
         mod_comet_parked_end(park, 0, 0);
     }

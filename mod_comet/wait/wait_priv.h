@@ -62,6 +62,9 @@ struct mod_comet_waiting_t {
     atomic_int lent; /* [atomic] how many sockets are lent; each of them has a
                       * second descriptor */
 
+    atomic_int has_fast; /* [atomic] whether the child has had a poll that
+                          * CometFastPoll allows */
+
     pthread_mutex_t lock;
     struct mod_comet_blocked_ring_t blocked; /* [lock] threads that wait */
 };

@@ -108,7 +108,7 @@ int comet_head_learn(comet_head_t *head, comet_text_t bytes)
         return 0;
     }
     digits = count_digits(cursor, query.data + query.length);
-    if (!digits || digits > CURSOR_DIGITS
+    if (digits > CURSOR_DIGITS
         || (cursor + digits < query.data + query.length
             && cursor[digits] != '&')) {
         return 0;

@@ -14,7 +14,8 @@
 /** The longest head that is considered, in bytes. */
 #define COMET_HEAD_MAX 4096
 
-/** A request's head, split at the digits of `since=` in its query. */
+/** A request's head, split at the digits of `since=` in its query.  There may be
+ * no digits: the request has no cursor yet. */
 typedef struct comet_head_t {
     char *text; /* malloc'd; NULL if no head is known */
     apr_size_t length;
@@ -24,15 +25,16 @@ typedef struct comet_head_t {
 /**
  * Learn a request's head, if its bytes are enough to recognise polls like it.
  * @param bytes  exactly one head of an HTTP/1.1 GET request, with CRLF at the
- *               end of each line and a single since= of decimal digits
+ *               end of each line and a single since=, whose value is empty or
+ *               consists of decimal digits
  * @param head  its previous contents are freed
  * @return whether the head was learnt; if not, @a head is empty
  */
 int comet_head_learn(comet_head_t *head, comet_text_t bytes);
 
 /**
- * Whether bytes are exactly one head that equals the known one except for the
- * cursor.
+ * Whether bytes are exactly one head that has a cursor, and equals the known
+ * one except for the cursor.
  * @param cursor  set if they are
  */
 int comet_head_match(const comet_head_t *head, comet_text_t bytes,

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from httpd_env import SLOW, fd_count, sqlite, wait_until
+from httpd_env import COMET_MODULE, SLOW, fd_count, sqlite, wait_until
 
 pytestmark = pytest.mark.event
 
@@ -36,7 +36,7 @@ class Fast:
         self.conn.close()
 
     def target(self):
-        return "/comet/%s?since=%d%s" % (self.channel, self.cursor, self.query)
+        return "/comet/%s?since=%s%s" % (self.channel, self.cursor, self.query)
 
     def bytes(self, headers=None):
         return self.conn.format("GET", self.target(),
@@ -113,21 +113,27 @@ def test_255_01_exact_sequence(server):
         assert fast_polls(server) >= before + 40
 
 
-def test_255_02_like_httpds(server):
-    """The hub sends the same head as httpd, except for the date."""
-    with Fast(server) as client:
-        client.poll("same")
-        client.poll("size")
-        httpds = client.conn.raw_head
-        client.learn()
-        client.poll("size")
-        ours = client.conn.raw_head
+def test_255_02_like_httpds(make_server):
+    """The hub sends the same heads as httpd, except for the date.  It sends the
+    answer to the first poll of a connection, too, with the head that httpd has
+    made."""
+    server = make_server(conf=FAST + '<Location "/comet/slow">\n'
+                         "CometFastPoll off\n</Location>")
+    with Fast(server) as client, Fast(server, "slow") as other:
+        other.poll("size")
+        httpds = other.conn.raw_head
+        heads = []
+        for text in ("same", "size", "each", "time"):
+            client.poll(text)
+            heads.append(client.conn.raw_head)
+        assert fast_polls(server) > 0
 
     def without_date(head):
         return [line for line in head.split(b"\r\n")
                 if not line.startswith(b"Date: ")]
-    assert without_date(ours) == without_date(httpds)
-    assert ours.count(b"Date: ") == 1
+    for head in heads:
+        assert without_date(head) == without_date(httpds)
+        assert head.count(b"Date: ") == 1
 
 
 def test_255_03_date_goes_on(server):
@@ -264,6 +270,68 @@ def test_255_09_many(server):
     for client in clients:
         client.conn.close()
     server.wait_waiting(0)
+
+
+@pytest.mark.parametrize("start", ["a cursor", "no cursor"])
+def test_255_10_from_the_second_on(make_server, start):
+    """If no other module adds a header, httpd answers only the first poll of a
+    connection, even if that poll has no cursor yet."""
+    server = make_server(conf=FAST + "CometReplay 0\n")
+    with Fast(server) as client:    # CometFastPoll is noticed with the first
+        client.poll("x")            # poll that it allows
+    server.wait_waiting(0)
+    with Fast(server) as client:
+        if start == "no cursor":
+            client.cursor = ""
+        for number in range(5):
+            client.poll(str(number))
+    assert fast_polls(server) == 4
+    assert len(server.access_lines("/comet/fast?")) == 2
+
+
+def test_255_11_behind(server):
+    """The first poll may find its messages at once; the hub answers the second
+    one all the same."""
+    with Fast(server) as client:
+        client.poll("x")
+    server.wait_waiting(0)
+    with Fast(server) as client:
+        for number in range(5):
+            server.post("fast", str(number))
+            client.ask()
+            assert client.take() == [str(number)]
+    assert fast_polls(server) == 4
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_255_12_slow_from_the_start(make_server, first):
+    """A client that does not read the answer to its first poll gets all of it,
+    and delays nobody."""
+    server = make_server(conf=FAST + "SendBufferSize 4608\n")
+    text = "z" * 25000
+    with Fast(server, "other") as other, Fast(server) as client:
+        if not first:
+            other.learn()
+        client.conn.close()
+        client.conn = server.raw(rcvbuf=2048)
+        client.ask()
+        server.wait_waiting(1, "poll")
+        server.post("fast", text)
+        for number in range(3):
+            other.poll(str(number))
+        assert client.take() == [text]
+        client.poll("x")
+
+
+def test_255_13_not_kept(server):
+    """A connection ends after the answer to its first poll if the client wants
+    it so."""
+    with Fast(server, headers={"Connection": "close"}) as client:
+        client.poll("x")
+        assert client.conn.headers["connection"].lower() == "close"
+        assert client.conn.at_eof(5 * SLOW)
+    server.wait_waiting(0)
+    assert len(server.access_lines("/comet/fast?")) == 1
 
 
 # -- what goes to httpd --------------------------------------------------------
@@ -547,17 +615,17 @@ def test_255_38_not_allowed_once(make_server):
     anna = {"Authorization": "Basic YW5uYTphZG1pbg=="}
     with Fast(server, "room", anna) as client, \
             Fast(server, "secret", anna) as other:
-        for number in range(3):
-            client.poll(str(number))
+        client.learn()
+        before = fast_polls(server)
         with flag(server):
-            client.ask()
+            client.ask(dict(anna, Other="1"))
             server.wait_waiting(1, "poll")
         server.post("room", "not allowed")
         assert client.take() == ["not allowed"]
         other.conn.close()
         other.conn = client.conn
         other.poll("a secret")
-        assert fast_polls(server) == 0
+        assert fast_polls(server) == before
         client.poll("of the room")
 
 
@@ -667,13 +735,18 @@ def test_255_43_gone(server, waits, how):
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_255_44_reload(server, waits):
-    """A graceful reload answers waiting polls and closes idle connections."""
-    with Fast(server) as client:
+    """A graceful reload answers waiting polls, also a first one, and closes
+    idle connections."""
+    with Fast(server) as client, Fast(server, "other") as other:
         client.learn()
+        other.ask()
+        server.wait_waiting(1, "poll")
         if waits:
             client.ask()
-            server.wait_waiting(1, "poll")
+            server.wait_waiting(2, "poll")
         server.graceful()
+        assert other.take() == []
+        assert other.conn.at_eof(5 * SLOW)
         if waits:
             assert client.take() == []
         assert client.conn.at_eof(5 * SLOW)
@@ -767,6 +840,20 @@ def test_255_80_a_header_of_the_query(make_server):
                 server.wait_waiting(1, "poll")
                 server.post("fast", text)
             assert client.take() == ([text] if text else [])
+            assert client.conn.headers["x-query"] == query
+    assert fast_polls(server) == 0
+
+
+def test_255_80b_a_header_without_mod_headers(make_server):
+    """Another module makes a header from the query.  The header is right in
+    each answer."""
+    server = make_server(
+        conf=FAST, before='LoadModule comet_query_module "%s"\n'
+        % os.path.join(os.path.dirname(COMET_MODULE), "tools", "mod_query.so"))
+    with Fast(server) as client:
+        for number in range(5):
+            query = "since=%d" % client.cursor
+            client.poll(str(number))
             assert client.conn.headers["x-query"] == query
     assert fast_polls(server) == 0
 
