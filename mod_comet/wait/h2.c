@@ -18,6 +18,7 @@
 #include "server/config.h"
 #include "server/mpm.h"
 #include "wait/connection.h"
+#include "wait/wait_priv.h"
 
 /* Connections that begin within this time send their heartbeats at the same
  * moment, so that the hub wakes up once for all of them. */
@@ -25,6 +26,9 @@
 /* How many bytes the kernel takes that it cannot send yet.  By default it takes
  * megabytes, which a download fills. */
 #define UNSENT_BYTES (64 * 1024)
+/* How many descriptors a connection needs besides its socket: the stand-in takes
+ * two, and the pollset of mod_http2 takes three. */
+#define MORE_DESCRIPTORS 5
 
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c)
 {
@@ -208,6 +212,7 @@ static apr_status_t forget(void *data)
     h2->event = -1;
     pthread_mutex_unlock(&h2->lock);
     close(h2->epoll);
+    atomic_fetch_sub(&h2->child->waiting->more_descriptors, MORE_DESCRIPTORS);
     mod_comet_h2_unref(h2);
     return APR_SUCCESS;
 }
@@ -255,6 +260,7 @@ static mod_comet_h2_t *make(conn_rec *c, mod_comet_child_t *child)
         mod_comet_h2_unref(h2);
         return NULL;
     }
+    atomic_fetch_add(&child->waiting->more_descriptors, MORE_DESCRIPTORS);
     return h2;
 }
 
@@ -352,6 +358,15 @@ int mod_comet_h2_has_window(conn_rec *c, int can_wait)
     return has_window;
 }
 
+void mod_comet_h2_leave(const conn_rec *c)
+{
+    mod_comet_h2_t *h2 = c->master ? mod_comet_h2_find(c->master) : NULL;
+
+    if (h2) {
+        atomic_store(&h2->leaves, 1);
+    }
+}
+
 int mod_comet_h2_is_waiting(conn_rec *c, int can_wait)
 {
     mod_comet_h2_t *h2 = mod_comet_h2_find(c);
@@ -363,6 +378,9 @@ int mod_comet_h2_is_waiting(conn_rec *c, int can_wait)
     h2->parking = can_wait && !c->aborted && h2->selection
                   && comet_h2_session_alive(&h2->session) > 0;
     pthread_mutex_unlock(&h2->lock);
+    if (can_wait && !h2->parking && atomic_load(&h2->leaves)) {
+        shutdown(h2->fd, SHUT_RD); /* mod_http2 ends the session */
+    }
     return h2->parking;
 }
 

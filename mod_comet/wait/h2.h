@@ -47,6 +47,11 @@ void mod_comet_h2_resume(conn_rec *c);
  * @param can_wait  as for mod_comet_h2_is_waiting() */
 int mod_comet_h2_has_window(conn_rec *c, int can_wait);
 
+/** Let the connection of a request over HTTP/2 end when all its requests have
+ * their answers.  Called by the thread that has the request.
+ * @param c  the request's connection; nothing happens if it is not HTTP/2 */
+void mod_comet_h2_leave(const conn_rec *c);
+
 /** Decide what happens to c1, which mod_http2 has given back.
  * @param can_wait  whether c1 is in a state in which it may be parked
  * @return whether c1 has ghosts, and must be parked in the MPM */

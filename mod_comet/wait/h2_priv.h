@@ -27,6 +27,8 @@ struct mod_comet_h2_t {
     comet_subscriber_t carrier; /* first, because serve() casts its address to
                                  * this struct */
     atomic_int references; /* [atomic] c1 holds one, and so does each ghost */
+    atomic_int leaves; /* [atomic] the connection ends when its requests have
+                        * their answers */
     pthread_mutex_t lock;
     comet_h2_session_t session; /* [lock]; its scanners belong to c1's owner */
     mod_comet_h2_place_e place; /* [lock] */

@@ -21,7 +21,7 @@ int mod_comet_lend(mod_comet_waiting_t *waiting, int fd)
         real = -1;
     }
     if (real >= 0) {
-        atomic_fetch_add(&waiting->lent, 1);
+        atomic_fetch_add(&waiting->more_descriptors, 1);
     }
     if (stand_in >= 0) {
         close(stand_in);
@@ -43,6 +43,6 @@ int mod_comet_lend_end(mod_comet_waiting_t *waiting, int fd, int real)
     int back = dup3(real, fd, O_CLOEXEC) == fd;
 
     close(real);
-    atomic_fetch_sub(&waiting->lent, 1);
+    atomic_fetch_sub(&waiting->more_descriptors, 1);
     return back;
 }

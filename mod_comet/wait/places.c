@@ -13,10 +13,9 @@ int mod_comet_places_are_full(int adopted)
     const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
     apr_size_t owned;
     apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
+    int more = atomic_load(&mod_comet_child()->waiting->more_descriptors);
 
-    int lent = atomic_load(&mod_comet_child()->waiting->lent);
-
-    return members + (apr_size_t)lent >= capacity->descriptors
+    return members + (apr_size_t)more >= capacity->descriptors
            || (capacity->parks && !adopted
                && members - owned >= capacity->per_child);
 }

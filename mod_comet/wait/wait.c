@@ -15,6 +15,7 @@
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/ghost.h"
+#include "wait/h2.h"
 #include "wait/incoming.h"
 #include "wait/live.h"
 #include "wait/park.h"
@@ -62,11 +63,13 @@ void mod_comet_wait_end(mod_comet_child_t *child)
 }
 
 /* This child has no place for the client.  Let httpd close the connection after
- * the answer, and wait only 2 s for the client to close its side. */
+ * the answer, and wait only 2 s for the client to close its side.  (A
+ * connection of HTTP/2 holds six descriptors.) */
 static void give_up(conn_rec *c)
 {
     c->keepalive = AP_CONN_CLOSE;
     apr_table_setn(c->notes, "short-lingering-close", "1");
+    mod_comet_h2_leave(c);
 }
 
 /*

@@ -59,8 +59,9 @@ struct mod_comet_waiting_t {
     struct mod_comet_incoming_t *incoming; /* wait/incoming.h */
     int descriptors_max; /* a socket is lent only if its second descriptor is
                           * below this number */
-    atomic_int lent; /* [atomic] how many sockets are lent; each of them has a
-                      * second descriptor */
+    atomic_int more_descriptors; /* [atomic] how many descriptors clients hold
+                                  * besides one each: for lent sockets, and for
+                                  * connections of HTTP/2 */
 
     atomic_int has_fast; /* [atomic] whether the child has had a poll that
                           * CometFastPoll allows */

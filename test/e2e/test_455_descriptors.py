@@ -4,7 +4,9 @@
 import pytest
 
 from crowd import EVENTS, WRITE_PATHS
-from descriptors import at_start, fully_taken, many_hosts, none_left, used_up
+from descriptors import at_start, fully_taken, many_hosts, none_left, \
+    serving, used_up
+from h2_client import H2Tls
 from httpd_env import MPMS
 
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
@@ -49,3 +51,33 @@ def test_455_04_none_left_over(make_server, limit, hosts, stores, log, target,
     server.conf = log + many_hosts(server, hosts, stores)
     server.start()
     figure(fully_taken(server, target, headers))
+
+
+@pytest.mark.event
+def test_455_05_http2_connections(make_server, figure):
+    """A connection of HTTP/2 needs six descriptors.  Clients for which too few
+    are left are told to come back, and their connections end.  No waiting
+    client is cut off, and visitors are served."""
+    server = make_server(mpm="event", threads=16, tls=True, h2=True,
+                         wrapper=("prlimit", "--nofile=400:400"))
+    (child,), clients = serving(server), []
+    try:
+        for _ in range(90):
+            client = H2Tls(server.tls_port)
+            stream = client.request("GET", "/comet/x?since=0", EVENTS)
+            assert client.pump(lambda: stream.status == 200, 10)
+            clients.append((client, stream))
+        server.post("x", "for all")
+        for client, stream in clients:
+            assert client.pump(lambda: stream.ended
+                               or b"for all" in stream.body(), 10)
+        waiting = sum(not stream.ended for _, stream in clients)
+        figure("%d of 90 wait" % waiting)
+        assert 10 < waiting < 60
+        assert server.waiting() == waiting
+        assert server.get("/static.txt").status == 200
+    finally:
+        for client, _ in clients:
+            client.close()
+    assert "Too many open files" not in server.error_log()
+    assert serving(server) == [child], "it has ended"
