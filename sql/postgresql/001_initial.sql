@@ -212,16 +212,37 @@ CREATE TRIGGER log_truncated BEFORE TRUNCATE ON comet.message_log
 
 -- ---- Publishing -------------------------------------------------------------
 
+-- The latest time that this server knows of after a promotion: by its own
+-- clock, or by the clock of the lost server, which gave the last message and the
+-- last commit that this server has received their times.
+CREATE FUNCTION comet.latest_time(base bigint) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+  SELECT greatest(base, comet.now_us(),
+    (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint)
+$$;
+
 -- Begin a new timeline, because a standby was promoted.  If the standby was
 -- asynchronous, messages that the old server acknowledged may be lost, but
--- clients know the timestamps of these messages.  So the new timestamps begin
--- well beyond those.  They also begin beyond the values that comet.state()
--- returns until this transaction commits, since readers may use those values as
--- cursors.
+-- clients use their timestamps as cursors.  A new message must be after all of
+-- these, or such a client would never get it.
+--
+-- The new timestamps begin 15 s after comet.latest_time().  A lost message is
+-- not later than that if its time of publishing was
+--   * at most 15 s after the last commit that the standby has received (by the
+--     old server's clock, whatever the new one's shows), or
+--   * at most 15 s after this moment, by the new server's clock: the old one's
+--     was at most 15 s ahead, whatever the standby has missed.
+-- So only a standby that has missed more than 15 s, and whose clock is more than
+-- 15 s slow, could number a message below a cursor.  The old server may itself
+-- have begun its timeline in the 15 s before; then the clocks must differ by less
+-- than the time between the two promotions.
+--
+-- They also begin after the values that comet.state() returns until this
+-- transaction commits, since readers may use those values as cursors.
 CREATE FUNCTION comet.begin_timeline(base bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
-  start bigint := greatest(base, comet.now_us() + 15000000);
+  start bigint := comet.latest_time(base) + 15000000;
 BEGIN
   UPDATE comet.clock
      SET timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8),
@@ -423,7 +444,7 @@ BEGIN
          k.erased, k.timeline
     INTO last, erased, known FROM comet.clock k;
   IF known <> here THEN
-    last := greatest(last, comet.now_us() + 5000000);
+    last := comet.latest_time(last) + 5000000;
   END IF;
 END $$;
 

@@ -449,7 +449,7 @@ BEGIN
          k.erased, k.timeline
     INTO last, erased, known FROM comet.clock k;
   IF known <> here THEN
-    last := greatest(last, comet.now_us() + 5000000);
+    last := comet.latest_time(last) + 5000000;
   END IF;
 END $$;
 

@@ -25,6 +25,24 @@ def start(make_server, cluster, conninfo):
     return host
 
 
+def start_with_both(make_server, primary, standby):
+    """Start a web server that uses whichever of two servers accepts writes."""
+    return start(make_server, primary, primary.conninfo.replace(
+        primary.folder, primary.folder + "," + standby.folder)
+        + " target_session_attrs=read-write")
+
+
+def cut_off(standby, count):
+    """Wait until a standby has `count` messages. From then on it receives
+    nothing."""
+    wait_until(lambda: standby.psql("SELECT count(*) FROM comet.log")
+               == str(count), 20, "the standby")
+    standby.psql("ALTER SYSTEM SET primary_conninfo = ''")
+    standby.psql("SELECT pg_reload_conf()")
+    wait_until(lambda: standby.psql("SELECT count(*) FROM pg_stat_wal_receiver")
+               == "0", 20, "the cut")
+
+
 def bodies(host, query="since=0&limit=1000&wait=0"):
     return [m["body"] for m in host.history("chat", query)]
 
@@ -36,19 +54,10 @@ def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
     primary = Cluster()
     standby = primary.standby(synchronous=False)
     try:
-        host = start(make_server, primary, primary.conninfo.replace(
-            primary.folder, primary.folder + "," + standby.folder)
-            + " target_session_attrs=read-write")
+        host = start_with_both(make_server, primary, standby)
         with Stream(host, "/comet/chat?since=0") as stream:
             kept = [host.post("chat", "kept %d" % i) for i in range(50)]
-            wait_until(lambda: standby.psql(
-                "SELECT count(*) FROM comet.log") == "50", 20, "the standby")
-            # From now on the standby receives nothing.
-            standby.psql("ALTER SYSTEM SET primary_conninfo = ''")
-            standby.psql("SELECT pg_reload_conf()")
-            wait_until(lambda: standby.psql("SELECT count(*) FROM"
-                                            " pg_stat_wal_receiver") == "0",
-                       20, "the cut")
+            cut_off(standby, 50)
             ghosts = [host.post("chat", "ghost %d" % i) for i in range(50)]
             stream.until(100)
             before = host.status()["resynced"]
@@ -118,3 +127,25 @@ def test_690_02_a_wait_that_is_cancelled_is_no_success(make_server):
         assert bodies(host) == ["before", "waited for"]
     finally:
         cluster.close()
+
+
+def test_690_03_a_fast_clock(make_server):
+    """The clock of the lost primary was an hour fast.  A client that has seen a
+    lost message gets the first message of the new primary all the same."""
+    primary = Cluster()
+    standby = primary.standby(synchronous=False)
+    try:
+        host = start_with_both(make_server, primary, standby)
+        primary.psql("INSERT INTO comet.log(id, channel, body) VALUES("
+                     "comet.now_us() + 3600000000, 'chat', 'kept')")
+        cut_off(standby, 1)
+        ghost = host.post("chat", "ghost")
+        primary.crash()
+        standby.promote()
+        wait_until(lambda: host.request("POST", "/comet/chat", b"new",
+                                        TEXT).status == 201, 15, "publishing")
+        assert bodies(host, "since=%d&wait=0" % ghost) == ["new"]
+        assert bodies(host) == ["kept", "new"]
+    finally:
+        primary.close()
+        standby.close()
