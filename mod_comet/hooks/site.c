@@ -58,8 +58,30 @@ static apr_array_header_t *find_config_folders(apr_pool_t *p)
     return folders;
 }
 
-static apr_array_header_t *find_document_roots(const server_rec *main,
-                                               apr_pool_t *p)
+/*
+ * Add the folders that Alias and ScriptAlias name.  The folder is the last
+ * argument, also within <Location>.
+ */
+static void add_aliases(apr_array_header_t *roots, const ap_directive_t *node)
+{
+    for (; node; node = node->next) {
+        if (strcasecmp(node->directive, "Alias") == 0
+            || strcasecmp(node->directive, "ScriptAlias") == 0) {
+            const char *args = node->args, *folder = NULL;
+
+            while (*args) {
+                folder = ap_getword_conf(roots->pool, &args);
+            }
+            if (folder && folder[0] == '/') {
+                APR_ARRAY_PUSH(roots, const char *) = folder;
+            }
+        }
+        add_aliases(roots, node->first_child);
+    }
+}
+
+static apr_array_header_t *find_published_folders(const server_rec *main,
+                                                  apr_pool_t *p)
 {
     apr_array_header_t *roots = apr_array_make(p, 8, sizeof(const char *));
     const char *last = NULL;
@@ -75,6 +97,7 @@ static apr_array_header_t *find_document_roots(const server_rec *main,
             APR_ARRAY_PUSH(roots, const char *) = root;
         }
     }
+    add_aliases(roots, ap_conftree);
     return roots;
 }
 
@@ -85,6 +108,6 @@ comet_site_t mod_comet_site(const server_rec *main, apr_pool_t *p)
         .uid = ap_unixd_config.user_id,
         .gid = ap_unixd_config.group_id,
         .config_folders = find_config_folders(p),
-        .document_roots = find_document_roots(main, p),
+        .published_folders = find_published_folders(main, p),
     };
 }

@@ -45,8 +45,9 @@ typedef struct comet_site_t {
     gid_t gid; /* the children's own group; /etc/group may add others */
     /** The folders of the server's configuration files, const char *. */
     const apr_array_header_t *config_folders;
-    /** The folders that the server publishes, const char *. */
-    const apr_array_header_t *document_roots;
+    /** The folders that the server publishes (DocumentRoot, Alias), const
+     * char *. */
+    const apr_array_header_t *published_folders;
 } comet_site_t;
 
 /**

@@ -337,6 +337,29 @@ def test_140_11_below_a_vhosts_document_root(make_server):
     assert "DocumentRoot" in text
 
 
+ALIASES = ('Alias /files "{root}/other"\n',
+           'ScriptAlias /cgi-bin/ "{root}/other/"\n',
+           '<VirtualHost *:1>\nServerName v\nAlias "/a b" {root}/other/deep\n'
+           "</VirtualHost>\n",
+           '<Location "/files">\nAlias "{root}/other"\n</Location>\n')
+
+
+@pytest.mark.parametrize("line", ALIASES)
+def test_140_22_below_an_alias(make_server, line):
+    """A database in a folder that an Alias publishes is refused."""
+    server = make_server(start=False, comet="load")
+    folder = os.path.join(server.root, "other", "deep")
+    os.makedirs(folder)
+    give(folder)
+    database = 'CometStore "sqlite:%s/comet.db"\nCometEndpoint /comet\n' % folder
+    code, text = server.configtest(line + database)
+    assert code != 0 and "could be downloaded" in text, text
+    code, text = server.configtest(
+        'Alias /files "{root}/otherwise"\nAlias /one "{root}/other/file"\n'
+        'Alias /two "{docroot}"\n' + database)
+    assert code == 0, text
+
+
 def test_140_12_name_alike_is_fine(make_server):
     """A database is accepted in a folder whose name only begins with the
     DocumentRoot's."""

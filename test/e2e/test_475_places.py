@@ -184,6 +184,32 @@ def test_475_06_folder_mounted_twice(make_server):
         assert code == 0, text
 
 
+@ROOT_ONLY
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_475_07_log_mounted_alone(make_server, suffix):
+    """If the log or its shared memory is mounted as a single file, nothing is
+    acknowledged until the mount is gone, and configtest refuses the database.
+    Otherwise, messages in the mounted log are lost with the mount."""
+    server = make_server()
+    server.post("chat", "first")
+    host = os.path.join(server.root, "host")
+    shutil.copy(server.db + suffix, host)
+    give(host)
+    with bound(host, server.db + suffix):
+        wait_until(lambda: b"second name" in try_post(server).body, 5,
+                   "a refusal")
+        acknowledged = len(server.history("chat"))
+        assert try_post(server).status == 503
+        assert "mount its folder instead" in server.error_log()
+        code, text = server.configtest(store(server.db))
+        assert code != 0 and "mount its folder instead" in text, text
+    wait_until(lambda: try_post(server, "again").status == 201, 10,
+               "the store to work again")
+    rows = server.rows("chat")
+    assert len(rows) == acknowledged + 1
+    assert (rows[0], rows[-1]) == ("first", "again")
+
+
 # -- folders that httpd must not write to --------------------------------------
 
 def test_475_10_folder_of_the_configuration(tester):

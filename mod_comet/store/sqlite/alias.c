@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find out whether a database file has a second name. */
+/* Find out whether a database file has a second name or could have a second
+ * log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -110,6 +111,24 @@ static int look(const char *path, struct statx *file)
     return 1;
 }
 
+/* Whether the -wal or the -shm file is a mount of its own.  Kernels that do not
+ * report mounts give them all the number 0.
+ * @param file  of the database */
+static int has_mounted_log(const char *path, const struct statx *file)
+{
+    static const char *const suffixes[] = { "-wal", "-shm" };
+    char name[PATH_MAX];
+    struct statx other;
+    int i, found = 0;
+
+    for (i = 0; i < 2 && !found; i++) {
+        found = snprintf(name, sizeof(name), "%s%s", path, suffixes[i])
+                    < (int)sizeof(name)
+                && look(name, &other) && other.stx_mnt_id != file->stx_mnt_id;
+    }
+    return found;
+}
+
 comet_alias_e comet_alias_check(const char *path)
 {
     struct statx file;
@@ -127,6 +146,9 @@ comet_alias_e comet_alias_check(const char *path)
     if (is_on_another_mount(path, &file)) {
         return COMET_ALIAS_MOUNTED;
     }
+    if (has_mounted_log(path, &file)) {
+        return COMET_ALIAS_LOG_MOUNTED;
+    }
     return file.stx_nlink > 1 ? COMET_ALIAS_LINKED : COMET_ALIAS_NONE;
 }
 
@@ -137,6 +159,10 @@ const char *comet_alias_text(comet_alias_e place)
         return "is mounted as a single file, so SQLite's -wal file beside it "
                "is not kept with it and messages would be lost; mount its "
                "folder instead (docker -v FOLDER:FOLDER)";
+    case COMET_ALIAS_LOG_MOUNTED:
+        return "has a -wal or -shm file that is mounted as a single file: "
+               "without this mount SQLite uses another log, and messages would "
+               "be lost; mount its folder instead (docker -v FOLDER:FOLDER)";
     case COMET_ALIAS_LINKED:
         return "has more than one hard link, so a program that opens it by "
                "another name would corrupt it; remove the other names (find "

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/alias.h
- * Find out whether a database file has a second name, and could therefore have
- * a second log.
+ * Find out whether a database file has a second name or could have a second
+ * log.
  *
  * SQLite finds the write-ahead log by the database's name.  So a file that is
  * opened under two names has two logs.  Programs that use one name do not see
  * the commits made under the other name, and overwrite them
- * (https://sqlite.org/howtocorrupt.html, 2.5 and 2.6).
+ * (https://sqlite.org/howtocorrupt.html, 2.5 and 2.6).  The same happens if the
+ * log is mounted as a single file: where the mount is missing, the same name
+ * leads to another log.
  */
 #ifndef COMET_ALIAS_H
 #define COMET_ALIAS_H
@@ -18,15 +20,16 @@ typedef enum {
     COMET_ALIAS_NONE, /* no second name; also if there is no file, or the file
                        * cannot be examined */
     COMET_ALIAS_MOUNTED, /* the file is a mount of its own */
+    COMET_ALIAS_LOG_MOUNTED, /* its -wal or -shm file is a mount of its own */
     COMET_ALIAS_LINKED, /* the file has several hard links */
     COMET_ALIAS_SYMBOLIC /* the path is a symbolic link */
 } comet_alias_e;
 
 /**
- * Look for a second name of a database file.  The call opens no file, since
+ * Look for a second name of a database file, or a second log.  The call opens no file, since
  * closing a descriptor of the database would drop SQLite's locks.
  * @param path  absolute
- * @return what is wrong.  Any thread; two system calls.
+ * @return what is wrong.  Any thread; four system calls.
  */
 comet_alias_e comet_alias_check(const char *path);
 

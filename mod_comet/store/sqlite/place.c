@@ -172,30 +172,31 @@ comet_medium_e comet_place_medium(const char *folder, const char **name)
 
 /* --- Where it must not be ------------------------------------------------- */
 
-static const char *check_document_roots(const char *path,
-                                        const apr_array_header_t *roots,
-                                        apr_pool_t *p)
+static const char *check_published_folders(const char *path,
+                                           const apr_array_header_t *folders,
+                                           apr_pool_t *p)
 {
     char real[PATH_MAX];
     int i;
 
-    for (i = 0; i < roots->nelts; i++) {
-        const char *root = APR_ARRAY_IDX(roots, i, const char *);
+    for (i = 0; i < folders->nelts; i++) {
+        const char *folder = APR_ARRAY_IDX(folders, i, const char *);
 
-        if (!realpath(root, real)) {
+        if (!realpath(folder, real)) {
             if (errno != EACCES) {
                 continue;
             }
-            /* a DocumentRoot that cannot be resolved is compared as it stands
-             * in the configuration */
-            apr_cpystrn(real, root, sizeof(real));
+            /* a folder that cannot be resolved is compared as it stands in the
+             * configuration */
+            apr_cpystrn(real, folder, sizeof(real));
         }
         if (comet_place_is_within(path, real)) {
-            return apr_psprintf(p,
-                                "%s lies below the DocumentRoot %s: it could "
-                                "be downloaded, and reading it breaks SQLite's "
-                                "locks; put it elsewhere",
-                                path, real);
+            return apr_psprintf(
+                p,
+                "%s lies below the DocumentRoot or Alias %s: it "
+                "could be downloaded, and reading it breaks "
+                "SQLite's locks; put it elsewhere",
+                path, real);
         }
     }
     return NULL;
@@ -229,6 +230,7 @@ const char *comet_place_check(const comet_place_t *place,
     const char *folder = comet_place_folder(path, p);
     const char *refusal =
         check_config_folders(path, folder, site->config_folders, p);
+    comet_alias_e alias = comet_alias_check(path);
     struct stat info;
 
     if (refusal) {
@@ -241,9 +243,8 @@ const char *comet_place_check(const comet_place_t *place,
                             "of its own",
                             path, folder);
     }
-    if (comet_alias_check(path) == COMET_ALIAS_MOUNTED) {
-        return apr_psprintf(p, "%s %s", path,
-                            comet_alias_text(COMET_ALIAS_MOUNTED));
+    if (alias == COMET_ALIAS_MOUNTED || alias == COMET_ALIAS_LOG_MOUNTED) {
+        return apr_psprintf(p, "%s %s", path, comet_alias_text(alias));
     }
-    return check_document_roots(path, site->document_roots, p);
+    return check_published_folders(path, site->published_folders, p);
 }

@@ -23,8 +23,8 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 
 /** comet_engine_t's check.  A database must not be in a folder of the server's
- * configuration, in a folder that everybody may write, or below a DocumentRoot.
- * The database must not be mounted as a single file. */
+ * configuration, in a folder that everybody may write, or below a DocumentRoot
+ * or Alias.  None of its files may be mounted as a single file. */
 const char *comet_place_check(const comet_place_t *place,
                               const comet_site_t *site, apr_pool_t *p);
 
