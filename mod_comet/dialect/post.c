@@ -105,7 +105,8 @@ static const char *find_options(const post_t *post, const comet_params_t *form,
     return wrong;
 }
 
-/* Find the message in the body.  In a form, the message is the field msg. */
+/* Find the message in the body.  In a form, the message is the field msg.  A
+ * form without fields is an empty message (curl -d '' sends one). */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
 {
@@ -118,7 +119,8 @@ static const char *find_message(const post_t *post, int form, comet_text_t body,
             return "the form has too many fields: at most " APR_STRINGIFY(
                 COMET_PARAMS_MAX) " are allowed";
         }
-        if (!comet_params_get(&fields_of_form, "msg", &fields->body)) {
+        if (body.length
+            && !comet_params_get(&fields_of_form, "msg", &fields->body)) {
             return explain_form(body);
         }
     }

@@ -8,6 +8,7 @@
 #include "shared/metrics.h"
 #include "request/cors.h"
 #include "request/reasons.h"
+#include "output/cookies.h"
 #include "output/upgrade.h"
 
 /* After how long a client that was turned away softly comes back.  Clients must
@@ -59,6 +60,7 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
     if (body->failed) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    mod_comet_cookies_withhold_late(r);
     mod_comet_answer_headers(r);
     r->status = status;
     ap_set_content_type(r, content_type);

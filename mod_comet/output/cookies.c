@@ -4,6 +4,9 @@
 
 #include <strings.h>
 
+/* How old a session that is saved with an answer may be. */
+#define LATE_USEC APR_USEC_PER_SEC
+
 static void drop_cookies(apr_table_t *headers)
 {
     apr_table_unset(headers, "Set-Cookie");
@@ -35,10 +38,22 @@ static void leave_session_unsaved(request_rec *r)
     }
 }
 
-void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask)
+static void withhold(request_rec *r, int cookies)
 {
     leave_session_unsaved(r);
-    if (ask->transport->whole) {
+    if (cookies) {
         ap_add_output_filter("COMET_COOKIES", NULL, r, r->connection);
+    }
+}
+
+void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask)
+{
+    withhold(r, ask->transport->whole);
+}
+
+void mod_comet_cookies_withhold_late(request_rec *r)
+{
+    if (apr_time_now() - r->request_time > LATE_USEC) {
+        withhold(r, 1);
     }
 }

@@ -25,6 +25,14 @@
  */
 void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask);
 
+/**
+ * Do the same for an answer that is about to be written, if its request began
+ * long ago: the body came slowly, or the store was locked.
+ *
+ * Called by the thread that owns the request.
+ */
+void mod_comet_cookies_withhold_late(request_rec *r);
+
 /** The output filter that drops cookies.  It runs after all filters that set
  * cookies. */
 apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,

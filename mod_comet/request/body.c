@@ -98,5 +98,6 @@ int mod_comet_body_is_utf8(const request_rec *r)
     charset += strspn(charset, " \t=\"");
     length = strcspn(charset, "; \t\"");
     return (length == 5 && strncasecmp(charset, "utf-8", 5) == 0)
+           || (length == 4 && strncasecmp(charset, "utf8", 4) == 0)
            || (length == 8 && strncasecmp(charset, "us-ascii", 8) == 0);
 }

@@ -2,13 +2,15 @@
 """Cookies and sessions that other modules prepare before a wait must not reach
 the client after it.  Other headers of these modules do."""
 
+import contextlib
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
-from httpd_env import sqlite, wait_until
+from httpd_env import connect, sqlite, wait_until
 
 # Three modules set cookies: mod_usertrack before the wait, mod_headers after it
 # (in both header tables), and mod_session in its output filter.
@@ -129,6 +131,29 @@ def test_265_03_over_http2(make_server, tls):
     assert head.startswith(b"HTTP/2 200"), answer
     assert cookies(head) == [], head
     check_kept(head)
+
+
+def test_265_05_late_answers(make_server):
+    """A request that waits for the store or for its own body sets no cookie,
+    like a poll: the session may have ended meanwhile.  Its other headers
+    stay."""
+    server = make_server(conf=MAKERS + "CometPublishTimeout 2s\n",
+                         modules=MODULES)
+    text = dict(OURS, **{"Content-Type": "text/plain", "Content-Length": "4"})
+    begun = time.monotonic()
+    with server.raw() as conn:
+        conn.request("POST", "/comet/x", text)
+        wait_until(lambda: time.monotonic() - begun > 1.2)
+        conn.send(b"late")
+        assert conn.answer().status == 201
+        assert cookies(conn.raw_head) == [], conn.raw_head
+        with contextlib.closing(connect(server.db)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            conn.request("POST", "/comet/x", text)
+            conn.send(b"lost")
+            assert conn.answer().status == 503
+        assert cookies(conn.raw_head) == [], conn.raw_head
+        assert b"X-Policy: always" in conn.raw_head
 
 
 # -- sessions in a database ----------------------------------------------------

@@ -37,6 +37,7 @@ def message_of(answer, status):
 
 @pytest.mark.parametrize("body, ctype", [
     (b"", "text/plain"), (b"", None), (b"msg=", FORM), (b"msg", FORM),
+    (b"", FORM), (b"", "text/plain; charset=utf8"),
     (b'{"body": ""}\n', "application/x-ndjson")])
 def test_482_01_empty(server, body, ctype):
     """An empty message is stored, is in the history and is pushed, like any
