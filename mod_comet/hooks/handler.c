@@ -92,7 +92,7 @@ int mod_comet_handler(request_rec *r)
         return DECLINED; /* a sub-request cannot wait: it has no connection of
                           * its own */
     }
-    mod_comet_chain_keep_utf8(r);
+    mod_comet_chain_keep_text(r);
     dialect = request->mapping->dialect;
     rv = refuse_protocol(r, dialect);
     if (rv != DECLINED) {

@@ -211,30 +211,52 @@ void mod_comet_chain_clear(request_rec *r)
     r->output_filters = r->proto_output_filters;
 }
 
-static int is_translator(const ap_filter_t *filter)
+/* Whether a filter changes text: one of mod_charset_lite, mod_xml2enc or
+ * mod_include. */
+static int is_editor(const ap_filter_t *filter)
 {
-    static const char *const translators[] = {
-        "xlateout", "bytype:xlateout", "xlatein",
-        "xml2enc",  "bytype:xml2enc",  NULL
-    };
+    static const char *const editors[] = { "xlateout",        "bytype:xlateout",
+                                           "xlatein",         "xml2enc",
+                                           "bytype:xml2enc",  "includes",
+                                           "bytype:includes", NULL };
 
-    return is_one_of(filter->frec->name, translators);
+    return is_one_of(filter->frec->name, editors);
 }
 
-void mod_comet_chain_keep_utf8(request_rec *r)
+/* Switch off Options Includes for this request, since mod_filter may run
+ * mod_include's filter under any name.  Other requests share the settings, so
+ * this one gets its own copy. */
+static void forbid_includes(request_rec *r)
+{
+    core_dir_config *core;
+
+    if (!(ap_allow_options(r) & OPT_INCLUDES)) {
+        return;
+    }
+    core = apr_pmemdup(r->pool, ap_get_core_module_config(r->per_dir_config),
+                       sizeof(*core));
+    core->opts =
+        (allow_options_t)(core->opts & ~(OPT_INCLUDES | OPT_INC_WITH_EXEC));
+    r->per_dir_config = ap_merge_per_dir_configs(
+        r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
+    ap_set_core_module_config(r->per_dir_config, core);
+}
+
+void mod_comet_chain_keep_text(request_rec *r)
 {
     ap_filter_t *filter, *next;
 
     for (filter = r->output_filters; is_of_content(filter); filter = next) {
         next = filter->next;
-        if (is_translator(filter)) {
+        if (is_editor(filter)) {
             ap_remove_output_filter(filter);
         }
     }
     for (filter = r->input_filters; is_of_content(filter); filter = next) {
         next = filter->next;
-        if (is_translator(filter)) {
+        if (is_editor(filter)) {
             ap_remove_input_filter(filter);
         }
     }
+    forbid_includes(r);
 }

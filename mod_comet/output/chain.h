@@ -55,10 +55,15 @@ const char *mod_comet_chain_find_program(const request_rec *r);
  * far. */
 void mod_comet_chain_clear(request_rec *r);
 
-/** Take filters that translate character sets (mod_charset_lite, mod_xml2enc)
- * out of a request and its answer.  Their directives are meant for files and
- * other servers' pages; mod_comet sends and accepts UTF-8. */
-void mod_comet_chain_keep_utf8(request_rec *r);
+/**
+ * Let no filter change the text of messages.  The directives of such filters
+ * are meant for the site's own files and for other servers' pages:
+ *
+ * - mod_charset_lite and mod_xml2enc translate character sets; mod_comet sends
+ *   and accepts UTF-8;
+ * - mod_include would execute what clients publish (<!--#exec cmd="…"-->).
+ */
+void mod_comet_chain_keep_text(request_rec *r);
 
 /** Log which filter of which module makes this stream occupy a thread while it
  * waits.  Each filter is logged once in each child. */

@@ -35,9 +35,7 @@ MODULES = (
     row("include", conf="AddOutputFilterByType INCLUDES text/html"),
     row("include, with Options Includes", ["include"],
         "AddOutputFilterByType INCLUDES text/html\n"
-        "<Location /comet>\nOptions +Includes\n</Location>",
-        ways={"iframe": "thread"},
-        log=['filter "BYTYPE:INCLUDES" of mod_filter.so']),
+        "<Location /comet>\nOptions +Includes\n</Location>"),
     row("charset_lite", conf="CharsetSourceEnc ISO-8859-1\n"
         "CharsetDefault ISO-8859-15"),
     row("brotli", conf="AddOutputFilterByType BROTLI_COMPRESS text/html "

@@ -277,3 +277,40 @@ def test_500_05_filters_of_other_types(make_server):
         server.wait_waiting(0)
     assert server.error_log().count("COMET0132") == 2
     assert "COMET0131" not in server.error_log()
+
+
+# Ways in which mod_include may get to see an answer.
+INCLUDES = {
+    "set": "SetOutputFilter INCLUDES",
+    "by-type": "AddOutputFilterByType INCLUDES text/html text/event-stream "
+               "application/json",
+    "hidden": "FilterDeclare SSI\n"
+              "FilterProvider SSI INCLUDES \"%{CONTENT_TYPE} =~ m#^text/#\"\n"
+              "FilterChain SSI",
+}
+
+
+@pytest.mark.event
+def test_500_06_no_message_is_executed(make_server):
+    """mod_include executes the site's own pages, but never a message, which
+    anybody may have published."""
+    server = make_server(
+        before=config({"load": ["include"]}), conf="".join(
+            "<LocationMatch ^/(comet/|page-)%s>\nOptions +Includes\n%s\n"
+            "</LocationMatch>\n" % item for item in INCLUDES.items()))
+    command = '<!--#echo var="DOCUMENT_NAME" -->'
+    for name in INCLUDES:
+        server.write("page-%s.html" % name, command)
+        assert server.get("/page-%s.html" % name).body.startswith(b"page-")
+        text = command + '<!--#exec cmd="id" -->'
+        with Stream(server, "/comet/%s?since=0" % name) as stream:
+            server.wait_waiting(1, "events")
+            server.post(name, text)
+            assert stream.until(1) == [text], name
+            assert server.status()["adopted"] == 1, name
+        server.wait_waiting(0)
+        assert server.history(name)[0]["body"] == text
+        with server.raw() as conn:
+            conn.request("GET", "/comet/%s?since=0&transport=iframe" % name)
+            conn.until(b"DOCUMENT_NAME")
+        server.wait_waiting(0)
