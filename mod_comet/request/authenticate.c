@@ -130,17 +130,30 @@ static request_rec *choose_model(request_rec *r, const char *url)
     return chosen;
 }
 
+/* The walks through sections that can apply to a channel's URL: <Location>, and
+ * <If>. */
+static const apr_size_t walks[] = { AP_NOTE_LOCATION_WALK, AP_NOTE_IF_WALK };
+#define WALKS (sizeof(walks) / sizeof(*walks))
+
 request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,
                                             const char *path, const char *url)
 {
     mod_comet_request_t *request = mod_comet_request(r);
-    void **walk = ap_get_request_note(r, AP_NOTE_LOCATION_WALK), *own = *walk;
+    void *own[WALKS];
     request_rec *sub;
+    apr_size_t i;
 
     request->model = choose_model(r, path);
-    *walk = *ap_get_request_note(request->model, AP_NOTE_LOCATION_WALK);
+    for (i = 0; i < WALKS; i++) {
+        void **walk = ap_get_request_note(r, walks[i]);
+
+        own[i] = *walk;
+        *walk = *ap_get_request_note(request->model, walks[i]);
+    }
     sub = ap_sub_req_method_uri(method, url, r, NULL);
-    *walk = own;
+    for (i = 0; i < WALKS; i++) {
+        *ap_get_request_note(r, walks[i]) = own[i];
+    }
     request->model = NULL;
     return sub;
 }

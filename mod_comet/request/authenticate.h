@@ -10,9 +10,9 @@
  *
  * A sub-request whose password was checked becomes a model for later ones.
  * While there is none, the request itself is the model.  A sub-request gets its
- * model's cached walk through the <Location> sections.  httpd therefore gives
- * both the same configuration objects if, and only if, the same sections apply
- * to both.
+ * model's cached walks through the <Location> and <If> sections.  httpd
+ * therefore gives both the same configuration objects if, and only if, the same
+ * sections apply to both.
  *
  * The request's thread calls all functions.
  */

@@ -269,6 +269,12 @@ CometMulti on
   AuthUserFile "{root}/conf/users"
   Require user anna
 </Location>
+<If "%{REQUEST_URI} =~ m#^/comet/if/#">
+  Require user bert
+</If>
+<If "%{REQUEST_URI} =~ m#^/comet/if/only-anna#">
+  Require user anna
+</If>
 """
 
 
@@ -293,7 +299,7 @@ def bcrypt(make_server):
     return server.start()
 
 
-@pytest.mark.parametrize("below", ["r", "apart"])
+@pytest.mark.parametrize("below", ["r", "apart", "if"])
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
 def test_491_08_one_password_a_request(bcrypt, what, below, figure):
     """A password is checked once per request and section, however many channels
@@ -346,6 +352,10 @@ def test_491_09_each_channel_is_judged(bcrypt):
     assert status("bert", "apart/1", "apart/twin/1") in (401, 403)
     assert status("anna", "apart/twin/1", "apart/1") in (401, 403)
     assert status("anna", "a", "apart/twin/1", "apart/twin/2") == 200
+    assert status("bert", "if/1", "if/2") == 200
+    assert status("bert", "if/1", "if/only-anna") in (401, 403)
+    assert status("anna", "if/only-anna", "if/1") in (401, 403)
+    assert status("anna", "if/only-anna", "a") == 200
     assert status("bert", "a", password="wrong") == 401
     assert status("anna", "*") in (401, 403)
     assert status("bert", "*") == 200
