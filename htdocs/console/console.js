@@ -247,6 +247,19 @@ let query;              // {channels, words, limit} of the pages that are shown
 let pages = [];         // `before` of the shown page and of all newer pages
 let wanted = 0;         // how many pages were asked for so far
 
+/**
+ * Finds out whether there are messages before those of a page.  A short page
+ * need not be the last one, since long messages leave room for few.
+ */
+async function hasOlder(messages, channels, { words, limit }) {
+    if (!messages.length || messages.length === limit) {
+        return messages.length > 0;
+    }
+    const older = await readHistory(endpoint, channels, {
+        words, before: messages[0].timestamp, limit: 1 });
+    return older.messages.length > 0 || older.before !== undefined;
+}
+
 async function showPage() {
     const { channels, ...rest } = query;
     const number = ++wanted;
@@ -256,6 +269,7 @@ async function showPage() {
     try {
         const { messages, before } = await readHistory(
             endpoint, channels, { before: pages.at(-1), ...rest });
+        const isLast = !before && !await hasOlder(messages, channels, rest);
         if (number !== wanted) {
             return;     // another page was asked for meanwhile
         }
@@ -266,7 +280,7 @@ async function showPage() {
         say($('#history-empty'), before
             ? `There is nothing since ${since}. Older messages come next.`
             : 'There is nothing.');
-        $('#older').disabled = !before && messages.length < rest.limit;
+        $('#older').disabled = isLast;
         $('#older').dataset.before = before ?? messages[0]?.timestamp ?? '';
         const time = (index) => new Date(messages.at(index).timestamp / 1000)
             .toLocaleString();

@@ -97,11 +97,18 @@ static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
     }
 }
 
+/* Whether a client asks for a page: the newest messages of a history or of a
+ * search. */
+static int is_page(const mod_comet_ask_t *ask)
+{
+    return ask->before || ask->words.data;
+}
+
 /* Whether a client asks only for the messages after its cursor. */
 static int is_simple(const mod_comet_ask_t *ask)
 {
     return !ask->transport->streams && !ask->is_unknown && ask->cursor >= 0
-           && !ask->before && !ask->words.data;
+           && !is_page(ask);
 }
 
 /* How long a client waits for a shared look at a remote store.  After that time
@@ -209,6 +216,31 @@ static apr_status_t search(request_rec *r, comet_store_t *store,
     return status;
 }
 
+/* Keep only the newest messages of a page, at most @a most bytes of bodies, but
+ * at least one message.  The answer says where the next page begins. */
+static void shorten(mod_comet_ask_t *ask, comet_batch_t *page, apr_size_t most)
+{
+    apr_size_t first = page->count, bytes = 0, i;
+
+    while (first
+           && (first == page->count
+               || bytes + page->messages[first - 1]->body.length <= most)) {
+        bytes += page->messages[--first]->body.length;
+    }
+    for (i = 0; i < page->count; i++) {
+        if (i < first) {
+            comet_message_unref(page->messages[i]);
+        }
+        else {
+            page->messages[i - first] = page->messages[i];
+        }
+    }
+    page->count -= first;
+    if (first) {
+        ask->rest = page->messages[0]->timestamp;
+    }
+}
+
 /* Look up what the client has missed, in one consistent view of the store.  The
  * view ends before anything is sent. */
 static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
@@ -233,6 +265,9 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
         status = search(r, store, ask, missed);
     }
     mod_comet_reading_return(r, store, status);
+    if (is_page(ask) && mod_comet_outbox_most()) {
+        shorten(ask, missed, mod_comet_outbox_most());
+    }
     return status;
 }
 
@@ -377,7 +412,8 @@ static void encode_piece(const mod_comet_ask_t *ask,
 }
 
 /* Turn a stream away softly: send its client the messages that it has missed,
- * or the first of them, and tell it when to come back. */
+ * or the first of them, and tell it when to come back.  While too many bytes
+ * are kept for clients that read slowly, no messages are sent. */
 static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 {
     comet_batch_t missed = {
@@ -388,7 +424,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     comet_buffer_t body = { .data = NULL };
     comet_timestamp_t told = ask->floor;
     int is_open = r->sent_bodyct != 0;
-    apr_status_t status = read_for_landing(r, ask, &missed);
+    apr_status_t status =
+        mod_comet_outbox_most() ? APR_EBUSY : read_for_landing(r, ask, &missed);
 
     /* if the opening was already sent, the client does not know of a gap that
      * appeared since: send no messages */
@@ -470,6 +507,7 @@ int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)
     comet_batch_t missed = {
         .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),
         .size = size,
+        .most_bytes = is_page(ask) ? 0 : mod_comet_outbox_most(),
     };
     int searching = ask->words.data != NULL;
     apr_status_t status;

@@ -9,6 +9,7 @@
 #include "request/cors.h"
 #include "request/reasons.h"
 #include "output/cookies.h"
+#include "output/outbox.h"
 #include "output/upgrade.h"
 
 /* After how long a client that was turned away softly comes back.  Clients must
@@ -66,6 +67,7 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
     ap_set_content_type(r, content_type);
     ap_set_content_length(r, (apr_off_t)body->length);
     if (body->length && !r->header_only) {
+        mod_comet_outbox_note(r, body->length);
         ap_rwrite(body->data, (int)body->length, r);
     }
     return OK;
@@ -88,6 +90,7 @@ int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
         mod_comet_answer_prepare(r, transport);
         ap_set_content_length(r, (apr_off_t)body->length);
     }
+    mod_comet_outbox_note(r, body->length);
     ap_rwrite(body->data, (int)body->length, r);
     comet_buffer_free(body);
     return OK;

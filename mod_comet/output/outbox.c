@@ -34,6 +34,31 @@ apr_size_t mod_comet_outbox_share(void)
                : MOD_COMET_SLICE_MIN;
 }
 
+apr_size_t mod_comet_outbox_most(void)
+{
+    return atomic_load(&buffered) < MOD_COMET_BUFFERED_BYTES
+               ? 0
+               : MOD_COMET_PIECE_BYTES;
+}
+
+static apr_status_t forget(void *counted)
+{
+    mod_comet_outbox_count(counted, 0);
+    return APR_SUCCESS;
+}
+
+void mod_comet_outbox_note(request_rec *r, apr_size_t bytes)
+{
+    apr_size_t *counted;
+
+    if (bytes > MOD_COMET_PIECE_BYTES) {
+        counted = apr_pcalloc(r->pool, sizeof(*counted));
+        mod_comet_outbox_count(counted, bytes);
+        apr_pool_cleanup_register(r->pool, counted, forget,
+                                  apr_pool_cleanup_null);
+    }
+}
+
 int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox)
 {
     return outbox->sent == outbox->bytes.length;

@@ -22,8 +22,9 @@ typedef struct mod_comet_outbox_t {
 } mod_comet_outbox_t;
 
 /** If the outboxes of a child hold this many bytes, each stream that is behind
- * is sent smaller pieces.  So the sum stays below this limit plus
- * MOD_COMET_SLICE_MIN for each client. */
+ * is sent smaller pieces, and each answer has fewer messages.  So the sum stays
+ * below this limit plus MOD_COMET_SLICE_MIN for each stream, and plus
+ * MOD_COMET_PIECE_BYTES of messages, or one message, for each answer. */
 #define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
 #define MOD_COMET_SLICE_MIN (4 * 1024)
 
@@ -45,6 +46,14 @@ void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now);
 
 /** The most bytes that a stream's client is sent at a time now.  Any thread. */
 apr_size_t mod_comet_outbox_share(void);
+
+/** How many bytes of messages an answer may have now, for
+ * comet_batch_t.most_bytes: 0 is the usual number.  Any thread. */
+apr_size_t mod_comet_outbox_most(void);
+
+/** Count a long answer until its request ends.  mod_http2 keeps the whole answer
+ * until the client has read it, and one connection may have a hundred. */
+void mod_comet_outbox_note(request_rec *r, apr_size_t bytes);
 
 /** The most bytes that are given to the filters at a time.  Beyond 64 KB,
  * httpd's core blocks the calling thread (FlushMaxThreshold). */

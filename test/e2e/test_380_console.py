@@ -238,6 +238,18 @@ def test_380_06_paging(console, pages):
     wait_texts(tab, PAGE, pages_of[15:])
 
 
+def test_380_15_long_messages(console, pages):
+    """A page of long messages has few of them, and the older ones can be
+    shown."""
+    insert(pages, *[("chat", "h%d %s" % (i, "x" * 60000)) for i in range(6)])
+    tab = console()
+    click(tab, "#search .button")
+    wait_until(lambda: "4 messages" in text(tab, "#range"), 5, "a page")
+    click(tab, "#older")
+    wait_until(lambda: "2 messages" in text(tab, "#range"), 5, "the rest")
+    assert tab.js("return document.querySelector('#older').disabled")
+
+
 def test_380_07_search(console, pages):
     """A search finds messages of the chosen channels that have all words."""
     insert(pages, ("chat", "the red fox"), ("chat", "a red hen"),

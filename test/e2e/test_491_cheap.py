@@ -14,6 +14,7 @@ import time
 import pytest
 
 from crowd import Crowd
+from h2_client import H2Tls
 from http_client import Closed
 from httpd_env import MPMS, SANITIZER, SLOW, WRITE_PATH, alive, pss_kb, \
     sql_text, sqlite, wait_until
@@ -222,6 +223,44 @@ def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
             while stream.step():
                 pass
         assert stream.data() == []
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("kind", ["http1", "h2"])
+def test_491_15_long_answers_are_bounded(make_server, kind):
+    """While much is kept for clients that do not read, each answer has fewer
+    messages, also over HTTP/2, where one connection may ask for a hundred
+    answers.  A client that continues gets every message once."""
+    server = make_server(mpm="event", children=1, conf=SMALL, tls=kind == "h2",
+                         h2=kind == "h2")
+    bodies = ["%d %s" % (i, LONG) for i in range(5)]
+    fill(server, [("long", body) for body in bodies])
+    target, conns = "/comet/long?since=0&wait=0", []
+    try:
+        if kind == "h2":
+            conns.append(H2Tls(server.tls_port, window=100, wider=0))
+            for _ in range(60):
+                conns[0].request("GET", target)
+        else:
+            conns = [ask(server, target) for _ in range(60)]
+        wait_until(lambda: server.status()["buffered_bytes"] > 1 << 24, 20,
+                   "much to be kept")
+        news, found = server.get(target).json()["messages"], []
+        assert [m["body"] for m in news] == bodies[:1]
+        before = 1 << 53 - 1
+        while before:
+            page = server.get("/comet/long?before=%d" % before).json()
+            found = [m["body"] for m in page["messages"]] + found
+            assert len(page["messages"]) == 1
+            before = page.get("before")
+        assert found == bodies
+        kept = server.status()["buffered_bytes"]
+        assert kept < 60000000, kept  # 90 MB without a bound
+    finally:
+        for conn in conns:
+            conn.close()
+    wait_until(lambda: server.status()["buffered_bytes"] == 0, 20,
+               "all to be given back")
 
 
 # -- what authorisation costs --------------------------------------------------
