@@ -98,7 +98,8 @@ static stream_t *allocate(const mod_comet_judged_t *judged)
     stream_t *stream = calloc(1, sizeof(*stream) + (any ? sizeof(*judged) : 0));
 
     if (stream && any) {
-        stream->judged = memcpy(stream + 1, judged, sizeof(*judged));
+        stream->has_judged = 1;
+        stream->judged[0] = *judged;
     }
     return stream;
 }

@@ -442,8 +442,8 @@ static void hear(live_t *live, const mod_comet_said_t *said, apr_pool_t *pool,
     static const comet_buffer_t nothing = { .length = 0 };
     mod_comet_talk_t *talk = live->ask->talk;
     comet_command_t command;
-    const char *wrong =
-        comet_command_parse(&command, said->text, talk->most_bytes, pool);
+    const char *wrong = comet_command_parse(
+        &command, said->text, mod_comet_talk_most_bytes(talk), pool);
 
     mod_comet_talk_answer(talk, &nothing, 0, said->text.length);
     if (wrong) {

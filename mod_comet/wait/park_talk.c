@@ -52,7 +52,8 @@ static int await_room(mod_comet_parked_t *park)
     int waited = 0;
 
     if (mod_comet_speaker_enter(child)) {
-        waited = mod_comet_talk_await(talk, talk->timeout + PATIENCE);
+        waited =
+            mod_comet_talk_await(talk, mod_comet_talk_timeout(talk) + PATIENCE);
         mod_comet_speaker_leave(child);
     }
     if (!waited) {

@@ -120,8 +120,8 @@ static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
 {
     mod_comet_talk_t *talk = said->talk;
     comet_command_t *command = &said->command;
-    const char *wrong =
-        comet_command_parse(command, text, talk->most_bytes, pool);
+    const char *wrong = comet_command_parse(
+        command, text, mod_comet_talk_most_bytes(talk), pool);
     comet_message_fields_t fields = { .author = talk->author };
 
     if (wrong) {
@@ -197,8 +197,9 @@ static void publish(speaker_t *speaker)
 
         if (!said->status) {
             groups[count++] = &said->group;
-            timeout =
-                timeout > said->talk->timeout ? timeout : said->talk->timeout;
+            if (timeout < mod_comet_talk_timeout(said->talk)) {
+                timeout = mod_comet_talk_timeout(said->talk);
+            }
         }
     }
     if (!count) {

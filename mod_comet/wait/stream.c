@@ -22,7 +22,7 @@ typedef mod_comet_stream_t stream_t;
 
 /* A field for a feature costs memory in each of ten thousand streams, even if
  * the feature is off. */
-_Static_assert(sizeof(stream_t) <= 384, "keep elsewhere what few streams need");
+_Static_assert(sizeof(stream_t) <= 376, "keep elsewhere what few streams need");
 
 /* --- writing (the hub's thread) --------------------------------------- */
 
@@ -387,7 +387,7 @@ static int is_put_off(const stream_t *stream)
 static int find_retry(stream_t *stream, unsigned reasons, apr_time_t ends_at)
 {
     return mod_comet_news_retry(&stream->story, reasons, ends_at,
-                                stream->judged ? stream->judged->took : 0);
+                                stream->has_judged ? stream->judged->took : 0);
 }
 
 /* Find out whether the stream ends now.
@@ -475,7 +475,7 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
         return lose(stream); /* nothing may follow an incomplete message */
     }
     if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)
-        && stream->judged) {
+        && stream->has_judged) {
         mod_comet_verdicts_keep(stream->child->verdicts,
                                 stream->judged->identity,
                                 subscriber->channel->selection,

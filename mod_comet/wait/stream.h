@@ -35,8 +35,7 @@ typedef struct mod_comet_stream_t {
     apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t aborted; /* the client is gone */
     apr_byte_t authenticated; /* as in mod_comet_ask_t */
-    const mod_comet_judged_t *judged; /* in the same block; NULL: all its fields
-                                       * would be zero */
+    apr_byte_t has_judged; /* the record has room for `judged` */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     mod_comet_outlet_t outlet; /* the way to the client */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
@@ -49,6 +48,9 @@ typedef struct mod_comet_stream_t {
     apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
     mod_comet_place_t place;
     mod_comet_log_t *log;
+
+    mod_comet_judged_t judged[]; /* one, or none if all its fields would be
+                                  * zero */
 } mod_comet_stream_t;
 
 /** The callbacks of a stream's subscriber. */

@@ -71,9 +71,6 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     talk->is_live = ask->is_live != 0;
     talk->is_multi = mod_comet_config_multi(r) != 0;
     talk->writes = ask->writes ? comet_selection_ref(ask->writes) : NULL;
-    talk->timeout = mod_comet_config_publish_timeout(r->server);
-    talk->most_bytes =
-        (apr_size_t)mod_comet_config_max_message_bytes(r->server);
     talk->store = (apr_uint32_t)mod_comet_config_server(r->server)->store;
     return talk;
 }
@@ -148,10 +145,20 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk)
 
 /* --- the client's side (the owner's thread) ------------------------------- */
 
+apr_size_t mod_comet_talk_most_bytes(const mod_comet_talk_t *talk)
+{
+    return (apr_size_t)mod_comet_config_max_message_bytes(talk->server);
+}
+
+apr_interval_time_t mod_comet_talk_timeout(const mod_comet_talk_t *talk)
+{
+    return mod_comet_config_publish_timeout(talk->server);
+}
+
 /* How many bytes a text of the client may have. */
 static apr_size_t longest(const mod_comet_talk_t *talk)
 {
-    return ESCAPED * talk->most_bytes + ENVELOPE_BYTES;
+    return ESCAPED * mod_comet_talk_most_bytes(talk) + ENVELOPE_BYTES;
 }
 
 /* Whether more of the client's input may be taken.  Input after a Close is

@@ -43,15 +43,14 @@ typedef struct mod_comet_talk_t {
                          * thread handles such texts (wait/live.h) */
     apr_byte_t is_multi; /* CometMulti */
     apr_uint32_t store;
-    const server_rec *server; /* refusals are written to its log */
+    server_rec *server; /* its configuration limits what the client publishes;
+                         * refusals are written to its log */
     const char *address; /* the client's address */
     const char *mute; /* why the client may not publish; NULL: it may */
     comet_text_t author; /* the client's user; data NULL: none */
     comet_text_t channel; /* the channel of its URL; data NULL: none */
     comet_text_t prefix; /* the prefix of the endpoint's channels */
     const mod_comet_limits_claims_t *claims; /* in the same block; NULL: none */
-    apr_interval_time_t timeout; /* CometPublishTimeout */
-    apr_size_t most_bytes; /* CometMaxMessageSize */
 
     TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
     comet_websocket_reader_t *reader; /* [owner thread] */
@@ -96,6 +95,14 @@ typedef struct mod_comet_talk_t {
  */
 mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
                                         const mod_comet_ask_t *ask);
+
+/** The most bytes that a message of the client may have (CometMaxMessageSize).
+ * Any thread. */
+apr_size_t mod_comet_talk_most_bytes(const mod_comet_talk_t *talk);
+
+/** How long a message of the client may wait to be stored
+ * (CometPublishTimeout).  Any thread. */
+apr_interval_time_t mod_comet_talk_timeout(const mod_comet_talk_t *talk);
 
 /** Take one more reference.  @return @a talk.  Any thread. */
 mod_comet_talk_t *mod_comet_talk_ref(mod_comet_talk_t *talk);
