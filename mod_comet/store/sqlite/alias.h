@@ -26,8 +26,8 @@ typedef enum {
 } comet_alias_e;
 
 /**
- * Look for a second name of a database file, or a second log.  The call opens no file, since
- * closing a descriptor of the database would drop SQLite's locks.
+ * Look for a second name of a database file, or a second log.  The call opens no
+ * file, since closing a descriptor of the database would drop SQLite's locks.
  * @param path  absolute
  * @return what is wrong.  Any thread; four system calls.
  */
