@@ -129,7 +129,7 @@ static int has_mounted_log(const char *path, const struct statx *file)
     return found;
 }
 
-comet_alias_e comet_alias_check(const char *path)
+comet_alias_e comet_alias_check(const char *path, int and_log)
 {
     struct statx file;
 
@@ -146,7 +146,7 @@ comet_alias_e comet_alias_check(const char *path)
     if (is_on_another_mount(path, &file)) {
         return COMET_ALIAS_MOUNTED;
     }
-    if (has_mounted_log(path, &file)) {
+    if (and_log && has_mounted_log(path, &file)) {
         return COMET_ALIAS_LOG_MOUNTED;
     }
     return file.stx_nlink > 1 ? COMET_ALIAS_LINKED : COMET_ALIAS_NONE;

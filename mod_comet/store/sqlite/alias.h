@@ -29,9 +29,10 @@ typedef enum {
  * Look for a second name of a database file, or a second log.  The call opens no
  * file, since closing a descriptor of the database would drop SQLite's locks.
  * @param path  absolute
- * @return what is wrong.  Any thread; four system calls.
+ * @param and_log  whether to look at the log, too
+ * @return what is wrong.  Any thread; two system calls, four with the log.
  */
-comet_alias_e comet_alias_check(const char *path);
+comet_alias_e comet_alias_check(const char *path, int and_log);
 
 /**
  * Say what is wrong and what to do.

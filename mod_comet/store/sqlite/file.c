@@ -15,9 +15,9 @@
 
 #include "store/sqlite/alias.h"
 
-apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store)
+apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store, int and_log)
 {
-    comet_alias_e place = comet_alias_check(store->path);
+    comet_alias_e place = comet_alias_check(store->path, and_log);
 
     return place == COMET_ALIAS_NONE
                ? APR_SUCCESS

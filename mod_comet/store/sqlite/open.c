@@ -255,7 +255,7 @@ static apr_status_t try_to_open(comet_sqlite_t **store,
         status = comet_sqlite_fail_text(made, APR_ENOMEM, "out of memory");
     }
     else if (mode == COMET_STORE_WRITE) {
-        status = comet_sqlite_check_alias(made);
+        status = comet_sqlite_check_alias(made, 1);
     }
     if (status == APR_SUCCESS) {
         status = comet_sqlite_enter(made);

@@ -230,7 +230,7 @@ const char *comet_place_check(const comet_place_t *place,
     const char *folder = comet_place_folder(path, p);
     const char *refusal =
         check_config_folders(path, folder, site->config_folders, p);
-    comet_alias_e alias = comet_alias_check(path);
+    comet_alias_e alias = comet_alias_check(path, 1);
     struct stat info;
 
     if (refusal) {

@@ -367,7 +367,7 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
     const listener_t listener = { say, baton, p };
     const char *path = place->own;
     const char *wrong = comet_header_find_fault(path);
-    comet_alias_e alias = comet_alias_check(path);
+    comet_alias_e alias = comet_alias_check(path, 1);
     struct stat info;
 
     if (stat(path, &info) != 0 && errno == EACCES) {

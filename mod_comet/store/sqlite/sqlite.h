@@ -447,10 +447,11 @@ apr_status_t comet_sqlite_migrate(comet_sqlite_t *store);
 /* Transactions */
 
 /**
- * Refuse to write to a file that has a second name.
+ * Refuse to write to a file that has a second name, or could have a second log.
+ * @param and_log  as for comet_alias_check()
  * @return COMET_EALIASED
  */
-apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store);
+apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store, int and_log);
 /** Save the commits of a database file that was moved away, or whose log was
  * deleted: copy everything committed so far from the log into the file.
  * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, try again */

@@ -55,7 +55,7 @@ static apr_status_t check_file(comet_sqlite_t *store)
 {
     return comet_sqlite_moved(store, COMET_STORE_LATELY)
                ? comet_sqlite_leave_behind(store)
-               : comet_sqlite_check_alias(store);
+               : comet_sqlite_check_alias(store, 0);
 }
 
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,

@@ -15,12 +15,13 @@
 
 static void test_good(void **state)
 {
-    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check(kit_database, 1), COMET_ALIAS_NONE);
     comet_store_close(kit_open_store(COMET_STORE_WRITE));
-    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_NONE);
-    assert_int_equal(comet_alias_check("/proc/self/status"), COMET_ALIAS_NONE);
-    assert_int_equal(comet_alias_check("comet.db"), COMET_ALIAS_NONE);
-    assert_int_equal(comet_alias_check("/"), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check(kit_database, 1), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("/proc/self/status", 1),
+                     COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("comet.db", 1), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("/", 1), COMET_ALIAS_NONE);
     assert_string_equal(comet_alias_text(COMET_ALIAS_NONE), "");
 }
 
@@ -33,7 +34,7 @@ static void test_linked(void **state)
 
     assert_int_equal(kit_append(store, "chat", "first", NULL), APR_SUCCESS);
     assert_int_equal(link(kit_database, other), 0);
-    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_LINKED);
+    assert_int_equal(comet_alias_check(kit_database, 1), COMET_ALIAS_LINKED);
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EALIASED);
     assert_non_null(strstr(comet_store_error(store), "hard link"));
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EALIASED);
@@ -51,9 +52,9 @@ static void test_symbolic(void **state)
     comet_store_close(kit_open_store(COMET_STORE_WRITE));
     assert_int_equal(rename(kit_database, real), 0);
     assert_int_equal(symlink(real, kit_database), 0);
-    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_SYMBOLIC);
+    assert_int_equal(comet_alias_check(kit_database, 1), COMET_ALIAS_SYMBOLIC);
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EALIASED);
-    assert_int_equal(comet_alias_check(real), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check(real, 1), COMET_ALIAS_NONE);
 }
 
 /* If SQLite finds no folder for temporary files, the error names the variables
