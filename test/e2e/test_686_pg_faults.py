@@ -127,5 +127,6 @@ def test_686_06_a_server_that_lies(believer, liar, lie):
     if SANITIZER == "none" and lie != "flood":  # (a flood is read for a while)
         assert used < 0.5, used
     assert liar.asked - asked < 400 * PATIENCE
-    assert believer.children() == pids
+    # (a busy machine may make httpd start another child)
+    assert set(pids) <= set(believer.children())
     assert not glob.glob(believer.root + "/core*")

@@ -40,9 +40,9 @@ CustomLog logs/notes.log notes
 </LocationMatch>
 """.replace("KEYS", tokens.FOLDER)}
 
-OWNER = bearer(sign(claims("zoe", read=["*"], write=["*"], seconds=900)))
+OWNER = bearer(sign(claims("zoe", read=["*"], write=["*"], seconds=7200)))
 THIEF = bearer(sign(claims("eve", read=["open", "open/*", "part/*"],
-                           write=["open", "open/*"], seconds=900)))
+                           write=["open", "open/*"], seconds=7200)))
 TEXT = {"Content-Type": "text/plain"}
 LINES = {"Content-Type": "application/x-ndjson"}
 
