@@ -912,7 +912,9 @@ END $$;
 -- remove passing messages that would expire in more than two days.  Returns the
 -- largest of three numbers: keys removed, keys changed, and messages removed.
 CREATE OR REPLACE FUNCTION comet.tidy(most integer) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
   now_ bigint := comet.now_us();
   n bigint;

@@ -94,7 +94,9 @@ INSERT INTO comet.search_progress(low, high)
 -- Add the messages that follow the indexed ones; if there are none, add earlier
 -- messages.  Returns how many messages were added.
 CREATE FUNCTION comet.index_step(most integer) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
   p comet.search_progress;
   n bigint;

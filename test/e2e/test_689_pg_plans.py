@@ -53,10 +53,9 @@ def test_689_01_no_walks(analyze, figure):
             assert not host.close()
         found = plans(cluster)
         assert len(found) > 100
-        for entry in found:
-            assert "JIT:" not in entry, entry
-            for table in BIG:
-                assert not re.search(r"Seq Scan on %s\b" % table, entry), entry
+        bad = [entry for entry in found if "JIT:" in entry
+               or re.search(r"Seq Scan on (%s)\b" % "|".join(BIG), entry)]
+        assert not bad, "\n".join(bad)
         figure("%d plans: no JIT, no walk through %s"
                % (len(found), ", ".join(BIG)))
     finally:
@@ -94,4 +93,4 @@ def use(host, cluster):
         "SELECT count(*) FROM comet.log WHERE channel = 'c1'")) <= 102, 60,
         "retention")
     wait_until(lambda: "comet.online_forget" in cluster.log(), 30,
-               "the look through the members")
+               "the look through the members", 1)   # the log is long
