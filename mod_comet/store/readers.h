@@ -46,9 +46,8 @@ void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
 
 /**
- * Let nobody wait any more, neither for a connection nor for another program's
- * lock.  Connections in use can go on reading.  Any thread; safe in a signal
- * handler.
+ * Let nobody wait any more: neither for a connection, nor for another program's
+ * lock, nor for a database server.  Any thread; safe in a signal handler.
  */
 void comet_readers_dismiss(comet_readers_t *readers);
 
