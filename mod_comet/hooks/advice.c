@@ -4,11 +4,14 @@
 
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <limits.h>
+#include <stdlib.h>
 
 #include "server/mpm.h"
 #include "server/tree.h"
 #include "hooks/advice_access.h"
 #include "hooks/advice_urls.h"
+#include "hooks/site.h"
 #include "hooks/value.h"
 
 /* --- names ---------------------------------------------------------------- */
@@ -161,6 +164,39 @@ static void check_filters(mod_comet_warnings_t *warnings,
     }
 }
 
+/* --- secrets -------------------------------------------------------------- */
+
+/* The other algorithms' keys are public. */
+static void check_secret(mod_comet_warnings_t *warnings,
+                         const mod_comet_scene_t *scene,
+                         const mod_comet_line_t *line)
+{
+    const char *file = ap_server_root_relative(
+        scene->pool, mod_comet_scene_word(line->node, 1, scene->pool));
+    const apr_array_header_t *folders =
+        mod_comet_site(warnings->main, scene->pool).published_folders;
+    char key[PATH_MAX], folder[PATH_MAX];
+    int i;
+
+    if (!mod_comet_tree_begins(line->node->args, "HS") || !file
+        || !realpath(file, key)) {
+        return;
+    }
+    for (i = 0; i < folders->nelts; i++) {
+        if (realpath(APR_ARRAY_IDX(folders, i, const char *), folder)
+            && mod_comet_scene_is_within(key, folder)) {
+            mod_comet_warning_say(warnings, "COMET0169", line->node,
+                                  "CometTokenKey: %s lies below the "
+                                  "DocumentRoot or Alias %s: the secret could "
+                                  "be downloaded; make a new one elsewhere",
+                                  key, folder);
+            return;
+        }
+    }
+}
+
+/* --- lines ---------------------------------------------------------------- */
+
 static void check_values(mod_comet_warnings_t *warnings,
                          const mod_comet_scene_t *scene)
 {
@@ -185,6 +221,9 @@ static void check_values(mod_comet_warnings_t *warnings,
         }
         else if (mod_comet_scene_is(line, "SetOutputFilter")) {
             check_filters(warnings, scene, line);
+        }
+        else if (mod_comet_scene_is(line, "CometTokenKey")) {
+            check_secret(warnings, scene, line);
         }
     }
 }

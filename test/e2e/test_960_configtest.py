@@ -232,6 +232,11 @@ WARNED += [
     ("filters that refuse streams",
      GOOD + at("/comet/x", "SetOutputFilter Sed"), "SetOutputFilter",
      r"Sed keeps all bytes back, so streams are refused.*; take it off"),
+    ("a secret that can be downloaded",
+     GOOD + "Alias /files {root}/a.key\n"
+     + at("/comet", "CometTokenKey HS256 {root}/a.key"), "CometTokenKey",
+     r"a\.key lies below the DocumentRoot or Alias .*; make a new one "
+     "elsewhere"),
 ]
 
 
