@@ -34,6 +34,8 @@ typedef struct comet_place_t {
                        * secrets */
     const char *key; /* equal for two places of the same store */
     const void *own; /* the engine's data of this place */
+    const char *named; /* the path that CometStore gives, with its symbolic
+                        * links; NULL: the engine has no files */
 } comet_place_t;
 
 typedef struct comet_store_config_t {

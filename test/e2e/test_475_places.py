@@ -210,6 +210,32 @@ def test_475_07_log_mounted_alone(make_server, suffix):
     assert (rows[0], rows[-1]) == ("first", "again")
 
 
+def test_475_08_link_is_switched(make_server):
+    """If a symbolic link on the way to the database is switched, as deployments
+    do, nothing is published to the old database, which other programs no longer
+    find.  A reload follows the link."""
+    server = make_server(start=False, comet="load")
+    current = os.path.join(server.root, "current")
+    for release in ("one", "two"):
+        os.mkdir(os.path.join(server.root, release))
+        give(os.path.join(server.root, release))
+    os.symlink("one", current)
+    server.db = os.path.join(current, "comet.db")
+    server.conf = store(server.db)
+    server.start()
+    server.post("chat", "one")
+    os.symlink("two", current + ".new")
+    os.rename(current + ".new", current)
+    answer = try_post(server)
+    assert answer.status == 503 and b"second name" in answer.body, answer
+    wait_until(lambda: "reload httpd, which follows the link"
+               in server.error_log(), 5, "the reason")
+    assert [m["body"] for m in server.history("chat")] == ["one"]
+    server.graceful()
+    server.post("chat", "two")
+    assert server.rows("chat") == ["two"]
+
+
 # -- folders that httpd must not write to --------------------------------------
 
 def test_475_10_folder_of_the_configuration(tester):

@@ -6,6 +6,7 @@
 #endif
 #include "store/sqlite/alias.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -152,6 +153,18 @@ comet_alias_e comet_alias_check(const char *path, int and_log)
     return file.stx_nlink > 1 ? COMET_ALIAS_LINKED : COMET_ALIAS_NONE;
 }
 
+int comet_alias_leads_elsewhere(const char *named, const char *path)
+{
+    struct stat now, then;
+
+    if (strcmp(named, path) == 0 || stat(path, &then) != 0) {
+        return 0;
+    }
+    return stat(named, &now) == 0
+               ? now.st_ino != then.st_ino || now.st_dev != then.st_dev
+               : errno == ENOENT;
+}
+
 const char *comet_alias_text(comet_alias_e place)
 {
     switch (place) {
@@ -170,6 +183,10 @@ const char *comet_alias_text(comet_alias_e place)
     case COMET_ALIAS_SYMBOLIC:
         return "has become a symbolic link, so SQLite's -wal file would be "
                "beside another file; restart httpd, which follows the link";
+    case COMET_ALIAS_ELSEWHERE:
+        return "is not what CometStore names any more, since a symbolic link "
+               "on the way was changed, so other programs would use another "
+               "database; reload httpd, which follows the link";
     case COMET_ALIAS_NONE:
     default:
         return "";

@@ -22,7 +22,9 @@ typedef enum {
     COMET_ALIAS_MOUNTED, /* the file is a mount of its own */
     COMET_ALIAS_LOG_MOUNTED, /* its -wal or -shm file is a mount of its own */
     COMET_ALIAS_LINKED, /* the file has several hard links */
-    COMET_ALIAS_SYMBOLIC /* the path is a symbolic link */
+    COMET_ALIAS_SYMBOLIC, /* the path is a symbolic link */
+    COMET_ALIAS_ELSEWHERE /* the path that the administrator gave leads to
+                           * another file (comet_alias_leads_elsewhere()) */
 } comet_alias_e;
 
 /**
@@ -33,6 +35,16 @@ typedef enum {
  * @return what is wrong.  Any thread; two system calls, four with the log.
  */
 comet_alias_e comet_alias_check(const char *path, int and_log);
+
+/**
+ * Whether a path that led to a database leads to another file now, or to none,
+ * since a symbolic link on its way was changed.  A path that cannot be examined
+ * counts as unchanged.
+ * @param named  with its symbolic links
+ * @param path   the same path when the links were resolved
+ * @return Any thread; two system calls if the paths differ.
+ */
+int comet_alias_leads_elsewhere(const char *named, const char *path);
 
 /**
  * Say what is wrong and what to do.

@@ -17,8 +17,13 @@
 
 apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store, int and_log)
 {
+    const char *named = store->config->place.named;
     comet_alias_e place = comet_alias_check(store->path, and_log);
 
+    if (place == COMET_ALIAS_NONE && named
+        && comet_alias_leads_elsewhere(named, store->path)) {
+        place = COMET_ALIAS_ELSEWHERE;
+    }
     return place == COMET_ALIAS_NONE
                ? APR_SUCCESS
                : comet_sqlite_fail_text(store, COMET_EALIASED,

@@ -59,6 +59,7 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
         return "sqlite:PATH of a file";
     }
     set_path(place, path);
+    place->named = path;
     return NULL;
 }
 
@@ -117,7 +118,7 @@ static const char *find_key(const char *path, apr_pool_t *p)
 
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p)
 {
-    const char *named = place->own;
+    const char *named = place->named;
     int error = 0;
     const char *path = find_real(named, &error, p);
     char text[128];
