@@ -9,7 +9,6 @@
 
 #include "shared/metrics.h"
 #include "server/child.h"
-#include "request/limits.h"
 #include "output/answer.h"
 #include "request/presence.h"
 #include "request/reasons.h"
@@ -310,24 +309,6 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                : DECLINED;
 }
 
-/* Count the client of a long answer as waiting while the answer is sent,
- * because the client may read slowly.
- * @return DECLINED: send the answer; otherwise the answer was freed, and an
- *         error was sent in its place */
-static int count_long(request_rec *r, comet_buffer_t *body)
-{
-    const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
-                            ? mod_comet_limits_wait(r)
-                            : NULL;
-
-    if (!limit) {
-        return DECLINED;
-    }
-    comet_buffer_free(body);
-    apr_table_unset(r->headers_out, "ETag");
-    return mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS, "%s", limit);
-}
-
 static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
@@ -348,15 +329,14 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
             return rv;
         }
     }
-    rv = count_long(r, &body);
+    rv = mod_comet_answer_count(r, &body);
     if (rv == DECLINED && !body.failed && !r->header_only
         && !mod_comet_chain_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
         rv = send_parked(r, ask, &body);
     }
     if (rv == DECLINED) {
-        rv = mod_comet_answer_body(r, HTTP_OK, ask->transport->content_type,
-                                   &body);
+        rv = mod_comet_answer_reader(r, ask->transport->content_type, &body);
         comet_buffer_free(&body);
     }
     return rv;
@@ -412,8 +392,9 @@ static void encode_piece(const mod_comet_ask_t *ask,
 }
 
 /* Turn a stream away softly: send its client the messages that it has missed,
- * or the first of them, and tell it when to come back.  While too many bytes
- * are kept for clients that read slowly, no messages are sent. */
+ * or the first of them, and tell it when to come back.  No messages are sent
+ * while too many bytes are kept for clients that read slowly, or if a long
+ * message would hold a thread and too many threads are held like that. */
 static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 {
     comet_batch_t missed = {
@@ -423,6 +404,7 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     };
     comet_buffer_t body = { .data = NULL };
     comet_timestamp_t told = ask->floor;
+    mod_comet_story_t before = *ask->story;
     int is_open = r->sent_bodyct != 0;
     apr_status_t status =
         mod_comet_outbox_most() ? APR_EBUSY : read_for_landing(r, ask, &missed);
@@ -436,6 +418,10 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
         encode_piece(ask, &missed, &body);
     }
     comet_batch_clear(&missed);
+    if (!mod_comet_answer_may_send(&body)) {
+        mod_comet_story_take_back(ask->story, &before);
+        body.length = 0;
+    }
     return mod_comet_answer_later(r, ask->transport, reason, &body);
 }
 

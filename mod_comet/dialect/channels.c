@@ -140,8 +140,11 @@ int mod_comet_channels_answer(request_rec *r,
             comet_strerror(status, buffer, sizeof(buffer)));
     }
     else {
-        rv = mod_comet_answer_body(r, HTTP_OK,
-                                   "application/json; charset=utf-8", &body);
+        rv = mod_comet_answer_count(r, &body);
+    }
+    if (rv == DECLINED) {
+        rv = mod_comet_answer_reader(r, "application/json; charset=utf-8",
+                                     &body);
     }
     comet_buffer_free(&body);
     return rv;

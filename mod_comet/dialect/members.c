@@ -90,8 +90,11 @@ static int answer(request_rec *r, const members_t *members, int is_listed)
     comet_buffer_add_int(&body, members->state.last);
     comet_buffer_puts(&body, "}\n");
     body.failed |= members->list.failed;
-    rv = mod_comet_answer_body(r, HTTP_OK, "application/json; charset=utf-8",
-                               &body);
+    rv = mod_comet_answer_count(r, &body);
+    if (rv == DECLINED) {
+        rv = mod_comet_answer_reader(r, "application/json; charset=utf-8",
+                                     &body);
+    }
     comet_buffer_free(&body);
     return rv;
 }

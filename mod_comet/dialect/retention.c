@@ -237,8 +237,8 @@ int mod_comet_retention_answer(request_rec *r,
         add_limit(&list.body, ", \"age\": ",
                   apr_time_sec(mod_comet_config_retain_age(r->server)));
         comet_buffer_puts(&list.body, "}}\n");
-        rv = mod_comet_answer_body(
-            r, HTTP_OK, "application/json; charset=utf-8", &list.body);
+        rv = mod_comet_answer_reader(r, "application/json; charset=utf-8",
+                                     &list.body);
     }
     comet_buffer_free(&list.body);
     return rv;

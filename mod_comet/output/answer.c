@@ -6,7 +6,9 @@
 #include <apr_strings.h>
 
 #include "shared/metrics.h"
+#include "server/share.h"
 #include "request/cors.h"
+#include "request/limits.h"
 #include "request/reasons.h"
 #include "output/cookies.h"
 #include "output/outbox.h"
@@ -73,14 +75,63 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
     return OK;
 }
 
+int mod_comet_answer_count(request_rec *r, comet_buffer_t *body)
+{
+    const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
+                            ? mod_comet_limits_wait(r)
+                            : NULL;
+
+    if (!limit) {
+        return DECLINED;
+    }
+    comet_buffer_free(body);
+    apr_table_unset(r->headers_out, "ETag");
+    return mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS, "%s", limit);
+}
+
+/* Threads that send long answers. */
+static mod_comet_share_t writing = { .gauge = COMET_METRIC_writing };
+
+static void leave_if(int is_long)
+{
+    if (is_long) {
+        mod_comet_share_leave(&writing);
+    }
+}
+
+int mod_comet_answer_may_send(const comet_buffer_t *body)
+{
+    return body->length <= MOD_COMET_PIECE_BYTES
+           || mod_comet_share_enter(&writing);
+}
+
+int mod_comet_answer_reader(request_rec *r, const char *content_type,
+                            const comet_buffer_t *body)
+{
+    int is_long = body->length > MOD_COMET_PIECE_BYTES && !r->header_only;
+    int rv;
+
+    if (is_long && !mod_comet_share_enter(&writing)) {
+        apr_table_unset(r->headers_out, "ETag");
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "too many long answers are being sent; "
+                                      "try again in a moment");
+    }
+    rv = mod_comet_answer_body(r, HTTP_OK, content_type, body);
+    leave_if(is_long);
+    return rv;
+}
+
 int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
                            const char *reason, comet_buffer_t *body)
 {
     int is_open = r->sent_bodyct != 0; /* the answer's headers have been sent */
+    int is_long = body->length > MOD_COMET_PIECE_BYTES;
 
     transport->close(body, reason,
                      (int)ap_random_pick(LATER_LEAST_MSEC, LATER_MOST_MSEC));
     if (body->failed) {
+        leave_if(is_long);
         comet_buffer_free(body);
         return is_open ? OK : HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -92,6 +143,7 @@ int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
     }
     mod_comet_outbox_note(r, body->length);
     ap_rwrite(body->data, (int)body->length, r);
+    leave_if(is_long);
     comet_buffer_free(body);
     return OK;
 }

@@ -26,6 +26,28 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
                           const comet_buffer_t *body);
 
 /**
+ * Count the client of a long answer as waiting while the answer is sent,
+ * because the client may read slowly.
+ * @param body  freed if the client may not have the answer
+ * @return DECLINED: send the answer; otherwise an error was sent in its place
+ */
+int mod_comet_answer_count(request_rec *r, comet_buffer_t *body);
+
+/** Whether a thread may send these messages to a client that is turned away.  If
+ * so, mod_comet_answer_later() must be called next. */
+int mod_comet_answer_may_send(const comet_buffer_t *body);
+
+/**
+ * Answer a reader with a whole body.  A long one may hold its thread until the
+ * client has read it.  So only some of the threads send long answers; if they
+ * are taken, the client gets 503.
+ * @return what the handler returns
+ */
+int mod_comet_answer_reader(request_rec *r, const char *content_type,
+                            const comet_buffer_t *body);
+
+
+/**
  * Answer {"error": "…"}; the text names the parameter that is wrong, and the
  * allowed values. 503 and 429 carry Retry-After: 1, unless it was set before.
  * A client that would give up after such a status is answered by

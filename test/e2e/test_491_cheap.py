@@ -164,6 +164,38 @@ def test_491_04_classic_over_the_servers_places(make_server):
         assert statuses.count(429) >= 1 and statuses.count(200) >= 2, statuses
 
 
+@pytest.mark.event
+@pytest.mark.parametrize("what", ["channels", "landing"])
+def test_491_16_unread_answers_leave_threads(make_server, what):
+    """Long answers that must hold a thread until they are read hold only some
+    of the threads: lists of channels, and a long message for streams that are
+    turned away.  Further clients are told to come back, and the site is
+    served."""
+    server = make_server(mpm="event", threads=5, conf=SMALL
+                         + "CometMulti on\nCometMaxSubscribers 1\n")
+    fill(server, [("long/%03d%s" % (i, "n" * 240), "x") for i in range(900)])
+    fill(server, [("lines", NEWLINES)])
+    target, headers = {
+        "channels": ("/comet?channels=long/*", {}),
+        "landing": ("/comet/lines?since=0", {"Accept": "text/event-stream"}),
+    }[what]
+    whole = server.get("/comet?channels=long/*").json()["channels"]
+    assert len(whole) == 900
+    with ask(server, "/comet/x?since=0"):
+        server.wait_waiting(1)
+        conns = [ask(server, target, headers) for _ in range(10)]
+        try:
+            for conn in conns:
+                assert conn.until(b"\r\n").split()[1] in (b"200", b"503")
+            assert server.status()["writing"] == 1
+            for _ in range(3):
+                assert server.get("/static.txt").status == 200
+        finally:
+            for conn in conns:
+                conn.close()
+    wait_until(lambda: server.status()["writing"] == 0, 10, "a free thread")
+
+
 # -- memory that clients choose -----------------------------------------------
 
 NEWLINES = "\n" * 60000     # seven bytes each on a stream
