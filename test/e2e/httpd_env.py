@@ -169,6 +169,16 @@ def connect(db):
                            check_same_thread=False)
 
 
+def lock(db):
+    """Return a connection with a transaction that publishers have to wait for.
+    The caller rolls it back, and closes the connection."""
+    conn = connect(db)
+    conn.execute("BEGIN IMMEDIATE")
+    if not isinstance(db, str):
+        conn.execute("LOCK TABLE turn IN EXCLUSIVE MODE")
+    return conn
+
+
 def statements(sql):
     """Yield the statements of a script, one by one."""
     begun = ""

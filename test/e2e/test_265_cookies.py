@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from httpd_env import connect, sqlite, wait_until
+from httpd_env import lock, sqlite, wait_until
 
 # Three modules set cookies: mod_usertrack before the wait, mod_headers after it
 # (in both header tables), and mod_session in its output filter.
@@ -147,8 +147,7 @@ def test_265_05_late_answers(make_server):
         conn.send(b"late")
         assert conn.answer().status == 201
         assert cookies(conn.raw_head) == [], conn.raw_head
-        with contextlib.closing(connect(server.db)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with contextlib.closing(lock(server.db)):
             conn.request("POST", "/comet/x", text)
             conn.send(b"lost")
             assert conn.answer().status == 503

@@ -2,7 +2,6 @@
 """The original pages and today's pages in a real headless Chromium."""
 
 import os
-import sqlite3
 import statistics
 import time
 
@@ -10,7 +9,7 @@ import pytest
 
 from browser import CONF, Browser, missing, stage, wait_until
 from http_client import gather
-from httpd_env import SLOW, sqlite
+from httpd_env import SLOW, connect, lock, sqlite
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
 
@@ -205,7 +204,7 @@ def test_300_10_outside_insert(browser, pages, kind):
     message."""
     tab = browser.chat(kind)
     tab.watch(tab.kind["box"])
-    db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
+    db = connect(pages.db)
     lags = []
     for i in range(12):
         # today's chat also waits for presence
@@ -244,13 +243,12 @@ def test_300_12_own_message_at_once(browser, pages):
     """Today's chat shows the user's own message at once. After the message is
     stored, the page still shows it only once."""
     tab = browser.chat("today")
-    lock = sqlite3.connect(pages.db, isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
+    locked = lock(pages.db)
     tab.send("mine")
     assert tab.js("return [...document.querySelectorAll('#log li .body')]"
                   ".map(d => d.textContent)") == ["mine"]
-    lock.execute("ROLLBACK")
-    lock.close()
+    locked.execute("ROLLBACK")
+    locked.close()
     wait_until(lambda: pages.rows("chat") == ["mine"], 15, "the message")
     tab.wait_rows(["mine"])
     assert tab.js("return document.querySelectorAll('#log li.failed').length") \

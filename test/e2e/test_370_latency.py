@@ -31,8 +31,8 @@ def fill(server, channel, count, size):
       WITH RECURSIVE number(i) AS
         (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < %d)
       INSERT INTO message(channel, body)
-        SELECT '%s', substr(printf('%%07d %%.*c', i, %d, 'x'), 1, %d)
-        FROM number;""" % (count, channel, size, size), timeout_ms=60000)
+        SELECT '%s', substr(CAST(10000000 + i AS TEXT), 2) || ' %s'
+        FROM number;""" % (count, channel, "x" * (size - 8)), timeout_ms=60000)
 
 
 def join(server, channel, last):

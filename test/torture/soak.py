@@ -58,8 +58,12 @@ def sample(server, earlier):
             "parent": pss_kb(server.pid),
             "parent fds": fd_count(server.pid),
             "sockets": held, "stand-ins": stand_ins, "other fds": others,
-            "wal": os.path.getsize(server.db + "-wal"),
-            "file": os.path.getsize(server.db)}
+            "wal": size_of(server.db, "-wal"), "file": size_of(server.db)}
+
+
+def size_of(db, suffix=""):
+    """The size of a database's file; 0 if another server keeps the database."""
+    return os.path.getsize(db + suffix) if isinstance(db, str) else 0
 
 
 def check_growth(samples, clients):
