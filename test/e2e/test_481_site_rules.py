@@ -2,10 +2,14 @@
 """A site's rules that redirect or refuse act on the module's URLs as on files.
 Its front controllers do not capture these URLs."""
 
+import os
+import re
+
 import pytest
 
 from http_client import one_request
 from httpd_env import SLOW, free_port, sqlite
+from stream_client import EVENTS
 
 # Requests that succeed, for each kind of URL that the module serves.
 OURS = [("GET", "/comet/chat?since=0&wait=0"),
@@ -225,3 +229,32 @@ def test_481_07_files_rules(make_server):
                          "RewriteRule ^(comet/|static) - [F]\n</Directory>")
     assert server.get("/static.txt").status == 403
     assert server.get("/comet/chat?since=0&wait=0").status == 200
+
+
+def test_481_08_streams_outlive_maintenance(make_server):
+    """During a site's maintenance (503), an EventSource is told to come back,
+    because after an error it would give up for good.  It gets no messages, and
+    what may not read is refused.  All other requests get the 503."""
+    server = make_server(conf=RULES["maintenance"][0] + """
+      <Location "/comet/secret">
+        Require all denied
+      </Location>""")
+    server.post("chat", "before")
+    server.write("maintenance", "")
+    for target in ("/comet/chat?since=0", "/clock/../comet/chat?since=0"):
+        answer = server.get(target, EVENTS)
+        assert answer.status == 200, answer
+        assert answer.header("content-type") == "text/event-stream"
+        assert re.match(rb": a rule of this site .*\nretry: \d+\n\n$",
+                        answer.body), answer.body
+    assert server.get("/comet/secret", EVENTS).status == 403
+    for method, target, headers in (
+            ("POST", "/comet/chat", EVENTS), ("HEAD", "/comet/chat", EVENTS),
+            ("GET", "/comet/chat?since=0", {"Accept": "*/*"}),
+            ("GET", "/comet/chat?transport=websocket", EVENTS),
+            ("GET", "/static.txt", EVENTS)):
+        answer = server.request(method, target, None, headers)
+        assert answer.status == 503, (method, target, answer)
+        assert answer.header("content-type").startswith("text/html")
+    os.unlink(os.path.join(server.docroot, "maintenance"))
+    assert server.rows("chat") == ["before"]
