@@ -348,6 +348,30 @@ def test_475_14_supplementary_groups(tester):
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("owner", ["root", WWW_USER])
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_475_17_the_command_helps(make_server, what, owner):
+    """After the command that httpd proposes, the database can be written, also
+    if its owner lacks the right."""
+    server = make_server(start=False, parent=ORDINARY)
+    make_database(server)
+    subject = server.data if what == "folder" else server.db
+    shutil.chown(subject, owner, "root")
+    os.chmod(subject, 0o555 if what == "folder" else 0o444)
+    command = re.search(r"try: (.*)", warnings(server, server.db)).group(1)
+    subprocess.run(command, shell=True, check=True, timeout=10)
+    assert "cannot be written" not in warnings(server, server.db)
+
+
+@ROOT_ONLY
+def test_475_18_a_file_is_no_folder(make_server):
+    """If the folder of a store is a file, httpd does not start, and says why."""
+    server = make_server(start=False)
+    code, text = server.configtest(store(server.write("file", "") + "/x.db"))
+    assert code != 0 and "Not a directory" in text, text
+
+
+@ROOT_ONLY
 def test_475_15_whatever_cannot_be_written(make_server):
     """httpd also reports a side file (-wal, -shm) of another user, and a parent
     folder that it may not enter.  It proposes no command for such a folder."""

@@ -88,7 +88,8 @@ static const char *find_real(const char *path, int *error, apr_pool_t *p)
     while (!realpath(path, real)) {
         target = follow(path, p);
         if (!target || ++links > LINKS_MAX) {
-            if (!realpath(comet_place_folder(path, p), real)) {
+            /* (the dot makes this fail for a file) */
+            if (!realpath(below(comet_place_folder(path, p), ".", p), real)) {
                 *error = errno;
                 return NULL;
             }

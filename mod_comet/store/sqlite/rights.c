@@ -217,13 +217,29 @@ static void list_subjects(const char *subjects[SUBJECTS], const char *path,
     subjects[3] = apr_pstrcat(p, path, "-shm", NULL);
 }
 
+/* The command that lets the children write: it makes their user the owner, and
+ * gives the owner the wanted rights, as far as either is missing. */
+static const char *find_command(const child_t *child, const char *subject,
+                                mode_t wanted, apr_pool_t *p)
+{
+    const char *own = apr_pstrcat(p, "chown ", child->name, NULL);
+    const char *rights = wanted == MAY_CHANGE ? "chmod u+rwx" : "chmod u+rw";
+    struct stat info;
+
+    if (stat(subject, &info) != 0 || (info.st_mode >> 6 & wanted) == wanted) {
+        return own;
+    }
+    return info.st_uid == child->uid
+               ? rights
+               : apr_pstrcat(p, own, " '", subject, "' && ", rights, NULL);
+}
+
 static void check_rights(const listener_t *listener, const comet_site_t *site,
                          const char *path)
 {
     apr_pool_t *p = listener->p;
     const child_t child = find_child(site, p);
     const char *subjects[SUBJECTS];
-    const char *command = apr_pstrcat(p, "chown ", child.name, NULL);
     int i;
 
     list_subjects(subjects, path, p);
@@ -233,12 +249,15 @@ static void check_rights(const listener_t *listener, const comet_site_t *site,
         return;
     }
     for (i = 0; i < SUBJECTS; i++) {
-        if (!may(&child, subjects[i], i ? MAY_READ_WRITE : MAY_CHANGE)) {
+        mode_t wanted = i ? MAY_READ_WRITE : MAY_CHANGE;
+
+        if (!may(&child, subjects[i], wanted)) {
             warn(listener,
                  "%s cannot be written by user %s: nothing can be published; "
                  "%s",
                  subjects[i], child.name,
-                 advise(command, subjects[i], path, p));
+                 advise(find_command(&child, subjects[i], wanted, p),
+                        subjects[i], path, p));
         }
     }
 }
