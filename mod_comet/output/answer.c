@@ -167,6 +167,10 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     text = apr_pvsprintf(r->pool, format, arguments);
     va_end(arguments);
     mod_comet_reasons_log(r, status, text);
+    if (is_for_now(status) && r->method_number == M_GET) {
+        /* a reader comes back by itself, so nobody may be there */
+        mod_comet_cookies_leave_session(r);
+    }
     if (is_for_now(status) && request && request->softly) {
         return mod_comet_answer_later(r, request->softly, text, &body);
     }

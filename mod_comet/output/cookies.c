@@ -22,9 +22,8 @@ apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,
     return ap_pass_brigade(filter->next, brigade);
 }
 
-/* Remove mod_session's filter, since mod_session offers no other way to leave a
- * session unsaved. */
-static void leave_session_unsaved(request_rec *r)
+/* mod_session offers no other way. */
+void mod_comet_cookies_leave_session(request_rec *r)
 {
     ap_filter_t *filter = r->output_filters;
 
@@ -40,7 +39,7 @@ static void leave_session_unsaved(request_rec *r)
 
 static void withhold(request_rec *r, int cookies)
 {
-    leave_session_unsaved(r);
+    mod_comet_cookies_leave_session(r);
     if (cookies) {
         ap_add_output_filter("COMET_COOKIES", NULL, r, r->connection);
     }

@@ -33,6 +33,13 @@ void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask);
  */
 void mod_comet_cookies_withhold_late(request_rec *r);
 
+/**
+ * Leave the session unsaved that mod_session has loaded: remove its filter.
+ *
+ * Called by the thread that owns the request.
+ */
+void mod_comet_cookies_leave_session(request_rec *r);
+
 /** The output filter that drops cookies.  It runs after all filters that set
  * cookies. */
 apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,

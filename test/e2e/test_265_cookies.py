@@ -155,6 +155,23 @@ def test_265_05_late_answers(make_server):
         assert b"X-Policy: always" in conn.raw_head
 
 
+def test_265_06_told_to_come_back(make_server):
+    """A reader that is told to come back does not prolong the session.  It comes
+    back by itself, so nobody may be there."""
+    server = make_server(
+        conf=MAKERS + "Redirect 503 /comet/closed\nRedirect 500 /broken\n"
+        "<Location /comet/asked>\nRequire comet-request /broken\n</Location>",
+        modules=MODULES)
+    for channel, accept, status in (
+            ("closed", "text/event-stream", 200),
+            ("asked", "text/event-stream", 200), ("asked", "*/*", 503)):
+        with server.raw() as conn:
+            conn.request("GET", "/comet/%s?since=0&wait=0" % channel,
+                         dict(OURS, Accept=accept))
+            assert conn.answer().status == status, conn.raw_head
+            assert b"seen=" not in conn.raw_head, conn.raw_head
+
+
 # -- sessions in a database ----------------------------------------------------
 
 DBD = """
