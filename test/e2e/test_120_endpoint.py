@@ -210,6 +210,7 @@ def test_120_10_publish_off(server):
 
 
 @pytest.mark.parametrize("body, ctype, status", [
+    (b"&", "application/x-www-form-urlencoded", 400),
     (b"text=x", "application/x-www-form-urlencoded", 400),
     (b"msg=%ff", "application/x-www-form-urlencoded", 400),
     (b"msg=a%00", "application/x-www-form-urlencoded", 400),
