@@ -247,6 +247,17 @@ static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     }
 }
 
+/* Whether a subscriber has seen everything that is in memory.  Then it only
+ * needs to wait for the next message. */
+static int is_up_to_date_locked(comet_hub_t *hub,
+                                const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    return feed && !subscriber->until && feed->ring.state.last >= 0
+           && feed->ring.state.last == subscriber->seen;
+}
+
 /*
  * Put a subscriber back into a queue after it was served.
  * @param more  there might be more messages for it
@@ -277,8 +288,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     else if (outcome == COMET_WAIT && hub->lags) {
         await_feed_locked(hub, subscriber);
     }
-    else if (outcome == COMET_WAIT && !comet_hub_is_blocked(subscriber)
-             && more) {
+    else if (outcome == COMET_WAIT && !comet_hub_is_blocked(subscriber) && more
+             && !is_up_to_date_locked(hub, subscriber)) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         put_off_locked(hub, subscriber);
     }

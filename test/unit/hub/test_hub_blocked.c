@@ -63,6 +63,30 @@ static void test_blocked_for_long(void **state)
     blocked_with(2500);
 }
 
+/* A client that was blocked while nothing happened is served just once when it
+ * is no longer blocked. */
+static void test_blocked_without_news(void **state)
+{
+    client_t *client = client_new(hub_last()),
+             *witness = client_joined("chat", hub_last());
+    pair_t pair = pair_blocked();
+    comet_timestamp_t sent;
+
+    wait_until(hub_in_step());
+    client->subscriber.seen = hub_last();
+    client->subscriber.blocked_fd = pair.ours;
+    client_join(client, "quiet");
+    pair_drain(pair);
+    wait_until(atomic_load(&client->writables) == 1);
+    sent = hub_publish("chat");
+    wait_until(atomic_load(&witness->newest) == sent);
+    client_leave_and_free(witness);
+    client_leave(client);
+    assert_int_equal(atomic_load(&client->served), 1);
+    client_free(client);
+    pair_close(pair);
+}
+
 /* A client accepts two of five messages at first, and the rest once its socket
  * is writable. */
 static void test_blocks_while_served(void **state)
@@ -230,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HUB_TEST(test_blocked),
         HUB_TEST(test_blocked_for_long),
+        HUB_TEST(test_blocked_without_news),
         HUB_TEST(test_blocks_while_served),
         HUB_TEST(test_blocked_timer),
         HUB_TEST(test_joins_blocked),
