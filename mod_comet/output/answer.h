@@ -46,7 +46,6 @@ int mod_comet_answer_may_send(const comet_buffer_t *body);
 int mod_comet_answer_reader(request_rec *r, const char *content_type,
                             const comet_buffer_t *body);
 
-
 /**
  * Answer {"error": "…"}; the text names the parameter that is wrong, and the
  * allowed values. 503 and 429 carry Retry-After: 1, unless it was set before.
