@@ -88,7 +88,8 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0 || subscriber->until)) {
-            comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
+            comet_hub_make_ready_locked(hub, subscriber,
+                                        COMET_NEWS | COMET_JOINED);
         }
         urgent = is_urgent_locked(hub, subscriber);
     }

@@ -230,7 +230,7 @@ static void move_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     comet_fetched_drop(subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = channel;
-    subscriber->reasons |= COMET_NEWS;
+    subscriber->reasons |= COMET_NEWS | COMET_JOINED;
 }
 
 /* Serve a subscriber again once the feed has advanced. */
@@ -459,6 +459,23 @@ static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     }
 }
 
+/*
+ * Whether the hub must look at the store before it serves a subscriber from
+ * memory.  A subscriber that has just joined must not get a message that was
+ * deleted before.  One look is enough; later deletions may come too late for
+ * it.
+ */
+static int must_look_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+    unsigned joined = subscriber->reasons & COMET_JOINED;
+
+    subscriber->reasons &= ~joined;
+    return joined && feed
+           && comet_feed_coverage(feed, subscriber->seen)
+                  == COMET_FEED_IS_BEHIND;
+}
+
 void comet_hub_serve_some(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber;
@@ -469,7 +486,11 @@ void comet_hub_serve_some(comet_hub_t *hub)
                 && !APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
          i++) {
         subscriber = APR_RING_FIRST(&hub->ready);
-        if (is_behind_locked(hub, subscriber)) {
+        if (must_look_locked(hub, subscriber)) {
+            serve_again_locked(hub, subscriber, 0);
+            look_again(hub, subscriber);
+        }
+        else if (is_behind_locked(hub, subscriber)) {
             put_off_locked(hub, subscriber);
         }
         else {

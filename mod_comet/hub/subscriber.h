@@ -55,8 +55,10 @@ typedef enum {
     COMET_REVOKED =
         1024, /* its permission was revoked: finish it. Its client comes back
                * and is judged again */
-    COMET_REACHED = 2048 /* it has been given every message up to ->until, where
-                          * its cursor is now */
+    COMET_REACHED = 2048, /* it has been given every message up to ->until,
+                           * where its cursor is now */
+    COMET_JOINED = 4096 /* it has joined, or reads another selection now; for
+                         * the hub alone */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */

@@ -416,6 +416,18 @@ def test_340_15_pipelined_behind_a_stream(server):
     server.wait_waiting(0)
 
 
+def test_340_16_deleted_before_it_begins(server):
+    """A message that sqlite3 has deleted is in no stream that begins afterwards,
+    even if the server has not noticed the deletion yet."""
+    for number in range(60):
+        post(server, "del", "kept %d" % number)
+        post(server, "del", "gone")
+        sqlite(server.db, "DELETE FROM message WHERE body='gone';")
+        with Stream(server, "/comet/del?since=0") as stream:
+            assert stream.until(number + 1) \
+                == ["kept %d" % i for i in range(number + 1)]
+
+
 # -- forever-iframes -----------------------------------------------------------
 
 def test_340_20_iframe(server):
