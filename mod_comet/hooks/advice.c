@@ -173,8 +173,7 @@ static void check_secret(mod_comet_warnings_t *warnings,
 {
     const char *file = ap_server_root_relative(
         scene->pool, mod_comet_scene_word(line->node, 1, scene->pool));
-    const apr_array_header_t *folders =
-        mod_comet_site(warnings->main, scene->pool).published_folders;
+    const apr_array_header_t *folders;
     char key[PATH_MAX], folder[PATH_MAX];
     int i;
 
@@ -182,6 +181,7 @@ static void check_secret(mod_comet_warnings_t *warnings,
         || !realpath(file, key)) {
         return;
     }
+    folders = mod_comet_site(warnings->main, scene->pool).published_folders;
     for (i = 0; i < folders->nelts; i++) {
         if (realpath(APR_ARRAY_IDX(folders, i, const char *), folder)
             && mod_comet_scene_is_within(key, folder)) {

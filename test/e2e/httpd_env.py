@@ -700,6 +700,14 @@ class Httpd:
         wait_until(self.answers, timeout, "the new generation to answer")
         return sorted(old)
 
+    def time_restart(self):
+        """Restart at once (SIGHUP). Return after how many seconds the new
+        children answer and the old ones have ended."""
+        begin = time.monotonic()
+        old = self.graceful(sign=signal.SIGHUP)
+        wait_until(lambda: not any(map(alive, old)), 15, "the old children's end")
+        return time.monotonic() - begin
+
     def configtest(self, conf, comet="load"):
         """Run `httpd -t` with `conf` as the module's only configuration."""
         saved, self.comet = self.comet, comet
