@@ -2,10 +2,13 @@
 /* What a disk and SQLite alone can do: how long an fdatasync takes, and how
  * many durable rows SQLite stores in a second.
  *
- * usage: dbfloor FOLDER SECONDS
+ * usage: dbfloor FOLDER SECONDS [PAUSE_MS]
  *
  * Prints JSON: the time of a write and fdatasync of 4 KiB, and the rate of
- * transactions of 32 rows with synchronous=FULL in WAL mode. */
+ * transactions of 32 rows with synchronous=FULL in WAL mode.  With PAUSE_MS
+ * instead the time of an fdatasync alone, on a machine at rest: the program
+ * sleeps for that long, appends three pages, and then measures the fdatasync.
+ */
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -41,6 +44,16 @@ static void fail(const char *what)
     exit(1);
 }
 
+/* The median of the times that were measured, in microseconds. */
+static double median_us(size_t count)
+{
+    if (count == 0) {
+        fail("cannot write");
+    }
+    qsort(times, count, sizeof(*times), by_size);
+    return times[count / 2] * 1e6;
+}
+
 /* The median time to append 4 KiB durably, in microseconds. */
 static double median_fdatasync_us(double seconds)
 {
@@ -56,13 +69,37 @@ static double median_fdatasync_us(double seconds)
         }
         times[count++] = seconds_now() - start;
     }
-    if (count == 0) {
-        fail("cannot write");
+    close(fd);
+    unlink(path);
+    return median_us(count);
+}
+
+/* The median time of an fdatasync after three pages were appended, as a commit
+ * of one message appends them, in microseconds.  Before each one the program
+ * sleeps. */
+static double median_at_rest_us(double seconds, long pause_ms)
+{
+    static char pages[3 * 4096];
+    const struct timespec pause = { pause_ms / 1000,
+                                    pause_ms % 1000 * 1000000 };
+    double end = seconds_now() + seconds, start;
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    size_t count = 0;
+
+    while (fd >= 0 && count < TIMES_MAX && seconds_now() < end) {
+        nanosleep(&pause, NULL);
+        if (write(fd, pages, sizeof(pages)) != (ssize_t)sizeof(pages)) {
+            break;
+        }
+        start = seconds_now();
+        if (fdatasync(fd) != 0) {
+            break;
+        }
+        times[count++] = seconds_now() - start;
     }
     close(fd);
     unlink(path);
-    qsort(times, count, sizeof(*times), by_size);
-    return times[count / 2] * 1e6;
+    return median_us(count);
 }
 
 static void run(sqlite3 *db, const char *sql)
@@ -119,13 +156,19 @@ static double rows_per_second(double seconds)
 
 int main(int argc, char **argv)
 {
-    double seconds;
+    double seconds = argc > 2 ? strtod(argv[2], NULL) : 0;
+    long pause_ms = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
 
-    if (argc != 3 || (seconds = strtod(argv[2], NULL)) <= 0) {
-        fprintf(stderr, "usage: dbfloor FOLDER SECONDS\n");
+    if (argc < 3 || argc > 4 || seconds <= 0 || (argc == 4 && pause_ms <= 0)) {
+        fprintf(stderr, "usage: dbfloor FOLDER SECONDS [PAUSE_MS]\n");
         return 2;
     }
     snprintf(path, sizeof(path), "%s/dbfloor.db", argv[1]);
+    if (pause_ms) {
+        printf("{\"fdatasync_at_rest_p50_us\": %.1f}\n",
+               median_at_rest_us(seconds, pause_ms));
+        return 0;
+    }
     printf("{\"fdatasync_p50_us\": %.1f, ", median_fdatasync_us(seconds / 2));
     printf("\"rows_per_second\": %.0f}\n", rows_per_second(seconds / 2));
     return 0;

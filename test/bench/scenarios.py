@@ -149,8 +149,8 @@ def check_bodies(result):
 
 
 class DiskFloor:
-    """Takes a server's place in a scenario, and stands for SQLite alone in the
-    same folder."""
+    """Takes a server's place in a scenario, and stands for the disk alone, or
+    for SQLite alone, in the same folder."""
 
     name = "floor"
 
@@ -167,11 +167,26 @@ class BatchScenario(Scenario):
                 "generator_share": 0}
 
 
-def disk(seconds):
-    """Measure the disk and SQLite alone."""
+class SyncedScenario(Scenario):
+    """Messages one at a time, each synced to the disk. The floor is an
+    fdatasync alone, at the same pace."""
+
+    def measure(self, kind, scale=1, children=1):
+        if kind is not DiskFloor:
+            return super().measure(kind, scale, children)
+        load = self.scaled(scale)
+        result = disk(load["messages"] / load["rate"], 1000 // load["rate"])
+        return {"latency_p50_us": result["fdatasync_at_rest_p50_us"],
+                "delivered": load["messages"], "generator_share": 0}
+
+
+def disk(seconds, *pause):
+    """Measure the disk and SQLite alone. With a pause in milliseconds: measure
+    an fdatasync after each such pause."""
     done = subprocess.run(
         [os.path.join(BENCH, "dbfloor"),
-         os.environ.get("BENCH_DIR", "/var/tmp"), str(seconds)],
+         os.environ.get("BENCH_DIR", "/var/tmp"), str(seconds),
+         *map(str, pause)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
         check=False)
     if done.returncode != 0:
@@ -211,9 +226,10 @@ SCENARIOS = (
     Scenario("rest-normal", "one subscriber at rest, CometSync normal",
              "stream", [P50_US], url="stream", conf="CometSync normal",
              subscribers=1, messages=60, rate=20),
-    Scenario("rest-full", "one subscriber at rest, CometSync full",
-             "stream", [P50_US], url="stream", conf="CometSync full",
-             servers=(Comet,), subscribers=1, messages=60, rate=20),
+    SyncedScenario("rest-full", "one subscriber at rest, CometSync full",
+                   "stream", [P50_US], url="stream", conf="CometSync full",
+                   servers=(Comet, DiskFloor),
+                   subscribers=1, messages=60, rate=20),
     Scenario("channels-normal", CHANNELS + ", CometSync normal", "stream",
              [RATE, P50_MS, P99],
              servers=(Comet, Nchan, Floor, Null), url="stream",

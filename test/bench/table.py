@@ -90,8 +90,25 @@ def rows(results, scenarios):
             title = ""
 
 
+def sync_note(results, scenarios):
+    """Yield what CometSync full costs at rest, if both rows were measured."""
+    rows = {scenario.name: scenario for scenario in scenarios}
+    medians = []
+    for name, server in (("rest-full", "mod_comet"),
+                         ("rest-normal", "mod_comet"), ("rest-full", "floor")):
+        values = (results.values(rows[name], server, rows[name].figures[0])
+                  if name in rows else [])
+        medians += [statistics.median(values)] if values else []
+    if len(medians) == 3:
+        full, normal, sync = medians
+        yield ("At rest CometSync full takes %.0f µs longer than normal; an"
+               " fdatasync alone at the same pace takes %.0f µs"
+               % (full - normal, sync))
+
+
 def notes(results, scenarios):
     """Explain the marks that occur in the table."""
+    yield from sync_note(results, scenarios)
     if any(run["generator_share"] > GENERATOR_LIMIT
            for runs in results.runs.values() for run in runs):
         yield ("* the generator used more than %d %% of a core: it was the"
