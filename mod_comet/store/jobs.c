@@ -367,6 +367,20 @@ int comet_writer_has_jobs(comet_writer_t *writer)
     return any;
 }
 
+apr_size_t comet_writer_count_jobs(comet_writer_t *writer)
+{
+    apr_size_t count = 0;
+    const job_t *job;
+
+    pthread_mutex_lock(&writer->mutex);
+    TAILQ_FOREACH(job, &writer->queue, link)
+    {
+        count++;
+    }
+    pthread_mutex_unlock(&writer->mutex);
+    return count;
+}
+
 void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status)
 {
     jobs_t done = TAILQ_HEAD_INITIALIZER(done);

@@ -238,11 +238,14 @@ static void judge(comet_writer_t *writer, apr_status_t status)
 static void publish_queued(comet_writer_t *writer)
 {
     apr_size_t count = 0;
+    apr_int64_t began;
     apr_status_t status;
 
+    comet_writer_gather(writer);
     if (!lock_bus(writer)) {
         return;
     }
+    began = comet_monotonic();
     status = comet_store_reserve(writer->store, TURN_USEC);
     if (status == APR_SUCCESS) {
         count = comet_writer_take_jobs(writer);
@@ -262,6 +265,7 @@ static void publish_queued(comet_writer_t *writer)
     }
     else if (count) {
         comet_bus_notify_commit(writer->config.bus);
+        comet_writer_note_commit(writer, count, comet_monotonic() - began);
         comet_writer_answer_jobs(writer, count, status);
     }
     else if (status != APR_SUCCESS && status != COMET_ELOCKED) {

@@ -97,6 +97,11 @@ struct comet_writer_t {
     comet_store_group_t **groups; /* the groups of these jobs; the array has
                                    * `places` + COMET_WRITER_GROUPS elements */
     apr_size_t group_count;
+    /* for comet_writer_gather() */
+    apr_size_t expected; /* how many jobs will probably come before the next
+                          * commit */
+    apr_interval_time_t commit_usec; /* how long the last commit took */
+    int gather_pause; /* how many commits to begin without waiting for jobs */
 };
 
 /** Wake the thread.  Safe in a signal handler. */
@@ -110,6 +115,18 @@ void *comet_writer_run(void *baton);
 
 /** Whether any job is queued. */
 int comet_writer_has_jobs(comet_writer_t *writer);
+
+/** How many jobs are queued. */
+apr_size_t comet_writer_count_jobs(comet_writer_t *writer);
+
+/** Note how many jobs a commit had, and how long it took.  Call this before
+ * they are answered. */
+void comet_writer_note_commit(comet_writer_t *writer, apr_size_t count,
+                              apr_interval_time_t took);
+
+/** Wait a moment for more jobs, if commits are slow and more jobs will probably
+ * come at once. */
+void comet_writer_gather(comet_writer_t *writer);
 
 /** Move queued jobs into writer->jobs and their groups into ->groups, as many
  * as one transaction may have.

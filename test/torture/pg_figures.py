@@ -194,19 +194,19 @@ class Inserter(Background):
 # ---- Throughput -----------------------------------------------------------------
 
 def durable(make_server, seconds, batch):
-    """Publish with 32 publishers at two web servers, on a disk whose syncs take
-    1 ms longer."""
-    env = slow_disk()
-    cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"], env=env,
-                      parent="/var/tmp")
+    """Publish with 32 publishers at two web servers. Each has one child, as the
+    manual advises. A sync of the database's disk takes 1 ms."""
+    cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"],
+                      env=slow_disk(), parent="/dev/shm")
     try:
-        hosts = start_hosts(make_server, cluster, 2, threads=32)
+        hosts = start_hosts(make_server, cluster, 2, children=1, threads=64)
         url = "http://127.0.0.1:%d/comet/{channel}"
         loads = [subprocess.Popen(
             [GENERATOR, "publish", "--publish=" + url % host.port,
              "--publishers=16", "--channels=16", "--seconds=%g" % seconds,
              "--server=%d" % host.pid]
-            + (["--batch=%d" % batch] if batch else []),
+            + (["--batch=%d" % batch, "--type=application/x-ndjson"]
+               if batch else []),
             stdout=subprocess.PIPE, text=True) for host in hosts]
         said = [json.loads(load.communicate(timeout=300)[0]) for load in loads]
         for one in said:
@@ -214,7 +214,7 @@ def durable(make_server, seconds, batch):
         rate = sum(one["published_per_second"] for one in said)
         stored = int(cluster.psql("SELECT count(*) FROM comet.log"))
         assert stored == sum(one["acknowledged"] for one in said)
-        return rate, ("32 publishers at 2 servers%s, a sync takes 1 ms longer: "
+        return rate, ("32 publishers at 2 servers%s, a sync takes 1 ms: "
                       "%.0f durable messages a second"
                       % (", batches of %d" % batch if batch else "", rate))
     finally:

@@ -350,6 +350,7 @@ static int vfs_sync(sqlite3_file *file, int flags)
 {
     static const struct timespec one_ms = { 0, 1000000 };
     file_t *ours = (file_t *)(void *)file;
+    int i;
 
     if (ours->is_log) {
         atomic_fetch_add(&faulty_hanging, 1);
@@ -359,6 +360,9 @@ static int vfs_sync(sqlite3_file *file, int flags)
         atomic_fetch_sub(&faulty_hanging, 1);
         if (atomic_load(&faulty_now) == FAULTY_SYNC) {
             return SQLITE_IOERR_FSYNC;
+        }
+        for (i = 0; i < 5 && atomic_load(&faulty_now) == FAULTY_SLOW; i++) {
+            nanosleep(&one_ms, NULL);
         }
         atomic_fetch_add(&faulty_syncs, 1);
     }

@@ -14,7 +14,8 @@ typedef enum {
     FAULTY_FULL, /* no space for the log */
     FAULTY_WRITE, /* the log cannot be written */
     FAULTY_SYNC, /* the log cannot be synced */
-    FAULTY_HANG /* a sync of the log does not return */
+    FAULTY_HANG, /* a sync of the log does not return */
+    FAULTY_SLOW /* a sync of the log takes 5 ms longer */
 } faulty_e;
 
 extern atomic_int faulty_now; /* faulty_e: what fails now */

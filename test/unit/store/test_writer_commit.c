@@ -156,6 +156,48 @@ static void test_many_threads(void **state)
     check_acknowledged(1);
 }
 
+/* Publish like a client that needs a moment before it sends its next
+ * message. */
+static void *publish_with_pauses(void *baton)
+{
+    static const struct timespec moment = { .tv_nsec = 300000 };
+    int i;
+
+    for (i = 0; i < EACH; i++) {
+        nanosleep(&moment, NULL);
+        if (writer_publish_at("chat", LONG, NULL) != APR_SUCCESS) {
+            return baton;
+        }
+    }
+    return NULL;
+}
+
+/* On a slow disk, publishers that publish all the time share each commit. */
+static void test_slow_disk(void **state)
+{
+    pthread_t threads[8];
+    int rounds = 5, syncs, i;
+
+    writer_start();
+    atomic_store(&faulty_now, FAULTY_SLOW);
+    do { /* on a busy machine a round may fail */
+        syncs = atomic_load(&faulty_syncs);
+        for (i = 0; i < 8; i++) {
+            pthread_create(&threads[i], NULL, publish_with_pauses, board);
+        }
+        for (i = 0; i < 8; i++) {
+            void *failed;
+
+            pthread_join(threads[i], &failed);
+            assert_null(failed);
+        }
+        syncs = atomic_load(&faulty_syncs) - syncs;
+    } while (syncs > EACH * 3 / 2 && --rounds);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    writer_stop();
+    assert_true(rounds > 0); /* without gathering there are 2 * EACH commits */
+}
+
 /* There are more publishers than places, but each one is answered. */
 static void test_few_places(void **state)
 {
@@ -288,9 +330,13 @@ static void test_outsiders_get_in(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_one),        TEST(test_many_threads),
-        TEST(test_few_places), TEST(test_two_processes),
-        TEST(test_killed),     TEST(test_outsiders_get_in),
+        TEST(test_one),
+        TEST(test_many_threads),
+        TEST(test_few_places),
+        TEST(test_two_processes),
+        TEST(test_slow_disk),
+        TEST(test_killed),
+        TEST(test_outsiders_get_in),
     };
 
     return cmocka_run_group_tests(tests, writer_begin, writer_end);
