@@ -152,25 +152,31 @@ static int is_stalled_locked(const comet_writer_t *writer)
            && comet_monotonic() - writer->answered_at >= PLACE_USEC;
 }
 
-/* Give the free places to the oldest jobs of the overflow. */
-static void promote_locked(comet_writer_t *writer)
+/* Give the free places to the oldest jobs of the overflow.
+ * @return whether any job was queued, so that the caller must wake the
+ *         thread */
+static int promote_locked(comet_writer_t *writer)
 {
     job_t *job;
+    int any = 0;
 
     while ((job = TAILQ_FIRST(&writer->overflow)) != NULL
            && seize_place_locked(writer)) {
         TAILQ_REMOVE(&writer->overflow, job, link);
         TAILQ_INSERT_TAIL(&writer->queue, job, link);
         job->state = JOB_QUEUED;
-        comet_writer_wake(writer);
+        any = 1;
     }
+    return any;
 }
 
 static void vacate_locked(comet_writer_t *writer, apr_size_t count)
 {
     writer->used -= count;
     atomic_fetch_sub(writer->config.waiting, (int)count);
-    promote_locked(writer);
+    if (promote_locked(writer)) {
+        comet_writer_wake(writer);
+    }
 }
 
 /* Wait for a job's answer until a given time.
@@ -247,7 +253,9 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
         apr_int64_t now = comet_monotonic();
 
         pthread_mutex_lock(&writer->mutex);
-        promote_locked(writer);
+        if (promote_locked(writer)) {
+            comet_writer_wake(writer);
+        }
         if (is_over_locked(writer, job, now, place_until, deadline)) {
             status = withdraw_locked(writer, job);
         }
@@ -279,6 +287,7 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
     job_t *job = create_job(groups, count);
     apr_int64_t look_at;
+    int queued;
 
     if (!job) {
         return APR_ENOMEM;
@@ -290,9 +299,12 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
         return COMET_ESTOPPING;
     }
     TAILQ_INSERT_TAIL(&writer->overflow, job, link);
-    promote_locked(writer);
+    queued = promote_locked(writer);
     look_at = next_look_locked(writer, job, deadline);
     pthread_mutex_unlock(&writer->mutex);
+    if (queued) { /* not before: the thread needs the mutex at once */
+        comet_writer_wake(writer);
+    }
     return await(writer, job, groups, look_at, deadline);
 }
 
