@@ -28,9 +28,13 @@
 
 /* The events about names in a folder. */
 #define RENAMED (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)
-/* The events about a file.  The first event removes the watch, so a busy writer
- * wakes nobody again before the next look at the store. */
-#define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_ONESHOT)
+/* The events about a file. */
+#define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE)
+/* Instead of these, once a file was touched.  So a busy writer wakes nobody
+ * again before the next look at the store.  IN_ONESHOT would do the same, but
+ * the writer that touches the file would have to remove the watch in the
+ * kernel, which takes it 20 us. */
+#define UNTOUCHED IN_DELETE_SELF
 
 /* The largest size of an event, see inotify(7). */
 #define EVENT_BYTES_MOST (sizeof(struct inotify_event) + NAME_MAX + 1)
@@ -50,6 +54,7 @@ struct inotify_t {
     int folder; /* inotify's watch descriptor for the folder */
     int files[FILES]; /* inotify's watch descriptor for each file; -1: not
                        * watched */
+    int quiet[FILES]; /* whether each file is not watched for writing */
     int touched; /* whether an event has come since the last look that was
                   * due */
     apr_time_t due; /* when to look next; 0: not before an event */
@@ -65,6 +70,7 @@ static __thread struct {
     int fd; /* the instance of inotify, while there are watches; -1: none could
              * be created */
     inotify_t *watches;
+    int left; /* a watch on a file was removed, which inotify reports */
 } shared;
 
 /* @return inotify's watch descriptor for the folder; -1: the watch was refused
@@ -84,19 +90,32 @@ static int watch_folder(const inotify_t *watch)
     return inotify_add_watch(shared.fd, folder, RENAMED);
 }
 
-/* Watch the files that exist now and are not watched yet. */
+/* Watch a file, if it exists, or change what it is watched for.
+ * @param events  TOUCHED or UNTOUCHED */
+static void watch_file(inotify_t *watch, int i, apr_uint32_t events)
+{
+    int before = watch->files[i];
+    char file[4096];
+
+    snprintf(file, sizeof(file), "%s%s", watch->path, suffixes[i]);
+    watch->files[i] = inotify_add_watch(shared.fd, file, events);
+    watch->quiet[i] = events == UNTOUCHED;
+    watch->refused |= watch->files[i] < 0 && errno != ENOENT;
+    if (before >= 0 && before != watch->files[i]) { /* the name belongs to
+                                                     * another file now */
+        inotify_rm_watch(shared.fd, before);
+    }
+}
+
+/* Watch the files that exist now and are not watched for writing. */
 static void watch_files(inotify_t *watch)
 {
-    char file[4096];
     int i;
 
     for (i = 0; i < FILES && !watch->refused; i++) {
-        if (watch->files[i] >= 0) {
-            continue;
+        if (watch->files[i] < 0 || watch->quiet[i]) {
+            watch_file(watch, i, TOUCHED);
         }
-        snprintf(file, sizeof(file), "%s%s", watch->path, suffixes[i]);
-        watch->files[i] = inotify_add_watch(shared.fd, file, TOUCHED);
-        watch->refused = watch->files[i] < 0 && errno != ENOENT;
     }
 }
 
@@ -128,6 +147,20 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
     return &made->base;
 }
 
+/* Stop watching the files, whose names may belong to other files now. */
+static void leave_files(inotify_t *watch)
+{
+    int i;
+
+    for (i = 0; i < FILES; i++) {
+        if (watch->files[i] >= 0) {
+            inotify_rm_watch(shared.fd, watch->files[i]);
+            watch->files[i] = -1;
+            shared.left = 1;
+        }
+    }
+}
+
 /* Close the instance of inotify, whose last watch has just been removed.
  * Without the pause, about half of these calls take 13 ms, since the kernel
  * waits until no processor can see the removed watches.  When httpd restarts,
@@ -144,17 +177,12 @@ static void close_instance(void)
 static void close_watch(comet_watch_t *base)
 {
     inotify_t *watch = (inotify_t *)base, **link = &shared.watches;
-    int i;
 
     while (*link != watch) {
         link = &(*link)->next;
     }
     *link = watch->next;
-    for (i = 0; i < FILES; i++) {
-        if (watch->files[i] >= 0) {
-            inotify_rm_watch(shared.fd, watch->files[i]);
-        }
-    }
+    leave_files(watch);
     if (!shared.watches && shared.fd >= 0) {
         inotify_rm_watch(shared.fd, watch->folder);
         close_instance();
@@ -181,26 +209,30 @@ static int is_own_name(const inotify_t *watch, const char *name)
            && (!name[length] || name[length] == '-');
 }
 
-/* Note which files inotify no longer watches after an event.  If a file was
- * touched, its watch has ended.  If names have changed, all watches on files
- * count as ended, since the names may now belong to other files.  A file that
- * has lost its name may report one last event, which concerns no watch.
- * @return whether the event concerns this database */
+/* Note what inotify reports: names have changed, a file was touched, or
+ * (IN_IGNORED) a watch has ended.  A file that has lost its name may report one
+ * last event, which concerns no watch.
+ * @return whether there may be something new in this database */
 static int take_event(inotify_t *watch, const struct inotify_event *event)
 {
-    int all = (event->mask & IN_Q_OVERFLOW)
-              || (event->wd == watch->folder && event->len
-                  && is_own_name(watch, event->name));
-    int concerned = all, i;
+    int i = 0;
 
-    for (i = 0; i < FILES; i++) {
-        if (all || event->wd == watch->files[i]) {
-            watch->files[i] = -1;
-            concerned = 1;
-        }
+    if ((event->mask & IN_Q_OVERFLOW)
+        || (event->wd == watch->folder && event->len
+            && is_own_name(watch, event->name))) {
+        leave_files(watch);
+        return 1;
     }
-    /* IN_IGNORED says only that a watch has ended */
-    return concerned && !(event->mask & IN_IGNORED);
+    while (i < FILES && event->wd != watch->files[i]) {
+        i++;
+    }
+    if (i < FILES && (event->mask & IN_IGNORED)) {
+        watch->files[i] = -1;
+    }
+    else if (i < FILES && !watch->quiet[i]) {
+        watch_file(watch, i, UNTOUCHED);
+    }
+    return i < FILES && !(event->mask & IN_IGNORED);
 }
 
 static void note_touched(inotify_t *watch, apr_time_t now)
@@ -226,6 +258,7 @@ static void take_events(comet_watch_t *base, apr_time_t now)
     do { /* if a read leaves room for one more event, it has read them all */
         const char *at = bytes;
 
+        shared.left = 0;
         length = read(shared.fd, bytes, sizeof(bytes));
         while (at < bytes + length) {
             const struct inotify_event *event =
@@ -239,7 +272,8 @@ static void take_events(comet_watch_t *base, apr_time_t now)
             }
             at += sizeof(*event) + event->len;
         }
-    } while (length > (ssize_t)(sizeof(bytes) - EVENT_BYTES_MOST));
+    } while (shared.left
+             || length > (ssize_t)(sizeof(bytes) - EVENT_BYTES_MOST));
 }
 
 static void pause_watch(comet_watch_t *base, apr_time_t now)

@@ -185,6 +185,21 @@ static void test_looks_between(void **state)
     expect_event();
 }
 
+/* Writing to a file that has lost its name wakes nobody. */
+static void test_moved_away(void **state)
+{
+    touch("comet.db-wal");
+    open_watch();
+    rename(scratch_path("comet.db-wal"), scratch_path("moved"));
+    expect_event();
+    touch("comet.db-wal");
+    expect_event();
+    touch("moved");
+    assert_int_equal(readable(0), 0);
+    touch("comet.db-wal");
+    expect_event();
+}
+
 enum { STORES = 200 };
 
 /* There are more stores here than a user may have inotify instances.  One
@@ -394,6 +409,7 @@ int main(void)
         TEST(test_pause),         TEST(test_ladder_after_a_commit),
         TEST(test_refused),       TEST(test_many_refused),
         TEST(test_root_folder),   TEST(test_many_folders),
+        TEST(test_moved_away),
     };
     int failed;
 
