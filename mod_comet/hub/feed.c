@@ -358,13 +358,11 @@ static void note_look(comet_feed_t *feed, apr_status_t status, int changed,
     }
 }
 
-/* Notify other servers of this server's own commits only; otherwise two servers
- * would notify each other for ever. */
-static void tell_others(comet_feed_t *feed, apr_time_t now)
+void comet_feed_tell_others(comet_feed_t *feed, apr_time_t now)
 {
     apr_uint32_t commits = comet_bus_commits(feed->bus);
 
-    if (commits != feed->told) {
+    if (feed->watch && commits != feed->told) {
         feed->told = commits;
         comet_watch_tell(feed->watch, now);
     }
@@ -398,7 +396,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     if (feed->watch) {
         note_look(feed, status, changed || taken, notified, now);
-        tell_others(feed, now);
+        comet_feed_tell_others(feed, now);
     }
     /* if the ring was not kept, it is unknown which messages were announced */
     feed->restarted =

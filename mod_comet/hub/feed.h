@@ -77,6 +77,12 @@ void comet_feed_close(comet_feed_t *feed);
 /** When to look at the store next, with or without a notification. */
 apr_time_t comet_feed_due(const comet_feed_t *feed);
 
+/** If this server has committed since the last call, and this child has the
+ * watch, tell the other servers.  They are not told of other servers' commits;
+ * otherwise two servers would tell each other for ever.  Called by the hub's
+ * thread. */
+void comet_feed_tell_others(comet_feed_t *feed, apr_time_t now);
+
 /**
  * Look at the store, bring the ring into step with it, and announce new
  * messages.  A look costs little if nobody has committed since the last one.

@@ -13,6 +13,10 @@
  * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
+/* How long a notification may wait for its look while this child has no
+ * subscriber.  So the looks of such children do not delay those for which
+ * clients wait. */
+#define CALM_USEC 10000
 /* The shortest rest after a look for which CROWD workers or more have waited.
  * Workers that ask during the rest share the next look: 10,000 polls a second
  * cost a hundred looks. */
@@ -35,7 +39,8 @@ struct comet_scout_t {
     apr_uint64_t asked, begun, answered;
     int failing; /* [hub->lock] the last look failed */
     /* the following: [thread] */
-    int notified; /* a notification has come since the last look */
+    apr_time_t notified_at; /* when the first notification since the last look
+                             * came; 0: none has come */
     apr_time_t rests_until;
     apr_interval_time_t back_off; /* the current pause after failures; 0: the
                                    * last look succeeded */
@@ -46,29 +51,58 @@ static comet_feed_t *feed_of(const comet_scout_t *scout)
     return &scout->hub->feeds[scout->number];
 }
 
-/* Whether a worker waits for a look. */
-static int is_asked(comet_scout_t *scout)
+/* When to look because a worker waits for a look, or because a notification has
+ * come.
+ * @return APR_INT64_MAX: there is no such reason */
+static apr_time_t look_wanted(comet_scout_t *scout)
 {
-    int asked;
+    apr_time_t calm = scout->notified_at + CALM_USEC;
+    int is_asked, has_members;
 
     pthread_mutex_lock(&scout->hub->lock);
-    asked = scout->asked != scout->begun;
+    is_asked = scout->asked != scout->begun;
+    has_members = scout->hub->members != 0;
     pthread_mutex_unlock(&scout->hub->lock);
-    return asked;
+    if (is_asked || (scout->notified_at && has_members)) {
+        return scout->rests_until;
+    }
+    return !scout->notified_at         ? APR_INT64_MAX
+           : calm > scout->rests_until ? calm
+                                       : scout->rests_until;
 }
 
 /* When to look next. */
 static apr_time_t next_look(comet_scout_t *scout)
 {
-    apr_time_t due = comet_feed_due(feed_of(scout));
+    apr_time_t due, wanted;
 
     if (scout->back_off) {
         return scout->rests_until;
     }
-    if (scout->rests_until < due && (scout->notified || is_asked(scout))) {
-        return scout->rests_until;
+    due = comet_feed_due(feed_of(scout));
+    wanted = look_wanted(scout);
+    return wanted < due ? wanted : due;
+}
+
+/* If another server has told this one of a commit, notify every child.  This
+ * child is among them. */
+static void pass_on_hint(const comet_scout_t *scout)
+{
+    comet_feed_t *feed = feed_of(scout);
+
+    if (feed->watch && comet_watch_take_hint(feed->watch)) {
+        comet_bus_notify(feed->bus);
     }
-    return due;
+}
+
+/* Note a notification.  If it is for a commit of this server, tell the other
+ * servers at once, before this child looks. */
+static void note_notification(comet_scout_t *scout, apr_time_t now)
+{
+    if (!scout->notified_at) {
+        scout->notified_at = now;
+    }
+    comet_feed_tell_others(feed_of(scout), now);
 }
 
 /* Sleep until it is time to look, or until something happens. */
@@ -89,13 +123,14 @@ static void rest(comet_scout_t *scout)
             }
             break;
         case EVENT_NOTIFY:
-            scout->notified = 1;
+            note_notification(scout, comet_monotonic());
             break;
         case EVENT_WATCH:
             comet_watch_event(feed_of(scout)->watch, comet_monotonic());
             break;
         }
     }
+    pass_on_hint(scout);
 }
 
 /* Set how long to rest after a look.  After each further failure the rest is
@@ -150,7 +185,7 @@ static void answer_questions(comet_scout_t *scout, apr_status_t status)
 static void look(comet_scout_t *scout)
 {
     apr_time_t now = comet_monotonic();
-    int notified = scout->notified;
+    int notified = scout->notified_at != 0;
     apr_uint64_t asked;
     apr_status_t status;
 
@@ -159,10 +194,11 @@ static void look(comet_scout_t *scout)
                                EVENT_WATCH, now);
         now = comet_monotonic();
     }
-    scout->notified = 0;
+    scout->notified_at = 0;
     asked = take_questions(scout);
     status = comet_hub_refresh(scout->hub, scout->number, notified, now);
     answer_questions(scout, status);
+    pass_on_hint(scout);
     note_look(scout, status, now, asked < CROWD ? REST_USEC : CROWD_REST_USEC);
     comet_hub_wake(scout->hub);
 }

@@ -50,3 +50,8 @@ void comet_watch_tell(comet_watch_t *watch, apr_time_t now)
         watch->engine->tell(watch, now);
     }
 }
+
+int comet_watch_take_hint(comet_watch_t *watch)
+{
+    return watch->engine->take_hint && watch->engine->take_hint(watch);
+}

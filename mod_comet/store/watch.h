@@ -24,6 +24,7 @@ typedef struct comet_watch_engine_t {
     void (*looked)(comet_watch_t *watch, int changed, apr_time_t now);
     void (*pause)(comet_watch_t *watch, apr_time_t now);
     void (*tell)(comet_watch_t *watch, apr_time_t now); /* or NULL */
+    int (*take_hint)(comet_watch_t *watch); /* or NULL */
 } comet_watch_engine_t;
 
 /** Every engine's watch begins with this struct. */
@@ -70,5 +71,9 @@ void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
  * of other servers that use the store, now or soon; it does nothing if the
  * engine cannot tell them. */
 void comet_watch_tell(comet_watch_t *watch, apr_time_t now);
+
+/** Whether another server has told this watch of a commit since the last
+ * call. */
+int comet_watch_take_hint(comet_watch_t *watch);
 
 #endif /* COMET_WATCH_H */

@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "store/engines.h"
 
@@ -228,6 +230,79 @@ static apr_status_t append(comet_store_t *store,
     return comet_store_append(real_of(store), groups, count);
 }
 
+/* --- The watch ------------------------------------------------------------ */
+
+static atomic_int told, hinted;
+static int hint_fd = -1;
+
+void remote_hint(void)
+{
+    atomic_store(&hinted, 1);
+    eventfd_write(hint_fd, 1);
+}
+
+int remote_told(void)
+{
+    return atomic_load(&told);
+}
+
+static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
+{
+    comet_watch_t *watch = calloc(1, sizeof(*watch));
+
+    watch->engine = place->engine->watch;
+    hint_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return watch;
+}
+
+static void close_watch(comet_watch_t *watch)
+{
+    close(hint_fd);
+    hint_fd = -1;
+    free(watch);
+}
+
+static int watch_fd(const comet_watch_t *watch)
+{
+    return hint_fd;
+}
+
+static apr_time_t never_due(const comet_watch_t *watch)
+{
+    return 0;
+}
+
+static void note_nothing(comet_watch_t *watch, apr_time_t now)
+{
+}
+
+static void note_look(comet_watch_t *watch, int changed, apr_time_t now)
+{
+}
+
+static void count_told(comet_watch_t *watch, apr_time_t now)
+{
+    atomic_fetch_add(&told, 1);
+}
+
+static int take_hint(comet_watch_t *watch)
+{
+    return atomic_exchange(&hinted, 0);
+}
+
+static const comet_watch_engine_t remote_watch = {
+    .open = open_watch,
+    .close = close_watch,
+    .fd = watch_fd,
+    .event = note_nothing,
+    .due = never_due,
+    .look = note_nothing,
+    .looked = note_look,
+    .pause = note_nothing,
+    .tell = count_told,
+    .take_hint = take_hint,
+};
+
 const comet_engine_t *remote_engine(void)
 {
     static const comet_engine_t engine = {
@@ -248,6 +323,7 @@ const comet_engine_t *remote_engine(void)
         .has = has,
         .news = news,
         .append = append,
+        .watch = &remote_watch,
     };
 
     return &engine;

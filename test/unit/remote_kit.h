@@ -40,4 +40,10 @@ int remote_views(void);
 /** How many times messages were read by a READ connection (a fetcher's). */
 int remote_reads(void);
 
+/** Give the watch a hint of another server's commit. */
+void remote_hint(void);
+
+/** How many times the watch was to tell other servers of a commit. */
+int remote_told(void);
+
 #endif /* REMOTE_KIT_H */

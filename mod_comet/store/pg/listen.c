@@ -40,8 +40,7 @@ typedef struct listen_t {
     int busy; /* a statement's result has not been read yet */
     apr_time_t sent_at; /* when that statement was sent */
     int hears; /* LISTEN works on this connection */
-    apr_time_t hint_at; /* when the last hint came; 0: none since the last
-                         * look */
+    int has_hint; /* a hint has come that was not taken yet */
     apr_time_t looked_at, told_at;
     int must_tell; /* a hint must be sent when PACE_USEC allows it */
     apr_time_t again_at; /* when to give up (while STARTING or CONNECTING), or
@@ -127,8 +126,7 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
         listen->back_off = BACK_OFF_MIN_USEC / 2;
         PQsetnonblocking(listen->connection, 1);
         send_on(listen, "LISTEN comet; NOTIFY comet", now);
-        listen->hint_at = now; /* hints may have been missed meanwhile: look
-                                * once */
+        listen->has_hint = 1; /* some may have been missed meanwhile */
         break;
     case PGRES_POLLING_READING:
         await(listen, 0);
@@ -141,7 +139,7 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
     }
 }
 
-static void take_hints(listen_t *listen, apr_time_t now)
+static void take_hints(listen_t *listen)
 {
     PGnotify *hint;
 
@@ -150,7 +148,7 @@ static void take_hints(listen_t *listen, apr_time_t now)
             listen->hears = 1;
         }
         else {
-            listen->hint_at = now;
+            listen->has_hint = 1;
         }
         PQfreemem(hint);
     }
@@ -171,7 +169,7 @@ static void take_input(listen_t *listen, apr_time_t now)
         is_strange = result && comet_pg_is_strange(result);
         PQclear(result);
     }
-    take_hints(listen, now);
+    take_hints(listen);
     if (is_strange || PQstatus(listen->connection) != CONNECTION_OK
         || (listen->busy && now - listen->sent_at >= COMET_PG_ANSWER_USEC)) {
         go_down(listen, now);
@@ -264,7 +262,7 @@ static void take_earlier(apr_time_t *due, apr_time_t other)
 static apr_time_t due_of(const comet_watch_t *watch)
 {
     const listen_t *listen = (const listen_t *)watch;
-    apr_time_t due = listen->hint_at;
+    apr_time_t due = 0;
 
     if (!listen->hears) {
         take_earlier(&due, listen->looked_at + DEAF_USEC);
@@ -277,11 +275,7 @@ static apr_time_t due_of(const comet_watch_t *watch)
 
 static void before_look(comet_watch_t *watch, apr_time_t now)
 {
-    listen_t *listen = (listen_t *)watch;
-
-    listen->hint_at = 0; /* a hint that arrives from now on causes another
-                          * look */
-    advance(listen, now);
+    advance((listen_t *)watch, now);
 }
 
 static void after_look(comet_watch_t *watch, int changed, apr_time_t now)
@@ -301,6 +295,15 @@ static void tell(comet_watch_t *watch, apr_time_t now)
     advance(listen, now);
 }
 
+static int take_hint(comet_watch_t *watch)
+{
+    listen_t *listen = (listen_t *)watch;
+    int had = listen->has_hint;
+
+    listen->has_hint = 0;
+    return had;
+}
+
 const comet_watch_engine_t comet_pg_listen = {
     .open = open_watch,
     .close = close_watch,
@@ -311,4 +314,5 @@ const comet_watch_engine_t comet_pg_listen = {
     .looked = after_look,
     .pause = after_failure,
     .tell = tell,
+    .take_hint = take_hint,
 };

@@ -6,6 +6,9 @@
 #include "hub_kit.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "remote_kit.h"
 
@@ -352,14 +355,57 @@ static void test_asks_in_vain(void **state)
     wait_until(ask(first, 100 * MS) == 1);
 }
 
+/* Whether the watch tells other servers of a commit although this server's own
+ * look hangs. */
+static int tells_at_once(void)
+{
+    int before = remote_told(), i;
+
+    remote_close_gate();
+    comet_bus_notify_commit(hub_buses[0]);
+    for (i = 0; i < 200 && remote_told() == before; i++) {
+        poll(NULL, 0, 1);
+    }
+    remote_open_gate();
+    return remote_told() > before;
+}
+
+/* Other servers are told of a commit before this one looks.  A hint from
+ * another server makes every child look, whatever this child finds. */
+static void test_hints(void **state)
+{
+    struct epoll_event bell = { .events = EPOLLIN | EPOLLET };
+    int epoll = epoll_create1(0), i = 0;
+
+    hub_start();
+    wait_until(hub_in_step());
+    comet_bus_notify_commit(hub_buses[0]);
+    wait_until(remote_told() > 0); /* there is a watch */
+    while (!tells_at_once()) { /* a look had begun before the commit */
+        assert_true(++i < 20);
+    }
+    epoll_ctl(epoll, EPOLL_CTL_ADD, comet_bus_fd(hub_buses[0]), &bell);
+    while (epoll_wait(epoll, &bell, 1, 0) == 1) {
+    }
+    remote_hint();
+    assert_int_equal(epoll_wait(epoll, &bell, 1, 30000), 1);
+    close(epoll);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_shares_looks), TEST(test_asks_in_vain),
-        TEST(test_announces),    TEST(test_fetches_once),
-        TEST(test_hangs),        TEST(test_ends),
-        TEST(test_while_served), TEST(test_older_than_news),
-        TEST(test_goes_on),      TEST(test_until_announced),
+        TEST(test_shares_looks),
+        TEST(test_asks_in_vain),
+        TEST(test_hints),
+        TEST(test_announces),
+        TEST(test_fetches_once),
+        TEST(test_hangs),
+        TEST(test_ends),
+        TEST(test_while_served),
+        TEST(test_older_than_news),
+        TEST(test_goes_on),
+        TEST(test_until_announced),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);
