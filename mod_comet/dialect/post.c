@@ -12,7 +12,7 @@
 #include "output/answer.h"
 #include "dialect/publish.h"
 #include "dialect/judge.h"
-
+#include "wait/park.h"
 
 /* The largest batch. */
 #define BATCH_MAX_BYTES (1024 * 1024)
@@ -45,14 +45,20 @@ static int created(const post_t *post, int batch, int again)
     apr_size_t i;
     int rv;
 
-    comet_buffer_puts(&body, batch ? "{\"timestamps\": [" : "{\"timestamp\": ");
-    for (i = 0; i < post->group.count; i++) {
-        comet_buffer_puts(&body, i ? ", " : "");
-        comet_buffer_add_int(&body, post->group.messages[i]->timestamp);
+    if (batch) {
+        comet_buffer_puts(&body, "{\"timestamps\": [");
+        for (i = 0; i < post->group.count; i++) {
+            comet_buffer_puts(&body, i ? ", " : "");
+            comet_buffer_add_int(&body, post->group.messages[i]->timestamp);
+        }
+        comet_buffer_puts(&body, "], \"channel\": ");
+        comet_encode_json(&body, shown_name(post));
+        comet_buffer_puts(&body, "}\n");
     }
-    comet_buffer_puts(&body, batch ? "], \"channel\": " : ", \"channel\": ");
-    comet_encode_json(&body, shown_name(post));
-    comet_buffer_puts(&body, "}\n");
+    else {
+        comet_encode_stored(&body, post->group.messages[0]->timestamp,
+                            shown_name(post));
+    }
     rv = mod_comet_answer_body(post->r, again ? HTTP_OK : HTTP_CREATED,
                                "application/json; charset=utf-8", &body);
     comet_buffer_free(&body);
@@ -140,6 +146,7 @@ static int publish_one(post_t *post, int form)
     comet_text_t body;
     const char *wrong;
     int again, answered;
+    int familiar = !form && mod_comet_park_may_publish(r);
     int rv = mod_comet_body_read(r, form ? limit * 3 + 4096 : limit, &body);
 
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
@@ -152,11 +159,14 @@ static int publish_one(post_t *post, int form)
     if (wrong) {
         return mod_comet_publish_refuse(r, HTTP_BAD_REQUEST, wrong);
     }
-    return mod_comet_publish_store_one(r, &fields, &post->group, &again,
-                                       &answered)
-                   == OK
-               ? created(post, 0, again)
-               : answered;
+    if (mod_comet_publish_store_one(r, &fields, &post->group, &again, &answered)
+        != OK) {
+        return answered;
+    }
+    if (familiar) {
+        mod_comet_park_learn_publish(r, &fields);
+    }
+    return created(post, 0, again);
 }
 
 static int refuse_line(request_rec *r, int status,

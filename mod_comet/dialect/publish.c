@@ -11,6 +11,7 @@
 #include "request/limits.h"
 #include "output/answer.h"
 #include "request/reasons.h"
+#include "wait/park.h"
 
 int mod_comet_publish_refuse(request_rec *r, int status, const char *reason)
 {
@@ -136,8 +137,10 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
     if (group->key.text.data) {
         comet_store_hash(group);
     }
-    status = comet_writer_publish(writer, group,
-                                  mod_comet_config_publish_timeout(r->server));
+    if (!mod_comet_park_finish_publish(r, group, &status)) {
+        status = comet_writer_publish(
+            writer, group, mod_comet_config_publish_timeout(r->server));
+    }
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);

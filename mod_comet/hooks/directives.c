@@ -197,23 +197,36 @@ static const char *find_fickle(const ap_directive_t *directive)
     return found;
 }
 
-static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
+/* Check whether the hub may repeat what httpd has decided in this section.
+ * @return NULL, or why not */
+static const char *check_fast(cmd_parms *cmd, int on)
 {
     const ap_directive_t *section = cmd->directive->parent;
     const char *error = NO_DIRECTORY(cmd);
     const char *fickle =
         on && section ? find_fickle(section->first_child) : NULL;
 
-    ((mod_comet_dir_config_t *)dir)->fast_poll = on;
     if (!error && fickle) {
         error = apr_psprintf(cmd->pool,
-                             "CometFastPoll: 'Require %s' may decide "
-                             "differently for each request, but CometFastPoll "
+                             "%s: 'Require %s' may decide "
+                             "differently for each request, but %s "
                              "has it checked only once a minute; use just one "
                              "of them in a section",
-                             fickle);
+                             cmd->cmd->name, fickle, cmd->cmd->name);
     }
     return error;
+}
+
+static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->fast_poll = on;
+    return check_fast(cmd, on);
+}
+
+static const char *set_fast_publish(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->fast_publish = on;
+    return check_fast(cmd, on);
 }
 
 static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)

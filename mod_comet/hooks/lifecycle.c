@@ -21,6 +21,7 @@
 #include "wait/block.h"
 #include "wait/speaker.h"
 #include "wait/verdicts.h"
+#include "wait/fast.h"
 #include "wait/wait.h"
 #include "hooks/advice.h"
 #include "hooks/stop.h"
@@ -231,6 +232,36 @@ static void on_removed(void *nothing)
     }
 }
 
+/* Messages that the hub has submitted are stored, or refused. */
+static void on_answered(void *nothing)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+
+    if (made) {
+        comet_hub_wake(made->hub);
+    }
+}
+
+static void on_round(void *nothing)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+
+    if (made) {
+        mod_comet_fast_take_answers(made);
+    }
+}
+
+/* Let the writers begin with what the hub has submitted in this round. */
+static void on_served(void *nothing)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+    apr_size_t i;
+
+    for (i = 0; made && i < made->store_count; i++) {
+        comet_writer_begin(made->stores[i].writer);
+    }
+}
+
 static void on_message(void *nothing, apr_size_t store,
                        const comet_message_t *message)
 {
@@ -333,6 +364,7 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
         .on_error = on_writer_error,
         .on_refusal = on_writer_refusal,
         .on_removed = on_removed,
+        .on_answered = on_answered,
         .baton = (void *)parent.stores[i],
     };
     apr_size_t places = threads / 2 ? threads / 2 : 1;
@@ -396,6 +428,8 @@ static void start_child(void)
         .no_hints = is_deaf(),
         .on_error = on_hub_error,
         .on_look = on_look,
+        .on_round = on_round,
+        .on_served = on_served,
         .on_message = has_presence() ? on_message : NULL,
     };
     apr_status_t status = APR_SUCCESS;

@@ -53,6 +53,10 @@ typedef struct comet_hub_config_t {
     int no_hints; /* for tests: no notifications, only the look every 500 ms */
     /** Called every 500 ms on the hub's thread; may be NULL. */
     void (*on_look)(void *baton);
+    /** Called on the hub's thread whenever it is awake, before and after it
+     * serves subscribers, and without its lock; may be NULL. */
+    void (*on_round)(void *baton);
+    void (*on_served)(void *baton);
     /** Called with each new message of a store. The hub's lock is held, so the
      * function must take no lock and must not block. May be NULL. */
     void (*on_message)(void *baton, apr_size_t store,
@@ -193,6 +197,9 @@ comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
  * later.  This only sets a flag and wakes the hub, so it is safe in a signal
  * handler. */
 void comet_hub_begin_stop(comet_hub_t *hub);
+
+/** Wake the hub's thread.  Any thread; safe in a signal handler. */
+void comet_hub_wake(comet_hub_t *hub);
 
 /** Whether comet_hub_begin_stop() was called.  Any thread. */
 int comet_hub_is_stopping(const comet_hub_t *hub);

@@ -99,9 +99,6 @@ struct comet_hub_t {
                               * yet */
 };
 
-/** Wake the hub's thread.  Any thread; safe in a signal handler. */
-void comet_hub_wake(comet_hub_t *hub);
-
 /** Whether the calling thread is the hub's. */
 int comet_hub_is_here(const comet_hub_t *hub);
 

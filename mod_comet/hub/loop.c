@@ -273,7 +273,13 @@ void *comet_hub_run(void *baton)
         if (atomic_load(&hub->stopping)) {
             stop_subscribers(hub);
         }
+        if (hub->config.on_round) {
+            hub->config.on_round(hub->config.baton);
+        }
         comet_hub_serve_some(hub);
+        if (hub->config.on_served) {
+            hub->config.on_served(hub->config.baton);
+        }
     }
     for (i = 0; i < hub->feed_count; i++) {
         if (!hub->feeds[i].is_remote) {

@@ -294,10 +294,13 @@ int mod_comet_answer_is_ours(request_rec *r, const comet_transport_t *transport)
     ours.err_headers_out = apr_table_make(r->pool, 10);
     ours.content_type = NULL;
     mod_comet_answer_claim(&ours);
-    mod_comet_answer_prepare(&ours, transport);
+    if (transport) {
+        mod_comet_answer_prepare(&ours, transport);
+    }
     return are_equal(r->headers_out, ours.headers_out)
            && are_equal(r->err_headers_out, ours.err_headers_out)
-           && r->content_type && ours.content_type
-           && strcmp(r->content_type, ours.content_type) == 0
+           && (!transport
+               || (r->content_type && ours.content_type
+                   && strcmp(r->content_type, ours.content_type) == 0))
            && !r->content_languages && !r->content_encoding && !r->no_cache;
 }

@@ -85,7 +85,8 @@ void mod_comet_answer_tidy_conditions(request_rec *r);
 /**
  * Whether all header fields of an answer are mod_comet's own, except those that
  * httpd itself adds.
- * @param transport  for which mod_comet_answer_prepare() was called
+ * @param transport  for which mod_comet_answer_prepare() was called; NULL: an
+ *                   answer for mod_comet_answer_body(), not yet made
  */
 int mod_comet_answer_is_ours(request_rec *r,
                              const comet_transport_t *transport);

@@ -58,6 +58,19 @@ int mod_comet_chain_is_plain(const request_rec *r, int tls)
     return filter == NULL;
 }
 
+int mod_comet_chain_reads_plain(const request_rec *r)
+{
+    static const char *const passing[] = { "http_in", "reqtimeout",
+                                           "log_input_output", "core_in",
+                                           NULL };
+    const ap_filter_t *filter = r->input_filters;
+
+    while (filter && is_one_of(filter->frec->name, passing)) {
+        filter = filter->next;
+    }
+    return filter == NULL;
+}
+
 int mod_comet_chain_ends_plain(const request_rec *r, int tls)
 {
     const ap_filter_t *filter = r->output_filters;

@@ -26,6 +26,10 @@ int mod_comet_chain_is_direct(const request_rec *r);
  */
 int mod_comet_chain_is_plain(const request_rec *r, int tls);
 
+/** Whether a request's body comes from the socket as it is: every input filter
+ * is known to change nothing, and to have no interest in the body. */
+int mod_comet_chain_reads_plain(const request_rec *r);
+
 /** Like mod_comet_chain_is_plain(), but judge only the filters next to the
  * network.  These stay in the chain when the headers are sent.  The content
  * filters before them might not. */

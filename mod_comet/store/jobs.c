@@ -8,9 +8,6 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /** How long a publisher waits for one of the writer's `places` before it is
  * refused. */
@@ -29,6 +26,10 @@
  * too long. */
 #define COMMIT_BYTES ((apr_size_t)4 << 20)
 
+/** The most bytes that submitted jobs may have in all.  They wait without
+ * threads, so only memory limits them. */
+#define SUBMITTED_BYTES ((apr_size_t)8 << 20)
+
 void comet_writer_wake(comet_writer_t *writer)
 {
     int saved = errno;
@@ -37,91 +38,6 @@ void comet_writer_wake(comet_writer_t *writer)
         sem_post(&writer->wake);
     }
     errno = saved;
-}
-
-static apr_size_t texts_of(const comet_store_group_t *group)
-{
-    return group->key.text.length + group->key.channel.length
-           + group->key.author.length + group->removal.channel.length
-           + group->removal.member.length + group->rule.pattern.length;
-}
-
-static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
-{
-    apr_size_t size = sizeof(job_t) + count * sizeof(comet_store_group_t), i;
-
-    for (i = 0; i < count; i++) {
-        size +=
-            groups[i]->count * sizeof(comet_message_t *) + texts_of(groups[i]);
-    }
-    return malloc(size);
-}
-
-/* The total length of the bodies of a job's messages. */
-static apr_size_t bytes_of(const job_t *job)
-{
-    apr_size_t bytes = 0, i, k;
-
-    for (i = 0; i < job->count; i++) {
-        for (k = 0; k < job->groups[i].count; k++) {
-            bytes += job->groups[i].messages[k]->body.length;
-        }
-    }
-    return bytes;
-}
-
-/* Copy groups into a job, since a job in flight may outlive its publisher. */
-static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
-{
-    job_t *job = allocate_job(groups, count);
-    comet_message_t **list;
-    char *end;
-    apr_size_t i, k;
-
-    if (!job) {
-        return NULL;
-    }
-    memset(job, 0, sizeof(*job));
-    sem_init(&job->answered, 0, 0);
-    job->count = count;
-    list = (comet_message_t **)(job->groups + count);
-    for (i = 0; i < count; i++) {
-        job->groups[i] = *groups[i];
-        job->groups[i].messages = list;
-        for (k = 0; k < groups[i]->count; k++) {
-            *list++ = comet_message_ref(groups[i]->messages[k]);
-        }
-    }
-    job->bytes = bytes_of(job);
-    end = (char *)list;
-    for (i = 0; i < count; i++) {
-        job->groups[i].key.text =
-            comet_text_copy(job->groups[i].key.text, &end);
-        job->groups[i].key.channel =
-            comet_text_copy(job->groups[i].key.channel, &end);
-        job->groups[i].key.author =
-            comet_text_copy(job->groups[i].key.author, &end);
-        job->groups[i].removal.channel =
-            comet_text_copy(job->groups[i].removal.channel, &end);
-        job->groups[i].removal.member =
-            comet_text_copy(job->groups[i].removal.member, &end);
-        job->groups[i].rule.pattern =
-            comet_text_copy(job->groups[i].rule.pattern, &end);
-    }
-    return job;
-}
-
-static void free_job(job_t *job)
-{
-    apr_size_t i, k;
-
-    for (i = 0; i < job->count; i++) {
-        for (k = 0; k < job->groups[i].count; k++) {
-            comet_message_unref(job->groups[i].messages[k]);
-        }
-    }
-    sem_destroy(&job->answered);
-    free(job);
 }
 
 /* Take one of the places for waiting publishers, which all writers of a child
@@ -170,13 +86,16 @@ static int promote_locked(comet_writer_t *writer)
     return any;
 }
 
-static void vacate_locked(comet_writer_t *writer, apr_size_t count)
+/* A job leaves the queue, or is no longer in flight. */
+static void vacate_locked(comet_writer_t *writer, const job_t *job)
 {
-    writer->used -= count;
-    atomic_fetch_sub(writer->config.waiting, (int)count);
-    if (promote_locked(writer)) {
-        comet_writer_wake(writer);
+    if (job->is_submitted) {
+        writer->submitted--;
+        writer->submitted_bytes -= job->bytes;
+        return;
     }
+    writer->used--;
+    atomic_fetch_sub(writer->config.waiting, 1);
 }
 
 /* Wait for a job's answer until a given time.
@@ -201,7 +120,10 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
         return COMET_EBUSY;
     case JOB_QUEUED:
         TAILQ_REMOVE(&writer->queue, job, link);
-        vacate_locked(writer, 1);
+        vacate_locked(writer, job);
+        if (promote_locked(writer)) {
+            comet_writer_wake(writer);
+        }
         return COMET_ELOCKED;
     case JOB_IN_FLIGHT:
         job->left = 1;
@@ -275,7 +197,7 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
         /* NOLINTNEXTLINE(clang-analyzer-core.*): both lists have this length */
         groups[i]->result = job->groups[i].result;
     }
-    free_job(job);
+    comet_job_free(job);
     return status;
 }
 
@@ -285,7 +207,7 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       apr_interval_time_t timeout)
 {
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
-    job_t *job = create_job(groups, count);
+    job_t *job = comet_job_create(groups, count);
     apr_int64_t look_at;
     int queued;
 
@@ -295,7 +217,7 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
     pthread_mutex_lock(&writer->mutex);
     if (atomic_load(&writer->stopping) || atomic_load(&writer->dismissed)) {
         pthread_mutex_unlock(&writer->mutex);
-        free_job(job);
+        comet_job_free(job);
         return COMET_ESTOPPING;
     }
     TAILQ_INSERT_TAIL(&writer->overflow, job, link);
@@ -316,6 +238,108 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
     apr_status_t status = comet_writer_publish_all(writer, groups, 1, timeout);
 
     return status == APR_SUCCESS ? own.result : status;
+}
+
+/* --- publishers that do not wait ------------------------------------------ */
+
+comet_writer_job_t *comet_writer_submit(comet_writer_t *writer,
+                                        const comet_store_group_t *group,
+                                        comet_writer_done_cb *done, void *baton)
+{
+    comet_store_group_t own = *group, *const groups[] = { &own };
+    job_t *job = comet_job_create(groups, 1);
+    int taken = 0;
+
+    if (!job) {
+        return NULL;
+    }
+    job->done = done;
+    job->baton = baton;
+    job->is_submitted = 1;
+    pthread_mutex_lock(&writer->mutex);
+    if (!atomic_load(&writer->stopping) && !atomic_load(&writer->dismissed)
+        && writer->submitted < COMET_WRITER_GROUPS
+        && writer->submitted_bytes + job->bytes <= SUBMITTED_BYTES) {
+        taken = 1;
+        writer->submitted++;
+        writer->submitted_bytes += job->bytes;
+        job->state = JOB_QUEUED;
+        TAILQ_INSERT_TAIL(&writer->queue, job, link);
+        atomic_store(&writer->has_new, 1);
+    }
+    pthread_mutex_unlock(&writer->mutex);
+    if (!taken) {
+        comet_job_free(job);
+        return NULL;
+    }
+    return job;
+}
+
+void comet_writer_begin(comet_writer_t *writer)
+{
+    if (atomic_load(&writer->has_new)) {
+        atomic_store(&writer->has_new, 0);
+        comet_writer_wake(writer);
+    }
+}
+
+int comet_writer_is_answered(const comet_writer_job_t *job, int *stored)
+{
+    int answered = job->state == JOB_ANSWERED;
+
+    *stored = answered && job->result == APR_SUCCESS
+              && job->groups[0].result == APR_SUCCESS;
+    return answered;
+}
+
+void comet_writer_mute(comet_writer_t *writer, comet_writer_job_t *job)
+{
+    pthread_mutex_lock(&writer->mutex);
+    job->done = NULL;
+    pthread_mutex_unlock(&writer->mutex);
+}
+
+apr_status_t comet_writer_finish(comet_writer_t *writer,
+                                 comet_writer_job_t *job,
+                                 apr_interval_time_t timeout,
+                                 comet_timestamp_t *timestamp)
+{
+    comet_store_group_t own = { .result = APR_SUCCESS };
+    comet_store_group_t *const groups[] = { &own };
+    const comet_store_group_t *group = &job->groups[0];
+    comet_message_t *last =
+        comet_message_ref(group->messages[group->count - 1]);
+    apr_int64_t now = comet_monotonic();
+    apr_status_t status;
+
+    comet_writer_mute(writer, job);
+    status = await(writer, job, groups, now, now + (timeout > 0 ? timeout : 0));
+    if (status == APR_SUCCESS) {
+        status = own.result;
+    }
+    if (status == APR_SUCCESS || status == COMET_EREPEATED) {
+        *timestamp = last->timestamp;
+    }
+    comet_message_unref(last);
+    return status;
+}
+
+void comet_writer_abandon(comet_writer_t *writer, comet_writer_job_t *job)
+{
+    apr_status_t status;
+
+    pthread_mutex_lock(&writer->mutex);
+    job->done = NULL;
+    status = withdraw_locked(writer, job);
+    pthread_mutex_unlock(&writer->mutex);
+    if (status == APR_SUCCESS) {
+        /* the writer might not have raised the semaphore yet */
+        while (!is_answered(job, comet_monotonic() + DISMISSED_USEC)) {
+        }
+    }
+    if (status != COMET_EUNSURE) {
+        comet_job_free(job);
+    }
 }
 
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
@@ -345,22 +369,34 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
 /* --- For the thread ------------------------------------------------------- */
 
 /* Free a job that its publisher has left; append any other job to `done`. */
-static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
+static void finish_locked(comet_writer_t *writer, job_t *job,
+                          apr_status_t result, jobs_t *done)
 {
     job->result = result;
-    job->state = JOB_DONE;
     if (job->left) {
-        free_job(job);
+        comet_job_free(job);
+    }
+    else if (job->done) {
+        job->state = JOB_ANSWERED;
+        sem_post(&job->answered);
+        job->done(job->baton);
+        writer->called_back = 1;
     }
     else {
+        job->state = JOB_DONE;
         TAILQ_INSERT_TAIL(done, job, link);
     }
 }
 
 /* The caller must not hold the mutex: a woken publisher may need it at once. */
-static void wake_publishers(jobs_t *done)
+static void wake_publishers(comet_writer_t *writer, jobs_t *done)
 {
     job_t *job;
+
+    if (writer->called_back && writer->config.on_answered) {
+        writer->config.on_answered(writer->config.baton);
+    }
+    writer->called_back = 0;
 
     while ((job = TAILQ_FIRST(done)) != NULL) {
         TAILQ_REMOVE(done, job, link);
@@ -401,16 +437,16 @@ void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status)
     pthread_mutex_lock(&writer->mutex);
     while ((job = TAILQ_FIRST(&writer->overflow)) != NULL) {
         TAILQ_REMOVE(&writer->overflow, job, link);
-        finish_locked(job, status, &done);
+        finish_locked(writer, job, status, &done);
     }
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
         TAILQ_REMOVE(&writer->queue, job, link);
-        finish_locked(job, status, &done);
-        vacate_locked(writer, 1);
+        vacate_locked(writer, job);
+        finish_locked(writer, job, status, &done);
     }
     writer->answered_at = comet_monotonic();
     pthread_mutex_unlock(&writer->mutex);
-    wake_publishers(&done);
+    wake_publishers(writer, &done);
 }
 
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
@@ -451,7 +487,7 @@ void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status)
 {
     jobs_t done = TAILQ_HEAD_INITIALIZER(done);
-    apr_size_t i, put_off = 0;
+    apr_size_t i;
 
     pthread_mutex_lock(&writer->mutex);
     for (i = 0; i < count; i++) {
@@ -460,36 +496,34 @@ void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
         if (status == APR_SUCCESS && !job->left && is_put_off(job)) {
             job->state = JOB_QUEUED;
             TAILQ_INSERT_TAIL(&writer->queue, job, link);
-            put_off++;
         }
         else {
-            finish_locked(job, status, &done);
+            vacate_locked(writer, job);
+            finish_locked(writer, job, status, &done);
         }
     }
-    vacate_locked(writer, count - put_off);
+    promote_locked(writer);
     writer->answered_at = comet_monotonic();
     pthread_mutex_unlock(&writer->mutex);
-    wake_publishers(&done);
+    wake_publishers(writer, &done);
 }
 
 void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count)
 {
-    apr_size_t left = 0;
-
     pthread_mutex_lock(&writer->mutex);
     while (count) {
         job_t *job = writer->jobs[--count];
 
         if (job->left) {
-            free_job(job);
-            left++;
+            vacate_locked(writer, job);
+            comet_job_free(job);
         }
         else {
             job->state = JOB_QUEUED;
             TAILQ_INSERT_HEAD(&writer->queue, job, link);
         }
     }
-    vacate_locked(writer, left);
+    promote_locked(writer);
     pthread_mutex_unlock(&writer->mutex);
 }
 

@@ -80,7 +80,8 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->store_config.busy_timeout = OPEN_USEC;
     TAILQ_INIT(&made->queue);
     TAILQ_INIT(&made->overflow);
-    made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
+    made->jobs =
+        apr_palloc(pool, (places + COMET_WRITER_GROUPS) * sizeof(*made->jobs));
     made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
                                         * sizeof(*made->groups));
     made->copier = comet_copier_create(&made->store_config, &made->stopping,

@@ -43,6 +43,9 @@ typedef struct comet_writer_config_t {
      * retention, in which the store refused a change.  @a detail is the store's
      * error text for the last refusal.  May be NULL. */
     void (*on_refusal)(void *baton, const char *detail);
+    /** Called on the writer's thread, without its lock, when submitted groups
+     * were answered; or NULL. */
+    void (*on_answered)(void *baton);
     /** Called on the writer's thread when members may have been thrown out
      * (store/presence.h); or NULL. */
     void (*on_removed)(void *baton);
@@ -99,6 +102,55 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       comet_store_group_t *const *groups,
                                       apr_size_t count,
                                       apr_interval_time_t timeout);
+
+/** A group that was submitted (comet_writer_submit()). */
+typedef struct comet_writer_job_t comet_writer_job_t;
+
+/** Called when a submitted group is answered, on the writer's thread with the
+ * writer's lock held: it must not block, and must not call the writer. */
+typedef void comet_writer_done_cb(void *baton);
+
+/**
+ * Store a group of messages like comet_writer_publish(), but without waiting.
+ * The caller calls comet_writer_begin() after it has submitted what it has, so
+ * that all of it shares a commit.
+ * @param done  called once when the group is answered
+ * @return the job, which the caller passes to comet_writer_finish() or
+ *         comet_writer_abandon(); NULL: too many groups, or too many bytes, are
+ *         waiting already, the writer is stopping, or no memory is left.  Then
+ *         nothing was submitted.  Any thread except the writer's.
+ */
+comet_writer_job_t *comet_writer_submit(comet_writer_t *writer,
+                                        const comet_store_group_t *group,
+                                        comet_writer_done_cb *done,
+                                        void *baton);
+
+/** Wake the writer's thread if anything was submitted.  Any thread. */
+void comet_writer_begin(comet_writer_t *writer);
+
+/** Whether a job is answered.  If so, comet_writer_finish() does not wait.  Any
+ * thread.
+ * @param stored  OUT: if it is answered, whether its messages are stored */
+int comet_writer_is_answered(const comet_writer_job_t *job, int *stored);
+
+/** Call nobody back when a job is answered.  When this returns, the callback is
+ * not running.  Any thread except the writer's. */
+void comet_writer_mute(comet_writer_t *writer, comet_writer_job_t *job);
+
+/**
+ * Wait for the outcome of a job, and free the job.
+ * @param timeout  how long to wait
+ * @param timestamp  OUT, on success: the timestamp of the group's last message
+ * @return as comet_writer_publish().  Any thread except the writer's.
+ */
+apr_status_t comet_writer_finish(comet_writer_t *writer,
+                                 comet_writer_job_t *job,
+                                 apr_interval_time_t timeout,
+                                 comet_timestamp_t *timestamp);
+
+/** Take a job back, or leave it to the writer if it is in flight.  Its messages
+ * may have been stored, and nobody is told.  Any thread except the writer's. */
+void comet_writer_abandon(comet_writer_t *writer, comet_writer_job_t *job);
 
 /**
  * Wait until the writer has tried to open the store.  Before that, readers may

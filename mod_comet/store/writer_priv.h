@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/writer_priv.h
- * Inside the writer: its queue of jobs.  Publishers add jobs to the queue
- * (jobs.c), and the writer's thread takes them (writer.c).
+ * Inside the writer: its queue of jobs (job.c).  Publishers add jobs to the
+ * queue (jobs.c), and the writer's thread takes them (writer.c).
  *
  * A job waits in the overflow until one of the `places` is free
  * (comet_writer_config_t).  Then it is queued, then in flight, done, and
@@ -10,7 +10,8 @@
  * bus's and the engine's.  So a publisher whose time runs out before that takes
  * its job back, and has certainly published nothing.  A publisher cannot take
  * back a job in flight; it can only leave the job to the thread.  A publisher
- * sleeps on the semaphore of its job.
+ * sleeps on the semaphore of its job.  A submitted job goes into the queue at
+ * once; its publisher does not sleep, but is called back.
  *
  * Locks: the bus's write lock, then writer->mutex.
  */
@@ -18,35 +19,9 @@
 #define COMET_WRITER_PRIV_H
 
 #include <pthread.h>
-#include <semaphore.h>
-#include <sys/queue.h>
 
 #include "store/copier.h"
-#include "store/writer.h"
-
-typedef enum {
-    JOB_OVERFLOWING,
-    JOB_QUEUED,
-    JOB_IN_FLIGHT,
-    JOB_DONE,
-    JOB_ANSWERED
-} job_state_e;
-
-typedef struct job_t {
-    TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow or in the queue */
-    apr_status_t result; /* until the job is done, this and the results of its
-                          * groups belong to the writer's thread */
-    _Atomic job_state_e state; /* [atomic] to read; [mutex] to change */
-    int left; /* [mutex] the publisher no longer waits, so the writer's thread
-               * frees the job */
-    sem_t answered; /* raised last: from then on the publisher owns the job */
-    apr_size_t bytes; /* the size of its messages' bodies */
-    apr_size_t count; /* how many groups it has */
-    comet_store_group_t groups[]; /* their messages and texts follow in the same
-                                   * block */
-} job_t;
-
-typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
+#include "store/job.h"
 
 struct comet_writer_t {
     comet_writer_config_t config;
@@ -54,6 +29,12 @@ struct comet_writer_t {
     pthread_t thread;
     pthread_mutex_t mutex;
     jobs_t queue, overflow; /* [mutex] */
+    apr_size_t submitted; /* [mutex] submitted jobs that are queued or in
+                           * flight */
+    atomic_int
+        has_new; /* [atomic] jobs were submitted, and comet_writer_begin()
+                         * was not called since */
+    apr_size_t submitted_bytes; /* [mutex] the size of their bodies */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] the places that are taken, if this
                              * writer does not share a counter with others */
@@ -93,8 +74,10 @@ struct comet_writer_t {
                          * inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
-    job_t **jobs; /* the jobs in flight; the array has `places` elements */
-    comet_store_group_t **groups; /* the groups of these jobs; the array has
+    int called_back; /* the callbacks of submitted jobs were called, but not
+                      * on_answered */
+    job_t **jobs; /* the jobs in flight */
+    comet_store_group_t **groups; /* the groups of these jobs.  Both arrays have
                                    * `places` + COMET_WRITER_GROUPS elements */
     apr_size_t group_count;
     /* for comet_writer_gather() */

@@ -32,20 +32,15 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast)
     return fast && fast->state != HOME;
 }
 
-/* How many more requests the connection may take (MaxKeepAliveRequests). */
-static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
-{
-    return fast->keep_alive_max ? fast->keep_alive_max - c->keepalives : 1;
-}
-
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    int known = fast && mod_comet_fast_knows_answer(fast);
+    int known =
+        fast && (mod_comet_sample_is_known(&fast->answer) || fast->publishes);
 
     if (!fast || !fast->fresh || !(known || (holds && fast->early < EARLY_MAX))
         || c->aborted || c->data_in_output_filters
-        || connection_left(fast, c) <= 0
+        || mod_comet_fast_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {
         return;
     }
@@ -62,20 +57,14 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
     subscriber->listens = 1;
 }
 
-static void leave_waiting(mod_comet_fast_t *fast)
-{
-    if (fast->state == WAITING) {
-        comet_metrics_add(fast->transport->gauge, -1);
-    }
-}
-
 int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
                            comet_subscriber_t *subscriber)
 {
     if (!mod_comet_fast_is_lent(fast)) {
         return 0;
     }
-    leave_waiting(fast);
+    mod_comet_fast_leave(fast);
+    mod_comet_fast_mute(fast);
     ap_assert(fast->real >= 0);
     if (!mod_comet_lend_end(fast->child->waiting, fast->fd, fast->real)) {
         c->aborted = 1; /* httpd closes the eventfd like a socket */
@@ -105,111 +94,6 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* Wake the MPM, so that one of its threads takes the connection back. */
-static comet_outcome_e give_back(mod_comet_fast_t *fast,
-                                 comet_subscriber_t *subscriber)
-{
-    leave_waiting(fast);
-    fast->state = RETURNING;
-    subscriber->timeout_at = 0;
-    subscriber->blocked_fd = -1;
-    mod_comet_lend_wake(fast->fd);
-    return COMET_REST;
-}
-
-/* Close the connection of a client that rests: make httpd see the end of the
- * input. */
-static comet_outcome_e end(mod_comet_fast_t *fast,
-                           comet_subscriber_t *subscriber)
-{
-    shutdown(fast->real, SHUT_RD);
-    return give_back(fast, subscriber);
-}
-
-static comet_outcome_e lose(mod_comet_fast_t *fast, conn_rec *c,
-                            comet_subscriber_t *subscriber)
-{
-    c->aborted = 1;
-    comet_metrics_add(COMET_METRIC_dropped, 1);
-    return give_back(fast, subscriber);
-}
-
-/* The client has its answer or is taking it: wait for its next request. */
-static comet_outcome_e rest(mod_comet_fast_t *fast,
-                            comet_subscriber_t *subscriber)
-{
-    int blocked = !mod_comet_outlet_is_empty(&fast->outlet);
-
-    fast->state = RESTING;
-    subscriber->blocked_fd = blocked ? fast->real : -1;
-    subscriber->timeout_at = blocked || fast->until < fast->rest_until
-                                 ? fast->until
-                                 : fast->rest_until;
-    return COMET_REST;
-}
-
-/* The Date header.  It is made once a second, because it shows whole
- * seconds. */
-static const char *date_now(mod_comet_waiting_t *waiting)
-{
-    apr_time_t now = apr_time_sec(apr_time_now());
-
-    if (now != waiting->second) {
-        waiting->second = now;
-        apr_rfc822_date(waiting->date, apr_time_from_sec(now));
-    }
-    return waiting->date;
-}
-
-/* Remove the request from the socket.  Until now, the hub has only looked at
- * it. */
-static int take_request(mod_comet_fast_t *fast)
-{
-    return recv(fast->real, NULL, fast->pending, MSG_TRUNC | MSG_DONTWAIT)
-           == (ssize_t)fast->pending;
-}
-
-/* Send the answer that is in waiting->answer, with one send(). */
-static comet_outcome_e send_answer(mod_comet_fast_t *fast, conn_rec *c,
-                                   comet_subscriber_t *subscriber)
-{
-    const comet_buffer_t *out = &fast->child->waiting->answer;
-
-    if (mod_comet_outlet_write(&fast->outlet, fast->real,
-                               (comet_text_t){ out->data, out->length })
-        < 0) {
-        fast->state = RESTING;
-        return lose(fast, c, subscriber);
-    }
-    fast->rest_until = comet_monotonic() + fast->keep_alive;
-    return rest(fast, subscriber);
-}
-
-/* Answer with a head like the last one. */
-static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
-                               comet_subscriber_t *subscriber,
-                               comet_text_t body)
-{
-    mod_comet_waiting_t *waiting = fast->child->waiting;
-    comet_buffer_t *out = &waiting->answer;
-
-    comet_buffer_clear(out);
-    comet_head_answer_write(&fast->answer, out, date_now(waiting), body.length,
-                            connection_left(fast, c));
-    comet_buffer_add(out, body.data, body.length);
-    if (out->failed || (fast->state == WAITING && !take_request(fast))) {
-        return lose(fast, c, subscriber);
-    }
-    comet_metrics_add(COMET_METRIC_fast_polls, fast->state == WAITING);
-    leave_waiting(fast);
-    if (fast->state == WAITING) { /* httpd does not see this request */
-        mod_comet_mpm_count(1, (apr_off_t)body.length);
-    }
-    c->keepalive = AP_CONN_KEEPALIVE;
-    c->keepalives++;
-    return send_answer(fast, c, subscriber);
-}
-
 /* Answer the parked request with the head that httpd makes for it. */
 static comet_outcome_e respond_by_httpd(mod_comet_fast_t *fast, conn_rec *c,
                                         comet_subscriber_t *subscriber,
@@ -221,11 +105,11 @@ static comet_outcome_e respond_by_httpd(mod_comet_fast_t *fast, conn_rec *c,
 
     comet_buffer_clear(out);
     if (mod_comet_fast_make_answer(fast, held, body, out) != APR_SUCCESS) {
-        return lose(fast, c, subscriber);
+        return mod_comet_fast_lose(fast, c, subscriber);
     }
-    outcome = send_answer(fast, c, subscriber);
+    outcome = mod_comet_fast_send(fast, c, subscriber);
     return fast->state == RESTING && c->keepalive != AP_CONN_KEEPALIVE
-               ? end(fast, subscriber)
+               ? mod_comet_fast_end(fast, subscriber)
                : outcome;
 }
 
@@ -244,14 +128,15 @@ static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
     if (body.failed || body.length > MOD_COMET_PIECE_BYTES) {
         mod_comet_story_take_back(ask->story, &before);
         subscriber->seen = ask->seen;
-        outcome = give_back(fast, subscriber);
+        outcome = mod_comet_fast_give_back(fast, subscriber);
     }
     else {
         comet_text_t bytes = { body.data, body.length };
 
         held->answered = (apr_off_t)body.length;
-        outcome = mod_comet_fast_knows_answer(fast)
-                      ? respond(fast, c, subscriber, bytes)
+        outcome = mod_comet_sample_is_known(&fast->answer)
+                      ? mod_comet_fast_respond(fast, c, subscriber,
+                                               &fast->answer, bytes)
                       : respond_by_httpd(fast, c, subscriber, held, bytes);
         mod_comet_log_count(fast->child->log, c,
                             (apr_off_t)fast->child->waiting->answer.length);
@@ -269,8 +154,8 @@ static comet_outcome_e answer_empty(mod_comet_fast_t *fast, conn_rec *c,
 
     fast->transport->encode(&body, &answer);
     comet_metrics_add(COMET_METRIC_unanswered, 1);
-    outcome =
-        respond(fast, c, subscriber, (comet_text_t){ body.data, body.length });
+    outcome = mod_comet_fast_respond(fast, c, subscriber, &fast->answer,
+                                     (comet_text_t){ body.data, body.length });
     comet_buffer_free(&body);
     return outcome;
 }
@@ -283,10 +168,11 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
         &fast->child->waiting->polls, fast->transport, &fast->format, batch);
 
     if (!encoding || encoding->body.length > MOD_COMET_PIECE_BYTES) {
-        return give_back(fast, subscriber);
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
-    return respond(fast, c, subscriber, encoding->body);
+    return mod_comet_fast_respond(fast, c, subscriber, &fast->answer,
+                                  encoding->body);
 }
 
 /* Look at what the client has sent, without taking it.
@@ -295,9 +181,9 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
  * @return as recv() */
 static ssize_t look(const mod_comet_fast_t *fast, comet_timestamp_t *cursor)
 {
-    char bytes[COMET_HEAD_MAX];
+    char *bytes = fast->child->waiting->request;
     ssize_t length =
-        recv(fast->real, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+        recv(fast->real, bytes, MOD_COMET_PIECE_BYTES, MSG_PEEK | MSG_DONTWAIT);
 
     *cursor = -1;
     if (length > 0) {
@@ -313,8 +199,9 @@ static int is_nothing(ssize_t length)
 }
 
 /* The client has sent something.  If it is a poll like the last one, let it
- * wait here; give anything else to httpd. */
-static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
+ * wait here; if it is a POST that the hub knows, publish its message; give
+ * anything else to httpd. */
+static comet_outcome_e hear(mod_comet_fast_t *fast, conn_rec *c,
                             comet_subscriber_t *subscriber)
 {
     apr_time_t now = comet_monotonic();
@@ -323,11 +210,20 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     comet_feed_coverage_e known;
 
     if (is_nothing(length)) {
-        return rest(fast, subscriber);
+        return mod_comet_fast_rest(fast, subscriber);
     }
-    if (length <= 0 || cursor < 0 || !mod_comet_fast_knows_answer(fast)
-        || now + fast->hold >= fast->until || connection_left(fast, c) <= 0) {
-        return give_back(fast, subscriber);
+    if (length > 0 && cursor < 0) {
+        return mod_comet_fast_hear_publish(
+            fast, c, subscriber,
+            (comet_text_t){ fast->child->waiting->request,
+                            (apr_size_t)length });
+    }
+    /* after a POST the connection rests on the POST's channel */
+    if (length <= 0 || fast->publishes
+        || !mod_comet_sample_is_known(&fast->answer)
+        || now + fast->hold >= fast->until
+        || mod_comet_fast_left(fast, c) <= 0) {
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     known = comet_hub_coverage(fast->child->hub, fast->store, cursor);
     if (known == COMET_FEED_IS_BEHIND && fast->looks++ < LOOKS_MAX) {
@@ -335,7 +231,7 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     }
     if (known != COMET_FEED_COVERS
         || !mod_comet_place_reserve(fast->transport->gauge, fast->cap)) {
-        return give_back(fast, subscriber);
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     fast->looks = 0;
     fast->cursor = cursor;
@@ -357,7 +253,7 @@ static comet_outcome_e serve_held(mod_comet_fast_t *fast, conn_rec *c,
     if ((delivery->reasons & COMET_READABLE)
         && !is_nothing(look(fast, &cursor))) {
         subscriber->seen = held->ask->seen;
-        return give_back(fast, subscriber);
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     return delivery->batch->count || (delivery->reasons & COMET_TIMEOUT)
                ? answer_held(fast, c, subscriber, delivery->batch, held)
@@ -373,7 +269,7 @@ static comet_outcome_e serve_waiting(mod_comet_fast_t *fast, conn_rec *c,
     if ((delivery->reasons & COMET_READABLE)
         && (look(fast, &cursor) != (ssize_t)fast->pending
             || cursor != fast->cursor)) {
-        return give_back(fast, subscriber);
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     if (delivery->batch->count) {
         return answer_news(fast, c, subscriber, delivery->batch);
@@ -382,7 +278,7 @@ static comet_outcome_e serve_waiting(mod_comet_fast_t *fast, conn_rec *c,
                                              : COMET_WAIT;
 }
 
-static comet_outcome_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
+static comet_outcome_e serve_resting(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
 {
@@ -390,10 +286,11 @@ static comet_outcome_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
         return hear(fast, c, subscriber);
     }
     if (!(reasons & COMET_TIMEOUT)) {
-        return rest(fast, subscriber);
+        return mod_comet_fast_rest(fast, subscriber);
     }
-    return comet_monotonic() >= fast->rest_until ? end(fast, subscriber)
-                                                 : give_back(fast, subscriber);
+    return comet_monotonic() >= fast->rest_until
+               ? mod_comet_fast_end(fast, subscriber)
+               : mod_comet_fast_give_back(fast, subscriber);
 }
 
 /* Serve a client whose socket has not taken all of an answer.  Its next request
@@ -403,15 +300,15 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      unsigned reasons)
 {
     if (reasons & COMET_YIELD) {
-        return lose(fast, c, subscriber);
+        return mod_comet_fast_lose(fast, c, subscriber);
     }
     if (reasons & (COMET_TIMEOUT | COMET_STOPPING)) {
-        return give_back(fast, subscriber);
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     if (mod_comet_outlet_flush(&fast->outlet, fast->real) < 0) {
-        return lose(fast, c, subscriber);
+        return mod_comet_fast_lose(fast, c, subscriber);
     }
-    rest(fast, subscriber);
+    mod_comet_fast_rest(fast, subscriber);
     return mod_comet_outlet_is_empty(&fast->outlet) ? hear(fast, c, subscriber)
                                                     : COMET_REST;
 }
@@ -430,8 +327,8 @@ static comet_outcome_e serve_end(mod_comet_fast_t *fast,
     }
     return fast->state == RESTING && (reasons & (COMET_STOPPING | COMET_YIELD))
                    && is_nothing(look(fast, &cursor))
-               ? end(fast, subscriber)
-               : give_back(fast, subscriber);
+               ? mod_comet_fast_end(fast, subscriber)
+               : mod_comet_fast_give_back(fast, subscriber);
 }
 
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
@@ -440,10 +337,18 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      mod_comet_fast_held_t *held)
 {
     unsigned reasons = delivery->reasons;
+    comet_outcome_e outcome;
 
     held->answered = -1;
     if (fast->state == RETURNING) {
         return COMET_REST;
+    }
+    if (fast->state == PUBLISHING) {
+        outcome = mod_comet_fast_serve_publish(fast, c, subscriber, reasons);
+        return fast->state == RESTING && fast->heard
+                       && mod_comet_outlet_is_empty(&fast->outlet)
+                   ? hear(fast, c, subscriber)
+                   : outcome;
     }
     if (!mod_comet_outlet_is_empty(&fast->outlet)) {
         return serve_blocked(fast, c, subscriber, reasons);

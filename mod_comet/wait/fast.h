@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/fast.h
- * Polls that the hub answers without httpd (CometFastPoll).
+ * Requests that the hub answers without httpd: polls (CometFastPoll), and POSTs
+ * that publish a message (CometFastPublish).
  *
  * A client polls again and again on its connection, with requests that differ
  * only in the cursor.  httpd authorises the first one and makes the head of its
@@ -21,11 +22,18 @@
  * the hub sends it.  So the second polls of a thousand clients that have just
  * come do not all pass through httpd at once.
  *
+ * A publisher sends POSTs that differ in their bodies.  When httpd has accepted
+ * one, the child keeps its head and the head of its answer (wait/familiar.h), and
+ * the hub publishes what comes with the same head, on any connection of the same
+ * client.
+ *
  * States of a parked connection; the hub changes them while the park is JOINED
  *   HOME      not lent; the MPM and httpd use the socket
  *   HELD      lent; the request that httpd has parked waits
  *   RESTING   lent; the client has its answer
  *   WAITING   lent; a poll waits, and its request is still in the socket
+ *   PUBLISHING  lent; a message is being stored, and its request is still in the
+ *             socket
  *   RETURNING lent, but the hub is done with it and has woken the MPM
  */
 #ifndef MOD_COMET_FAST_H
@@ -33,7 +41,9 @@
 
 #include "wire/head.h"
 #include "hub/subscriber.h"
+#include "base/message.h"
 #include "request/ask.h"
+#include "server/child.h"
 
 typedef struct mod_comet_fast_t mod_comet_fast_t;
 
@@ -67,7 +77,44 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
 void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room);
 
 /** httpd has handled the request, or has suspended it. */
-void mod_comet_fast_look_away(conn_rec *c);
+void mod_comet_fast_look_away(mod_comet_fast_t *fast, conn_rec *c);
+
+/** Whether the hub may publish what comes in requests like this POST.  Called
+ * before its body is read. */
+int mod_comet_fast_may_publish(const request_rec *r);
+
+/**
+ * The message of a POST is stored, and its answer is about to be made: learn
+ * both heads.
+ * @param fast  as for mod_comet_fast_consider()
+ * @param fields  of the message
+ */
+void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
+                                  const comet_message_fields_t *fields, int fd);
+
+/** If the last request was a POST that the hub knows now, the channel that it
+ * has published to.
+ * @return a reference; NULL: it was another request, or no memory is left */
+comet_selection_t *mod_comet_fast_channel(const mod_comet_fast_t *fast);
+
+/**
+ * If the hub has submitted the message of the request that httpd handles now,
+ * wait for the outcome.
+ * @param fast  or NULL
+ * @param status  OUT: as from comet_writer_publish()
+ * @param timestamp  OUT, on success
+ * @return 0: it has not
+ */
+int mod_comet_fast_finish_publish(mod_comet_fast_t *fast, apr_status_t *status,
+                                  comet_timestamp_t *timestamp);
+
+/** Serve the connections whose submitted messages the writer has answered.
+ * Called by the hub's thread before it serves. */
+void mod_comet_fast_take_answers(const mod_comet_child_t *child);
+
+/** Forget a message that the hub has submitted and nobody waits for, and an
+ * answer that is not learnt yet. */
+void mod_comet_fast_drop_publish(mod_comet_fast_t *fast);
 
 /** Learn the head of an answer that is about to go to the output filters. */
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r);

@@ -18,52 +18,6 @@
 #include "wait/connection.h"
 #include "wait/wait_priv.h"
 
-/* How long the hub answers by itself before httpd must decide again. */
-#define DECISION_LASTS apr_time_from_sec(60)
-
-/* A header that shows the time in whole seconds changes within this time. */
-#define SECOND_PASSES apr_time_from_msec(1500)
-
-void mod_comet_fast_forget(mod_comet_fast_t *fast)
-{
-    if (fast) {
-        comet_head_free(&fast->head);
-        comet_head_answer_free(&fast->answer);
-        fast->answers = 0;
-    }
-}
-
-int mod_comet_fast_knows_answer(const mod_comet_fast_t *fast)
-{
-    return fast->answers && fast->answers >= fast->enough;
-}
-
-static apr_status_t clean_up(void *data)
-{
-    mod_comet_fast_t *fast = data;
-
-    mod_comet_fast_forget(fast);
-    mod_comet_place_stand_up(&fast->seat);
-    mod_comet_outlet_clear(&fast->outlet);
-    return APR_SUCCESS;
-}
-
-static mod_comet_fast_t *make(conn_rec *c, int fd)
-{
-    mod_comet_fast_t *fast = apr_pcalloc(c->pool, sizeof(*fast));
-
-    fast->child = mod_comet_child();
-    fast->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
-    fast->fd = fd;
-    fast->real = -1;
-    if (!c->keepalives && mod_comet_connection(c)->beginning.data) {
-        comet_head_learn(&fast->head, mod_comet_connection(c)->beginning);
-    }
-    atomic_store(&fast->child->waiting->has_fast, 1);
-    apr_pool_cleanup_register(c->pool, fast, clean_up, apr_pool_cleanup_null);
-    return fast;
-}
-
 /* Whether the request names its cursor exactly once, where the hub looks for
  * it. */
 static int has_one_cursor(const request_rec *r, const comet_head_t *head)
@@ -113,13 +67,11 @@ static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
 void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
                              const mod_comet_ask_t *ask, int fd)
 {
-    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
-    apr_interval_time_t lasts = mod_comet_config_max_lifetime(r);
     mod_comet_fast_t *known = *fast;
     int allowed = is_allowed(r, ask);
 
     if (!known && allowed) {
-        known = *fast = make(r->connection, fd);
+        known = *fast = mod_comet_fast_make(r->connection, fd);
     }
     if (!known) {
         return;
@@ -130,28 +82,21 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         known->seat = mod_comet_request(r)->place.seat;
         mod_comet_request(r)->place.seat = NULL;
     }
-    if (mod_comet_fast_knows_answer(known)
+    if (mod_comet_sample_is_known(&known->answer)
         && comet_monotonic() + ask->hold >= known->until) {
-        known->answers = known->enough - 1; /* the head of httpd's next answer
-                                             * is learnt again */
+        known->answer.seen = known->answer.enough - 1; /* the head of httpd's
+                                                        * next answer is learnt
+                                                        * again */
     }
     if (!has_one_cursor(r, &known->head)) {
         mod_comet_fast_forget(known);
     }
-    if (lasts <= 0 || lasts > DECISION_LASTS) {
-        lasts = DECISION_LASTS;
-    }
-    if (lasts > timeout / 10 * 9) { /* less than the MPM's Timeout */
-        lasts = timeout / 10 * 9;
-    }
-    known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
+    mod_comet_fast_note_connection(known, r);
     known->transport = ask->transport;
     known->format = ask->format;
     known->hold = ask->hold;
-    known->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
-    known->until = comet_monotonic() + lasts;
+    known->until = comet_monotonic() + mod_comet_fast_lasts(r);
     known->cap = mod_comet_config_max_subscribers(r->server);
-    known->keep_alive_max = r->server->keep_alive_max;
     known->fresh = allowed;
 }
 
@@ -172,9 +117,12 @@ static void look_first(conn_rec *c, char *room)
     }
 }
 
-void mod_comet_fast_look_away(conn_rec *c)
+void mod_comet_fast_look_away(mod_comet_fast_t *fast, conn_rec *c)
 {
     mod_comet_connection(c)->beginning = (comet_text_t){ .data = NULL };
+    if (fast) {
+        mod_comet_fast_drop_publish(fast);
+    }
 }
 
 void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room)
@@ -186,26 +134,26 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room)
         return;
     }
     mod_comet_place_stand_up(&fast->seat); /* the client no longer rests */
-    fast->fresh = 0;
+    fast->fresh = fast->publishes = 0;
     fast->asked = -1;
+    bytes.length = mod_comet_peek_bytes(c, fast->brigade, room, COMET_HEAD_MAX);
+    mod_comet_connection(c)->beginning = bytes;
     if (!fast->allowed) { /* what was learnt can no longer be used */
         mod_comet_fast_forget(fast);
         return;
     }
-    bytes.length = mod_comet_peek_bytes(c, fast->brigade, room, COMET_HEAD_MAX);
     if (!comet_head_match(&fast->head, bytes, &fast->asked)) {
         comet_head_learn(&fast->head, bytes);
         comet_head_match(&fast->head, bytes, &fast->asked);
-        comet_head_answer_free(&fast->answer);
-        fast->answers = 0;
+        mod_comet_sample_forget(&fast->answer);
     }
 }
 
 static void watch(mod_comet_fast_t *fast, request_rec *r)
 {
-    fast->computed = mod_comet_chain_has_computed(r);
-    fast->enough =
-        fast->computed || !mod_comet_answer_is_ours(r, fast->transport) ? 2 : 1;
+    mod_comet_sample_begin(&fast->answer,
+                           mod_comet_answer_is_ours(r, fast->transport),
+                           mod_comet_chain_has_computed(r));
     ap_add_output_filter("COMET_FAST", fast, r, r->connection);
 }
 
@@ -235,35 +183,6 @@ apr_status_t mod_comet_fast_make_answer(mod_comet_fast_t *fast,
     return status == APR_SUCCESS && answer->failed ? APR_ENOMEM : status;
 }
 
-/* Whether an answer counts in addition to the last one that was counted.  A
- * header can depend on the cursor, so the cursor must differ.  A header that
- * mod_headers computes can depend on the time, so a second must have passed. */
-static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
-{
-    return fast->asked != fast->counted
-           && (!fast->computed || now - fast->counted_at >= SECOND_PASSES);
-}
-
-/* Compare an answer's head with the previous one.  Equal heads show that
- * answers differ only in what the hub can write itself.  A head to which no
- * other module has added a field needs no such comparison. */
-static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
-{
-    comet_head_answer_t head = { .text = NULL };
-    apr_time_t now = comet_monotonic();
-    int equal;
-
-    comet_head_answer_learn(&head, bytes);
-    equal = comet_head_answer_equal(&fast->answer, &head);
-    if (!equal || fast->enough == 1 || is_another(fast, now)) {
-        fast->answers = equal ? fast->answers + 1 : head.text != NULL;
-        fast->counted = fast->asked;
-        fast->counted_at = now;
-    }
-    comet_head_answer_free(&fast->answer);
-    fast->answer = head;
-}
-
 /* The part of an answer up to the end of its head. */
 static comet_text_t head_of(comet_text_t answer)
 {
@@ -290,8 +209,10 @@ static apr_status_t keep(mod_comet_fast_t *fast, ap_filter_t *filter,
         apr_size_t length;
 
         if (APR_BUCKET_IS_EOS(bucket)) {
-            learn_answer(fast,
-                         head_of((comet_text_t){ kept->data, kept->length }));
+            mod_comet_sample_learn(
+                &fast->answer,
+                head_of((comet_text_t){ kept->data, kept->length }),
+                fast->asked);
             ap_remove_output_filter(filter);
         }
         if (APR_BUCKET_IS_METADATA(bucket)) {
@@ -323,7 +244,12 @@ apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
                != APR_SUCCESS) {
         bytes.length = 0;
     }
-    learn_answer(fast, head_of(bytes));
+    if (fast->lesson) {
+        mod_comet_fast_end_lesson(fast, head_of(bytes));
+    }
+    else {
+        mod_comet_sample_learn(&fast->answer, head_of(bytes), fast->asked);
+    }
     ap_remove_output_filter(filter);
     return ap_pass_brigade(filter->next, brigade);
 }

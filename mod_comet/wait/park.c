@@ -32,33 +32,38 @@ static mod_comet_parked_t *make_park(conn_rec *c)
     return park;
 }
 
-/* Prepare a request for its wait.
- * @param gauge  counts the request while it waits or its answer is sent */
-static void prepare(mod_comet_parked_t *park, request_rec *r,
-                    const mod_comet_ask_t *ask, comet_metric_e gauge)
+/* Set what does not depend on what the client waits for. */
+static void begin(mod_comet_parked_t *park, const request_rec *r)
 {
-    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
-
-    park->r = r;
-    park->ask = ask;
     park->store = mod_comet_config_server(r->server)->store;
     park->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
-    mod_comet_ack_begin(&park->ack, timeout);
-    park->heartbeat =
-        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
-    park->ends_at = mod_comet_ask_end(ask);
+    mod_comet_ack_begin(&park->ack,
+                        mod_comet_request_timeout_server(r)->timeout);
     park->retry_msec = 0;
     park->end_msec = 0;
     park->at_once = 0;
     park->over = 0;
     park->said_all = 0;
-    park->by_worker =
-        mod_comet_log_waits() != NULL || !mod_comet_chain_is_direct(r);
     park->subscriber.serve = mod_comet_parked_serve;
     park->subscriber.yields = 1;
+    park->subscriber.until = 0;
+}
+
+/* Prepare a request for its wait.
+ * @param gauge  counts the request while it waits or its answer is sent */
+static void prepare(mod_comet_parked_t *park, request_rec *r,
+                    const mod_comet_ask_t *ask, comet_metric_e gauge)
+{
+    begin(park, r);
+    park->r = r;
+    park->ask = ask;
+    park->heartbeat =
+        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
+    park->ends_at = mod_comet_ask_end(ask);
+    park->by_worker =
+        mod_comet_log_waits() != NULL || !mod_comet_chain_is_direct(r);
     park->subscriber.seen = ask->seen;
     park->subscriber.floor = ask->pruned;
-    park->subscriber.until = 0;
     park->subscriber.limit = (apr_uint32_t)ask->limit;
     park->subscriber.piece =
         ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;
@@ -134,6 +139,44 @@ static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
     park->r = NULL;
     mod_comet_parked_forget(park);
     park->state = MOD_COMET_PARKED_EMPTY;
+    return 1;
+}
+
+int mod_comet_park_may_publish(const request_rec *r)
+{
+    return mod_comet_fast_may_publish(r) && mod_comet_park_can_suspend(r);
+}
+
+void mod_comet_park_learn_publish(request_rec *r,
+                                  const comet_message_fields_t *fields)
+{
+    mod_comet_parked_t *park = make_park(r->connection);
+
+    if (park->state != MOD_COMET_PARKED_EMPTY) {
+        return;
+    }
+    begin(park, r);
+    park->by_worker = 0;
+    park->subscriber.limit = 1;
+    park->subscriber.revoked = NULL;
+    mod_comet_fast_learn_publish(&park->fast, r, fields, park->fd);
+}
+
+int mod_comet_park_finish_publish(const request_rec *r,
+                                  const comet_store_group_t *group,
+                                  apr_status_t *status)
+{
+    const mod_comet_parked_t *park =
+        r->main || r->prev ? NULL : mod_comet_parked_find(r->connection);
+    comet_timestamp_t timestamp;
+
+    if (!park
+        || !mod_comet_fast_finish_publish(park->fast, status, &timestamp)) {
+        return 0;
+    }
+    if (*status == APR_SUCCESS) {
+        group->messages[0]->timestamp = timestamp;
+    }
     return 1;
 }
 

@@ -21,6 +21,7 @@
 #define MOD_COMET_PARK_H
 
 #include "request/ask.h"
+#include "store/store.h"
 
 /**
  * Send a large answer as fast as the client takes it, without holding a thread.
@@ -43,6 +44,27 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
  */
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body);
+
+/** Whether the hub may publish what comes in requests like this POST
+ * (CometFastPublish).  Called before its body is read. */
+int mod_comet_park_may_publish(const request_rec *r);
+
+/** The message of such a POST is stored, and its answer is about to be made: let
+ * the hub learn what the request and the answer look like.
+ * @param fields  of the message */
+void mod_comet_park_learn_publish(request_rec *r,
+                                  const comet_message_fields_t *fields);
+
+/**
+ * If the hub has submitted the message of this request already, wait for the
+ * outcome.
+ * @param group  the message; its timestamp is set on success
+ * @param status  OUT: as from comet_writer_publish()
+ * @return 0: it has not, so the message must be published
+ */
+int mod_comet_park_finish_publish(const request_rec *r,
+                                  const comet_store_group_t *group,
+                                  apr_status_t *status);
 
 /** Whether a connection can be parked at all: the MPM can park, and the
  * connection is not that of an HTTP/2 stream.  Called by the connection's

@@ -14,40 +14,14 @@
 #include "server/child.h"
 #include "server/mpm.h"
 #include "wait/park.h"
+#include "wait/park_mpm.h"
 #include "wait/park_talk.h"
 #include "wait/parked.h"
+#include "wait/places.h"
 #include "output/answer.h"
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/peek.h"
-
-/*
- * The state in which the event MPM waits for input.  Since httpd 2.4.63 the MPM
- * has a state for this.  Before 2.4.63 this file does the same as mod_http2: a
- * connection in the state WRITE_COMPLETION with CONN_SENSE_WANT_READ waits for
- * input with Timeout.  If the connection's input filters "clog", the MPM then
- * calls process_connection instead of its keep-alive code.
- */
-#if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
-#define WAITIO CONN_STATE_ASYNC_WAITIO
-#else
-#define WAITIO CONN_STATE_WRITE_COMPLETION
-#endif
-
-static conn_state_e parked_state(void)
-{
-    return mod_comet_mpm_capacity()->has_waitio ? WAITIO
-                                                : CONN_STATE_WRITE_COMPLETION;
-}
-
-/* Undo what park_in_mpm() or await_input() has set before httpd 2.4.63. */
-static void unclog(conn_rec *c)
-{
-    if (!mod_comet_mpm_capacity()->has_waitio) {
-        c->clogging_input_filters = 0;
-        c->cs->state = CONN_STATE_READ_REQUEST_LINE;
-    }
-}
 
 static apr_status_t join(mod_comet_parked_t *park)
 {
@@ -84,7 +58,7 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     apr_status_t status;
 
     HAND_ON();
-    if (!c->cs || c->cs->state != parked_state()) {
+    if (!c->cs || c->cs->state != mod_comet_park_mpm_state()) {
         return; /* the connection is being closed */
     }
     mod_comet_h2_suspend(c);
@@ -101,17 +75,6 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
         mod_comet_parked_take_back(park);
         mod_comet_parked_make_mpm_close(park);
     }
-}
-
-/* Close without lingering if output is left.  A lingering close holds a thread
- * for 2 s if the client does not read the rest, and after a fan-out there are
- * many such clients at once. */
-static void close_without_waiting(conn_rec *c)
-{
-    if (c->data_in_output_filters) {
-        c->aborted = 1;
-    }
-    c->cs->state = CONN_STATE_LINGER;
 }
 
 /* The MPM's Timeout is over: the client acknowledged nothing for that long. */
@@ -158,59 +121,8 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
         else if (park->r) {
             time_out(park);
         }
-        close_without_waiting(c);
+        mod_comet_park_mpm_close(c);
     }
-}
-
-/* Whether the MPM needs to wait only for input: the hub sends what the filters
- * hold.  But nothing is read from a WebSocket while the filters hold bytes. */
-static int is_sent(const mod_comet_parked_t *park)
-{
-    return mod_comet_outbox_is_empty(&park->outbox)
-           && !(park->r && park->ask->talk && park->c->data_in_output_filters);
-}
-
-/* Let the MPM wait for input, with Timeout. */
-static void await_input(conn_rec *c)
-{
-    c->cs->state = parked_state();
-    c->cs->sense = CONN_SENSE_WANT_READ;
-    c->clogging_input_filters |= !mod_comet_mpm_capacity()->has_waitio;
-}
-
-/* Whether mod_http2 has given @a c back to the MPM, to wait for its client.
- * @param rv  what process_connection returned */
-static int may_wait(const conn_rec *c, int rv)
-{
-    return (rv == OK || rv == DONE) && c->keepalive == AP_CONN_KEEPALIVE
-           && (c->cs->state == CONN_STATE_WRITE_COMPLETION
-               || c->cs->state == CONN_STATE_CHECK_REQUEST_LINE_READABLE
-               || c->cs->state == WAITIO);
-}
-
-/* Whether the MPM can wait for the socket to become writable.  Before httpd
- * 2.4.63 it closes each connection afterwards that is not kept alive. */
-static int can_await_output(const conn_rec *c)
-{
-    return mod_comet_mpm_capacity()->has_waitio
-           || (c->data_in_output_filters && c->keepalive == AP_CONN_KEEPALIVE);
-}
-
-/* Hand the connection to the MPM, which waits for input or, while an answer is
- * being sent, for the socket to become writable; each event restarts Timeout.
- * Before httpd 2.4.63 the hub sends the answer, and ACKs restart Timeout; the
- * MPM waits for input, unless there is input already. */
-static void park_in_mpm(mod_comet_parked_t *park)
-{
-    conn_rec *c = park->c;
-    int waitio = mod_comet_mpm_capacity()->has_waitio;
-    int writes = !is_sent(park) && can_await_output(c)
-                 && (waitio || mod_comet_peek_socket(park->fd));
-
-    park->state = MOD_COMET_PARKED_PREPARED;
-    c->cs->state = parked_state();
-    c->cs->sense = writes ? CONN_SENSE_WANT_WRITE : CONN_SENSE_WANT_READ;
-    c->clogging_input_filters |= !waitio;
 }
 
 /* Send the rest of an answer to a client that has already sent its next
@@ -223,7 +135,7 @@ static int send_rest(mod_comet_parked_t *park)
     mod_comet_outbox_t *outbox = &park->outbox;
     apr_size_t length = outbox->bytes.length - outbox->sent;
 
-    if (can_await_output(park->c)) {
+    if (mod_comet_park_mpm_can_await_output(park->c)) {
         return 0;
     }
     if (ap_rwrite(outbox->bytes.data + outbox->sent, (int)length, park->r) < 0
@@ -246,7 +158,7 @@ static int dismiss(mod_comet_parked_t *park, int close)
         mod_comet_parked_end(park, !park->c->aborted, close);
     }
     else if (park->r) {
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
     }
     return park->r != NULL;
 }
@@ -269,12 +181,12 @@ static int send_on(mod_comet_parked_t *park, int data)
     mod_comet_parked_note_blocked(park);
     if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)
         && !(data && send_rest(park))) {
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
         return 1;
     }
     if (status == APR_SUCCESS && streams && !data && !park->retry_msec) {
         mod_comet_parked_set_timer(park);
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
         return 1;
     }
     c->aborted |= status != APR_SUCCESS;
@@ -282,31 +194,13 @@ static int send_on(mod_comet_parked_t *park, int data)
     return 0;
 }
 
-/* Let the MPM send what the filters hold.  Only then does it read the client's
- * next request, wait for it, or close.  Reading first would hold a thread,
- * perhaps for a client that still waits for the rest of its answer. */
-static void hand_on(conn_rec *c, mod_comet_peek_e found)
+/* Let the MPM wait for the client's next request, while the client rests in the
+ * hub. */
+static void rest_in_mpm(mod_comet_parked_t *park)
 {
-    c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
-    c->cs->state = CONN_STATE_WRITE_COMPLETION;
-}
-
-/* Decide what happens next, after all of the answer was given to the filters.
- * @return whether it is left to the MPM to send the rest, or to close */
-static int is_left_to_mpm(const mod_comet_parked_t *park)
-{
-    conn_rec *c = park->c;
-
-    if (c->data_in_output_filters && !c->aborted
-        && !comet_hub_is_stopping(mod_comet_child()->hub)) {
-        hand_on(c, mod_comet_peek(c, park->brigade));
-        return 1;
-    }
-    if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
-        close_without_waiting(c);
-        return 1;
-    }
-    return 0;
+    park->subscriber.resting = 1;
+    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    mod_comet_park_mpm_wait(park);
 }
 
 /* Send a poll's answer that is in the outbox, and let its client rest. */
@@ -321,20 +215,42 @@ static void answer_and_rest(mod_comet_parked_t *park)
     park->at_once = 0;
     c->aborted |= mod_comet_parked_write_whole(park, &bytes) != APR_SUCCESS;
     park->state = MOD_COMET_PARKED_EMPTY;
-    if (is_left_to_mpm(park)) {
+    if (mod_comet_park_mpm_is_left(park)) {
         comet_selection_unref(selection);
     }
     else if ((found = mod_comet_peek(c, park->brigade))
              != MOD_COMET_PEEK_NOTHING) {
         comet_selection_unref(selection);
-        hand_on(c, found);
+        mod_comet_park_mpm_hand_on(c, found);
     }
     else {
         park->rests_on = selection;
-        park->subscriber.resting = 1;
-        park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
-        park_in_mpm(park);
+        rest_in_mpm(park);
     }
+}
+
+/* Let the client of a POST rest, if the hub knows such POSTs now.  Otherwise the
+ * MPM goes on as usual.  httpd has looked for another request at the end of this
+ * one (data_in_input_filters).  What has come since then is in the socket, where
+ * the hub finds it. */
+static void rest_published(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+
+    if (park->state != MOD_COMET_PARKED_EMPTY || c->aborted
+        || c->keepalive != AP_CONN_KEEPALIVE
+        || c->cs->state != CONN_STATE_WRITE_COMPLETION
+        || c->data_in_input_filters
+        || !(park->rests_on = mod_comet_fast_channel(park->fast))) {
+        return;
+    }
+    if (mod_comet_filters_push(c) == APR_SUCCESS && !c->data_in_output_filters
+        && mod_comet_places_find(0)) {
+        rest_in_mpm(park);
+        return;
+    }
+    comet_selection_unref(park->rests_on);
+    park->rests_on = NULL;
 }
 
 /* Send an answer that the hub has made and left to a worker.
@@ -358,7 +274,7 @@ static int go_on_talking(mod_comet_parked_t *park)
 
     if (goes_on) {
         mod_comet_parked_set_timer(park);
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
     }
     else if (park->r) {
         mod_comet_parked_end(park, !park->c->aborted && !park->over, 1);
@@ -392,7 +308,7 @@ static int go_on_waiting(mod_comet_parked_t *park)
         return send_on(park, found == MOD_COMET_PEEK_DATA);
     }
     if (found == MOD_COMET_PEEK_NOTHING) {
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
         return 1;
     }
     /* the input may have ended because the hub shut it down for a stop */
@@ -411,7 +327,7 @@ static void answer_pipelined(mod_comet_parked_t *park)
 {
     if (!dismiss(park, 0)) {
         park->state = MOD_COMET_PARKED_EMPTY;
-        hand_on(park->c, MOD_COMET_PEEK_DATA);
+        mod_comet_park_mpm_hand_on(park->c, MOD_COMET_PEEK_DATA);
     }
 }
 
@@ -428,7 +344,7 @@ static int is_silent(mod_comet_parked_t *park)
         return 0;
     }
     mod_comet_ack_disarm(&park->ack, park->fd);
-    hand_on(park->c, MOD_COMET_PEEK_NOTHING);
+    mod_comet_park_mpm_hand_on(park->c, MOD_COMET_PEEK_NOTHING);
     return 1;
 }
 
@@ -444,7 +360,7 @@ static void begin_waiting(mod_comet_parked_t *park)
     else if (park->ask->talk) {
         if (!go_on_talking(park)) {
             park->state = MOD_COMET_PARKED_EMPTY;
-            is_left_to_mpm(park);
+            mod_comet_park_mpm_is_left(park);
         }
     }
     else if (mod_comet_outbox_is_empty(&park->outbox)
@@ -452,7 +368,7 @@ static void begin_waiting(mod_comet_parked_t *park)
         answer_pipelined(park);
     }
     else {
-        park_in_mpm(park);
+        mod_comet_park_mpm_wait(park);
     }
 }
 
@@ -476,7 +392,7 @@ static int is_only_given_back(mod_comet_parked_t *park)
         return 0;
     }
     park->state = MOD_COMET_PARKED_EMPTY;
-    hand_on(c, found);
+    mod_comet_park_mpm_hand_on(c, found);
     return 1;
 }
 
@@ -511,7 +427,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     }
     mod_comet_h2_resume(c);
     if (park || c->clogging_input_filters) {
-        unclog(c);
+        mod_comet_park_mpm_unclog(c);
     }
     if (park && is_only_given_back(park)) {
         return OK;
@@ -521,7 +437,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
             return OK;
         }
         park->state = MOD_COMET_PARKED_EMPTY;
-        if (is_left_to_mpm(park)) {
+        if (mod_comet_park_mpm_is_left(park)) {
             return OK;
         }
     }
@@ -530,21 +446,24 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     }
     mod_comet_fast_look(park ? park->fast : NULL, c, room);
     rv = run_others(c);
-    mod_comet_fast_look_away(c);
-    if (mod_comet_h2_has_window(c, may_wait(c, rv))) {
+    park = mod_comet_parked_find(c);
+    mod_comet_fast_look_away(park ? park->fast : NULL, c);
+    if (mod_comet_h2_has_window(c, mod_comet_park_mpm_may_wait(c, rv))) {
         rv = run_others(c);
     }
-    if (mod_comet_h2_is_waiting(c, may_wait(c, rv))) {
-        await_input(c);
+    if (mod_comet_h2_is_waiting(c, mod_comet_park_mpm_may_wait(c, rv))) {
+        mod_comet_park_mpm_await_input(c);
         return OK;
     }
-    park = mod_comet_parked_find(c);
     if (park && park->state == MOD_COMET_PARKED_PREPARED
         && c->cs->state == CONN_STATE_SUSPENDED) {
         begin_waiting(park);
     }
     else if (park && park->state == MOD_COMET_PARKED_PREPARED) {
         park->state = MOD_COMET_PARKED_EMPTY; /* httpd has ended the request */
+    }
+    else if (park && rv == OK) {
+        rest_published(park);
     }
     return rv == DECLINED ? DONE : rv;
 }

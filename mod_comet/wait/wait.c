@@ -47,8 +47,11 @@ void mod_comet_wait_start(mod_comet_child_t *child)
     mod_comet_waiting_t *waiting = apr_pcalloc(child->pool, sizeof(*waiting));
 
     waiting->incoming = mod_comet_incoming_create(child->pool);
+    waiting->familiars = mod_comet_familiars_create(child->pool);
     waiting->descriptors_max = find_descriptors_max();
     pthread_mutex_init(&waiting->lock, NULL);
+    pthread_mutex_init(&waiting->answered_lock, NULL);
+    TAILQ_INIT(&waiting->answered);
     APR_RING_INIT(&waiting->blocked, mod_comet_blocked_t, link);
     child->waiting = waiting;
     child->verdicts = mod_comet_verdicts_create(child->pool);
@@ -58,6 +61,7 @@ void mod_comet_wait_end(mod_comet_child_t *child)
 {
     comet_encoder_clear(&child->waiting->streams);
     comet_encoder_clear(&child->waiting->polls);
+    mod_comet_familiars_clear(child->waiting->familiars);
     comet_buffer_free(&child->waiting->answer);
     mod_comet_verdicts_clear(child->verdicts);
 }

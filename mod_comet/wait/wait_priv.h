@@ -10,10 +10,13 @@
 #include <apr_ring.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "base/pulse.h"
 #include "server/child.h"
+#include "output/outbox.h"
 #include "transport/encoder.h"
+#include "wait/familiar.h"
 
 /**
  * A thread that waits (wait/block.c).  The hub hands messages to it, and the
@@ -63,8 +66,16 @@ struct mod_comet_waiting_t {
                                   * besides one each: for lent sockets, and for
                                   * connections of HTTP/2 */
 
-    atomic_int has_fast; /* [atomic] whether the child has had a poll that
-                          * CometFastPoll allows */
+    atomic_int has_fast; /* [atomic] whether the child has had a request that
+                          * CometFastPoll or CometFastPublish allows */
+    mod_comet_familiars_t *familiars; /* the POSTs that the child knows */
+    pthread_mutex_t answered_lock;
+    TAILQ_HEAD(, mod_comet_fast_t)
+    answered; /* [answered_lock] connections whose
+                                              * submitted messages were answered
+                                              * by the writer */
+    char request[MOD_COMET_PIECE_BYTES]; /* [hub thread] what a client has
+                                          * sent */
 
     pthread_mutex_t lock;
     struct mod_comet_blocked_ring_t blocked; /* [lock] threads that wait */

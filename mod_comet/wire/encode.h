@@ -41,4 +41,9 @@ void comet_encode_html(comet_buffer_t *buffer, comet_text_t text);
  */
 void comet_encode_json(comet_buffer_t *buffer, comet_text_t text);
 
+/** Append {"timestamp": N, "channel": "…"} and a newline: the answer to a
+ * publisher whose message is stored. */
+void comet_encode_stored(comet_buffer_t *buffer, comet_timestamp_t timestamp,
+                         comet_text_t channel);
+
 #endif /* COMET_ENCODE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads of HTTP/1.1 messages that equal a known head, except for the parts that
- * change from poll to poll. */
+ * change from request to request. */
 #include "wire/head.h"
 
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static int is_one_head(comet_text_t bytes)
     return end && end + 4 == bytes.data + bytes.length;
 }
 
-/* --- requests ------------------------------------------------------------ */
+/* --- polls --------------------------------------------------------------- */
 
 void comet_head_free(comet_head_t *head)
 {
@@ -153,6 +153,78 @@ int comet_head_match(const comet_head_t *head, comet_text_t bytes,
     return value <= COMET_TIMESTAMP_MAX;
 }
 
+/* --- POSTs --------------------------------------------------------------- */
+
+#define LENGTH_DIGITS 9
+
+/* Whether a line is the request line of a POST over HTTP/1.1. */
+static int is_post_line(comet_text_t line)
+{
+    static const char last[] = " HTTP/1.1\r\n";
+
+    return line.length >= sizeof(last) - 1 + 6
+           && memcmp(line.data, "POST /", 6) == 0
+           && memcmp(line.data + line.length - (sizeof(last) - 1), last,
+                     sizeof(last) - 1)
+                  == 0;
+}
+
+/* Take the digits of a line that is a Content-Length.
+ * @return 0: the line is one, but has no valid value, or it is the second
+ *         one */
+static int take_length(comet_head_post_t *post, comet_text_t line)
+{
+    static const char name[] = "Content-Length:";
+    const char *at = line.data + sizeof(name) - 1;
+    const char *end = line.data + line.length - 2;
+    apr_size_t digits;
+
+    if (line.length < sizeof(name) - 1 + 2
+        || strncasecmp(line.data, name, sizeof(name) - 1) != 0) {
+        return 1;
+    }
+    while (at < end && *at == ' ') {
+        at++;
+    }
+    digits = count_digits(at, end);
+    if (post->after.data || !digits || digits > LENGTH_DIGITS
+        || at + digits != end) {
+        return 0;
+    }
+    post->before.length = (apr_size_t)(at - post->before.data);
+    post->after.data = end;
+    for (; at < end; at++) {
+        post->length = post->length * 10 + (apr_size_t)(*at - '0');
+    }
+    return 1;
+}
+
+int comet_head_split_post(comet_text_t bytes, comet_head_post_t *post)
+{
+    const char *at = bytes.data, *end = bytes.data + bytes.length, *feed;
+
+    *post = (comet_head_post_t){ .before = { .data = bytes.data } };
+    while (at < end
+           && (feed = memchr(at, '\n', (apr_size_t)(end - at))) != NULL) {
+        comet_text_t line = { at, (apr_size_t)(feed + 1 - at) };
+
+        if (line.length < 2 || feed[-1] != '\r' || *at == ' ' || *at == '\t'
+            || memchr(at, '\0', line.length)
+            || (at == bytes.data && !is_post_line(line))) {
+            return 0;
+        }
+        if (line.length == 2) {
+            post->after.length = (apr_size_t)(feed + 1 - post->after.data);
+            return post->after.data != NULL;
+        }
+        if (!take_length(post, line)) {
+            return 0;
+        }
+        at = feed + 1;
+    }
+    return 0;
+}
+
 /* --- answers ------------------------------------------------------------- */
 
 typedef struct field_t {
@@ -255,13 +327,13 @@ static int mark_field(comet_head_answer_t *head, comet_text_t bytes,
 
 static int mark_fields(comet_head_answer_t *head, comet_text_t bytes)
 {
-    static const char first[] = "HTTP/1.1 200 ";
     const char *end;
     comet_text_t rest;
     field_t field;
 
     if (!is_one_head(bytes)
-        || strncmp(bytes.data, first, sizeof(first) - 1) != 0) {
+        || (strncmp(bytes.data, "HTTP/1.1 200 ", 13) != 0
+            && strncmp(bytes.data, "HTTP/1.1 201 ", 13) != 0)) {
         return 0;
     }
     end = find(bytes, "\r\n");

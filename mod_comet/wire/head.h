@@ -2,9 +2,9 @@
 /**
  * @file wire/head.h
  * Recognises and makes heads of HTTP/1.1 messages that equal a known head,
- * except for the parts that change from poll to poll.  In a request that is the
- * cursor.  In a response it is the date, the length, and how many more requests
- * the connection allows.  No I/O.
+ * except for the parts that change from request to request.  In a poll that is
+ * the cursor, in a POST the length.  In a response it is the date, the length,
+ * and how many more requests the connection allows.  No I/O.
  */
 #ifndef COMET_HEAD_H
 #define COMET_HEAD_H
@@ -42,6 +42,24 @@ int comet_head_match(const comet_head_t *head, comet_text_t bytes,
 
 void comet_head_free(comet_head_t *head);
 
+/** The head of a POST request, split at the digits of its Content-Length. */
+typedef struct comet_head_post_t {
+    comet_text_t before, after; /* what is around the digits; `after` ends with
+                                 * the empty line */
+    apr_size_t length; /* of the body, as Content-Length says; at most nine
+                        * digits are accepted */
+} comet_head_post_t;
+
+/**
+ * Split the head of an HTTP/1.1 POST request, with CRLF at the end of each
+ * line, without folded lines, and with a single Content-Length of decimal
+ * digits.
+ * @param bytes  begins with the head; more may follow
+ * @param post   OUT: points into @a bytes
+ * @return whether the bytes begin with such a head
+ */
+int comet_head_split_post(comet_text_t bytes, comet_head_post_t *post);
+
 /** The parts of a response's head that change. */
 typedef enum {
     COMET_HEAD_DATE,
@@ -63,8 +81,8 @@ typedef struct comet_head_answer_t {
 
 /**
  * Learn the head of a response that httpd made, if other responses can be made
- * from it: a 200 of known length on a connection that stays open, without a
- * cookie or any other field that is meant for one response only.
+ * from it: a 200 or 201 of known length on a connection that stays open, without
+ * a cookie or any other field that is meant for one response only.
  * @param head  its previous contents are freed
  * @return whether the head was learnt; if not, @a head is empty
  */

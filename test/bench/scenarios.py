@@ -203,6 +203,15 @@ RATE = Figure("published_per_second", "messages/s")
 WEBSOCKETS = "CometTransports all websocket"
 CHANNELS = "1,000 channels × 1 stream, 32 publishers"
 
+
+def located(*lines):
+    """Lines for the endpoint's <Location>."""
+    return "\n".join(('<Location "/comet">',) + lines + ("</Location>",))
+
+
+FAST_POLL = located("CometFastPoll on")
+FAST_PUBLISH = located("CometFastPublish on")
+
 SCENARIOS = (
     Scenario("parked", "10,000 event streams parked", "park",
              [Figure("pss_per_subscriber_kib", "PSS each, KiB", 1, True)],
@@ -221,10 +230,15 @@ SCENARIOS = (
              url="poll", subscribers=1000, messages=200, rate=50, settle=1),
     Scenario("fastpolls", "1,000 long polls × 50 msg/s, CometFastPoll on",
              "poll", [PER_CPU, P99], url="poll",
-             conf='<Location "/comet">\nCometFastPoll on\n</Location>',
+             conf=FAST_POLL,
              subscribers=1000, messages=200, rate=50, settle=1),
     Scenario("rest-normal", "one subscriber at rest, CometSync normal",
              "stream", [P50_US], url="stream", conf="CometSync normal",
+             subscribers=1, messages=60, rate=20),
+    Scenario("rest-fast",
+             "one subscriber at rest, CometSync normal, CometFastPublish on",
+             "stream", [P50_US], servers=(Comet, Nchan), url="stream",
+             conf="CometSync normal\n" + FAST_PUBLISH,
              subscribers=1, messages=60, rate=20),
     SyncedScenario("rest-full", "one subscriber at rest, CometSync full",
                    "stream", [P50_US], url="stream", conf="CometSync full",
@@ -239,9 +253,25 @@ SCENARIOS = (
              [RATE, P50_MS, P99], servers=(Comet,), url="stream",
              conf="CometSync full",
              subscribers=1000, channels=1000, publishers=32, seconds=3),
+    Scenario("channels-fast", CHANNELS + ", CometSync normal, "
+             "CometFastPublish on", "stream", [RATE, P50_MS, P99],
+             servers=(Comet, Nchan, Null), url="stream",
+             conf="CometSync normal\n" + FAST_PUBLISH,
+             subscribers=1000, channels=1000, publishers=32, seconds=3),
+    Scenario("channels-fast-full", CHANNELS + ", CometSync full, "
+             "CometFastPublish on", "stream", [RATE, P50_MS, P99],
+             servers=(Comet,), url="stream",
+             conf="CometSync full\n" + FAST_PUBLISH,
+             subscribers=1000, channels=1000, publishers=32, seconds=3),
     Scenario("publish", "32 publishers, nobody listens", "publish",
              [RATE, Figure("per_cpu_second", "messages per CPU s")],
              servers=(Comet, Nchan, Null), conf="CometSync normal",
+             publishers=32, seconds=2),
+    Scenario("publish-fast", "32 publishers, nobody listens, "
+             "CometFastPublish on", "publish",
+             [RATE, Figure("per_cpu_second", "messages per CPU s")],
+             servers=(Comet, Nchan, Null),
+             conf="CometSync normal\n" + FAST_PUBLISH,
              publishers=32, seconds=2),
     Scenario("publish-one", "one publisher, nobody listens", "publish",
              [RATE, Figure("per_cpu_second", "messages per CPU s")],

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from pipelining import polls_that_the_hub_answers, while_the_hub_answers
+from pipelining import (polls_that_the_hub_answers,
+                        posts_that_the_hub_publishes, while_the_hub_answers)
 
 SERVER = {
     "classics": 3,
@@ -20,6 +21,10 @@ CometMaxMessageSize 2000
 <Location "/comet/fast">
   CometFastPoll on
   CometPollTimeout 10s
+  CometMaxLifetime off
+</Location>
+<Location "/comet/lane">
+  CometFastPublish on
   CometMaxLifetime off
 </Location>
 <Location "/comet/limited">
@@ -360,3 +365,48 @@ def test_462_08_polls_that_the_hub_answers(server):
     """With CometFastPoll a client sends all kinds of requests between polls.
     The hub answers the polls, and each request gets its own answer."""
     assert polls_that_the_hub_answers(server, 60) > 60
+
+
+def lane(server):
+    """Return a connection whose POSTs the hub publishes."""
+    conn = server.raw(timeout=10)
+    conn.method = "POST"
+    before = server.status()["fast_publishes"]
+    while server.status()["fast_publishes"] == before:
+        conn.send(line_of("POST", "/comet/lane")
+                  + b"Content-Type: text/plain\r\n" + sized(b"known"))
+        assert conn.answer().status == 201
+    return conn
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("kind", list(BODIES) + list(AMBIGUOUS))
+def test_462_09_behind_posts_that_the_hub_publishes(server, kind):
+    """The hub publishes the POSTs of a client. Then their body comes in another
+    form: it is read as a body, or the connection ends."""
+    head = line_of("POST", "/comet/lane") + b"Content-Type: text/plain\r\n"
+    plain = head + sized(b"known")
+    make = {**BODIES, **AMBIGUOUS}[kind]
+    for before in (b"", plain):
+        conn = lane(server)
+        conn.send(before + head + make(SMUGGLED) + ENDING)
+        text = drain(conn)
+        got = answers(text)
+        if before:
+            assert got[0] == 201, (kind, text)
+            got = got[1:]
+        assert len(got) <= (2 if kind in BODIES else 1), (kind, text)
+        assert got == [201, 200][:len(got)] or kind in AMBIGUOUS, (kind, text)
+        assert kind in BODIES or b"a static file" not in text, (kind, text)
+    check_not_smuggled(server, kind)
+
+
+@pytest.mark.event
+def test_462_10_posts_that_the_hub_publishes(make_server):
+    """With CometFastPublish a client sends all kinds of requests between its
+    POSTs.  The hub publishes the known ones, and each request gets its own
+    answer."""
+    server = make_server(conf="CometMaxMessageSize 4000\n"
+                              '<Location "/comet/lane">\nCometFastPublish on\n'
+                              "</Location>\n")
+    assert posts_that_the_hub_publishes(server, 60) > 60

@@ -2,7 +2,8 @@
 /*
  * Fuzz the recognition of polls by their bytes.  The first NUL separates the
  * input into two heads.  A head that matches a learnt one differs from it only
- * in the digits of the cursor.  After the head of an answer was learnt, it can
+ * in the digits of the cursor.  The head of a POST is split at the digits of its
+ * length, and ends at the first empty line.  After the head of an answer was learnt, it can
  * be written again, and the same is learnt from the new head.
  *
  * `make fuzz` runs this fuzzer; test/unit/wire/test_corpus.c replays the corpus
@@ -51,6 +52,24 @@ static void head_fuzz_request(comet_text_t known, comet_text_t next)
     comet_head_free(&head);
 }
 
+static void head_fuzz_post(comet_text_t bytes)
+{
+    comet_head_post_t post;
+    const char *end, *digits;
+
+    if (comet_head_split_post(bytes, &post)) {
+        digits = post.before.data + post.before.length;
+        end = memmem(bytes.data, bytes.length, "\r\n\r\n", 4);
+        MUST(post.before.data == bytes.data);
+        MUST(end && end + 4 == post.after.data + post.after.length);
+        MUST(!memchr(bytes.data, 0, (apr_size_t)(end - bytes.data)));
+        MUST(post.after.data > digits && post.after.data - digits <= 9);
+        for (; digits < post.after.data; digits++) {
+            MUST(*digits >= '0' && *digits <= '9');
+        }
+    }
+}
+
 static void head_fuzz_answer(comet_text_t bytes)
 {
     comet_head_answer_t head = { .text = NULL }, again = { .text = NULL };
@@ -82,5 +101,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     head_fuzz_request(known, next);
     head_fuzz_answer(known);
+    head_fuzz_post(known);
     return 0;
 }

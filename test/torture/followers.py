@@ -11,12 +11,13 @@ FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
 # The faults that no follower may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
 # The configuration of a server for many followers. Event streams at /parked
-# stay httpd's connections; polls at /fast are answered by the hub.
+# stay httpd's connections; polls and POSTs at /fast are answered by the hub.
 CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
          "CometEndpoint /parked\n"
          "<Location /parked>\n  CometAdopt off\n</Location>\n"
          "CometEndpoint /fast\n"
-         "<Location /fast>\n  CometFastPoll on\n</Location>\n")
+         "<Location /fast>\n  CometFastPoll on\n  CometFastPublish on\n"
+         "</Location>\n")
 
 
 class Followers:

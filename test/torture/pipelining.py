@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that arrive while the hub answers the poll before them."""
+"""Requests that arrive while the hub answers the poll before them, or stores the
+message before them."""
 
 import random
 import threading
@@ -190,3 +191,138 @@ def polls_that_the_hub_answers(server, rounds, seed=460):
     client.conn.close()
     assert server.rows("smuggled") == []
     return server.status()["fast_polls"] - before
+
+
+class FastPublisher:
+    """A client whose POSTs differ only in their bodies. It also sends other
+    requests on the same connection.
+
+    said: the (timestamp, body) of each message that was acknowledged.
+    """
+
+    TARGET = "/comet/lane"
+
+    def __init__(self, server, seed):
+        self.server, self.chance = server, random.Random(seed)
+        self.said, self.number = [], 0
+        self.conn = server.raw()
+
+    def text(self):
+        """Return the body of the next message. Some look like requests."""
+        self.number += 1
+        smuggled = self.conn.format("POST", "/comet/smuggled", TEXT, b"x")
+        return b"%d " % self.number + self.chance.choice([
+            b"", b"", b"x" * self.chance.randrange(3000), smuggled,
+            b"\r\n\r\n" + smuggled,
+            b"\r\nContent-Length: 3\r\n\r\nabc", "\u2603".encode()])
+
+    def request(self, text, headers=None):
+        return self.conn.format("POST", self.TARGET,
+                                dict(TEXT, **(headers or {})), text)
+
+    def take(self, text):
+        self.conn.method = "POST"
+        answer = self.conn.answer()
+        assert answer.status == 201, answer
+        self.said.append((answer.json()["timestamp"], text.decode()))
+
+    # -- what the client sends ----------------------------------------------
+
+    def post(self):
+        text = self.text()
+        self.conn.send(self.request(text))
+        self.take(text)
+
+    def split(self):
+        text = self.text()
+        data = self.request(text)
+        cuts = sorted(self.chance.randrange(len(data) + 1) for _ in range(2))
+        for begin, end in zip([0] + cuts, cuts + [len(data)]):
+            self.conn.send(data[begin:end])
+        self.take(text)
+
+    def several(self):
+        texts = [self.text() for _ in range(self.chance.randrange(2, 6))]
+        data = b"".join(map(self.request, texts))
+        cut = self.chance.randrange(len(data))
+        self.conn.send(data[:cut])
+        self.conn.send(data[cut:])
+        for text in texts:
+            self.take(text)
+
+    def another(self):
+        """Send another request behind a POST."""
+        text = self.text()
+        request = self.conn.format("GET", "/static.txt")
+        late = self.chance.random() < 0.5
+        self.conn.send(self.request(text) + (b"" if late else request))
+        self.conn.send(request if late else b"")
+        self.take(text)
+        self.conn.method = "GET"
+        assert self.conn.answer().body == b"a static file\n"
+
+    def other_words(self):
+        """Send the length in another form, or another header."""
+        text = self.text()
+        length = len(text)
+        self.conn.send(self.request(text, self.chance.choice([
+            {"Content-Length": " %d" % length},
+            {"Content-Length": "%012d" % length},
+            {"content-LENGTH": "%d" % length},
+            {"X-Other": "Content-Length: 1"},
+            {"X-Folded": "a\r\n Content-Length: 1"},
+            {"Expect": "100-continue"}])))
+        self.take(text)
+
+    def chunked(self):
+        text = self.text()
+        self.conn.send(self.request(
+            b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text),
+            {"Transfer-Encoding": "chunked"}))
+        self.take(text)
+
+    def wrong(self):
+        """Send a length that can be read in two ways, and a request inside what
+        might be the body; httpd answers 400 and closes the connection."""
+        text = self.text() + self.request(b"no")
+        self.conn.send(self.request(text, self.chance.choice([
+            {"Content-Length": "-1"}, {"Content-Length": "+1"},
+            {"Content-Length": "1, 1"}, {"Content-Length": "0x1"},
+            {"Content-Length": "1\r\n 1"}, {"Content-Length": ""},
+            {"Content-Length": "18446744073709551617"},
+            {"Content-Length": "1", "content-length": "%d" % len(text)}])))
+        self.conn.method = "POST"
+        assert self.conn.answer().status == 400
+        self.conn.close()
+        self.conn = self.server.raw()
+
+    def too_long(self):
+        text = b"x" * 4000 + b"\r\n\r\n" + self.request(b"no")
+        self.conn.send(self.request(text))
+        self.conn.method = "POST"
+        assert self.conn.answer().status == 413
+        self.conn.close()
+        self.conn = self.server.raw()
+
+
+def posts_that_the_hub_publishes(server, rounds, seed=460):
+    """A CometFastPublish client sends all kinds of requests between its POSTs.
+    Each gets its own answer. Each message is stored once, in order, and no body
+    is taken for a request. Return how many messages the hub has published. The
+    server has CometMaxMessageSize 4000."""
+    client = FastPublisher(server, seed)
+    kinds = [client.post] * 6 + [
+        client.split, client.several, client.another, client.other_words,
+        client.chunked, client.wrong, client.too_long]
+    before = server.status()["fast_publishes"]
+    for _ in range(rounds):
+        client.chance.choice(kinds)()
+        for _ in range(client.chance.randint(0, 6)):    # until the hub knows its
+                                                        # POSTs
+            client.post()
+    client.conn.close()
+    assert server.rows("smuggled") == []
+    assert [(int(stamp), body) for stamp, body in server.sql(
+        "SELECT timestamp, body FROM message WHERE channel = 'lane' "
+        "ORDER BY timestamp")] == client.said
+    return server.status()["fast_publishes"] - before

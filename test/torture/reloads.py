@@ -30,9 +30,11 @@ def every_transport(count):
 
 
 def publishers(load, rate, count=10):
-    """Start publishers: `rate` messages a second, four of them on c0."""
-    return {"chat": load.publish(count, "/comet/chat", "p",
-                                 pause=count / (rate - 4)),
+    """Start publishers: `rate` messages a second, four of them on c0.  The hub
+    publishes those of half of the clients (CometFastPublish)."""
+    pause = count / (rate - 4)
+    return {"chat": load.publish(count // 2, "/comet/chat", "p", pause=pause)
+            + load.publish(count - count // 2, "/fast/chat", "f", pause=pause),
             "c0": load.publish(1, "/comet/c0", "c", pause=0.25)}
 
 
@@ -73,6 +75,7 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
         server.wait_waiting(clients, timeout=10)
         said = followers.judged()
         unlogged = server.status()["fast_polls"]
+        by_hub = server.status()["fast_publishes"]
         followers.tell("leave")
         server.wait_waiting(0, timeout=20)
     server.stop()
@@ -84,14 +87,15 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
     text = ("%d reloads under %d/s and %d clients; %d messages, %d "
             "deliveries, %d ticks, every sequence exact; old children gone "
             "in max %.2f s; longest stall %.0f ms, of a publisher %.0f ms; "
-            "%d polls answered by the hub; %d cut off, %d children lost to "
-            "httpd's own fault"
+            "%d polls and %d POSTs answered by the hub; %d cut off, %d children "
+            "lost to httpd's own fault"
             % (times, rate, clients, acknowledged(everybody),
                said["messages"], said["ticks"], max(gone),
                max(said["stall_us"], said["catch_up_us"]) / 1000,
-               longest_wait(everybody) * 1000, unlogged, said["cut"],
+               longest_wait(everybody) * 1000, unlogged, by_hub, said["cut"],
                crashed))
     assert max(gone) < limit(3), text
+    assert by_hub > acknowledged(pubs["chat"]) // 4, text
     assert said["refused"] == said["refusals"] == 0, said
     assert crashed <= 1, text
     assert crashed or said["cut"] == 0, text

@@ -4,7 +4,8 @@
 import pytest
 
 from parsing import COMPARED, CONF
-from pipelining import polls_that_the_hub_answers, while_the_hub_answers
+from pipelining import (polls_that_the_hub_answers,
+                        posts_that_the_hub_publishes, while_the_hub_answers)
 from scale import scaled
 
 SEEDS = (1, 2, 3)
@@ -38,3 +39,16 @@ def test_460_03_fast_polls(make_server, figure, seed):
     rounds = scaled(3000, 60)
     figure("%d rounds, %d polls answered by the hub"
            % (rounds, polls_that_the_hub_answers(server, rounds, seed)))
+
+
+@pytest.mark.event
+@pytest.mark.bound(600)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_460_04_fast_posts(make_server, figure, seed):
+    """All kinds of requests between POSTs whose messages the hub publishes"""
+    server = make_server(conf="CometMaxMessageSize 4000\n"
+                              '<Location "/comet/lane">\nCometFastPublish on\n'
+                              "</Location>\n")
+    rounds = scaled(3000, 60)
+    figure("%d rounds, %d messages published by the hub"
+           % (rounds, posts_that_the_hub_publishes(server, rounds, seed)))

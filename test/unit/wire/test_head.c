@@ -149,6 +149,140 @@ static void test_not_learnt(void **state)
     assert_false(learn(&head, large));
 }
 
+#define POST(length, more) \
+    "POST /comet/x HTTP/1.1\r\nHost: a\r\nContent-Length: " length "\r\n" more \
+    "\r\n"
+
+/* @return the length of the body; -1: this is no such head */
+static long split(const char *string, size_t length, comet_head_post_t *post)
+{
+    comet_text_t bytes = exactly(string, length);
+    long found = -1;
+
+    if (comet_head_split_post(bytes, post)) {
+        const char *end = post->after.data + post->after.length;
+
+        assert_ptr_equal(post->before.data, bytes.data);
+        assert_in_range(post->after.data - bytes.data, post->before.length + 1,
+                        post->before.length + 9);
+        assert_true(end <= bytes.data + bytes.length);
+        assert_memory_equal(end - 4, "\r\n\r\n", 4);
+        found = (long)post->length;
+    }
+    free((char *)bytes.data);
+    return found;
+}
+
+/* Heads of POSTs, and the length that each has; -1: it is refused. */
+static const struct {
+    const char *head;
+    long length;
+} posts[] = {
+    { POST("5", ""), 5 },
+    { POST("0", ""), 0 },
+    { POST("007", "A: b\r\n"), 7 },
+    { POST("999999999", ""), 999999999 },
+    { POST("   12", ""), 12 },
+    { "POST / HTTP/1.1\r\ncOnTeNt-LeNgTh:3\r\n\r\n", 3 },
+    { POST("5", "X: Content-Length: 6\r\n"), 5 },
+    { POST("5", "X-Content-Length: 6\r\n"), 5 },
+    { POST("5", "Content-Length-X: 6\r\n"), 5 },
+    { POST("5", "X: y\r\n Content-Length: 6\r\n"), -1 },
+    { POST("5", "X: y\r\n\tContent-Length: 6\r\n"), -1 },
+    { POST("5", "X: y\r\n \r\n"), -1 },
+    { "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nX: y\r\n\r\n", 3 },
+    { "POST /?a b HTTP/1.1\r\nContent-Length: 3\r\n\r\n", 3 },
+    { POST("", ""), -1 },
+    { POST("\t5", ""), -1 },
+    { POST("5 ", ""), -1 },
+    { POST("5\t", ""), -1 },
+    { POST("5x", ""), -1 },
+    { POST("-5", ""), -1 },
+    { POST("+5", ""), -1 },
+    { POST("0x5", ""), -1 },
+    { POST("5,5", ""), -1 },
+    { POST("5, 5", ""), -1 },
+    { POST("1000000000", ""), -1 },
+    { POST("0000000005", ""), -1 },
+    { POST("5\r\n 5", ""), -1 },
+    { POST("\r\n 5", ""), -1 },
+    { POST("5\r", ""), -1 },
+    { POST("5", "Content-Length: 5\r\n"), -1 },
+    { POST("5", "content-length: 6\r\n"), -1 },
+    { POST("5", "content-length:\r\n"), -1 },
+    { POST("5\r\nContent-Length:", ""), -1 },
+    { POST("5", "X: y\n"), -1 },
+    { POST("5", "X: y\nContent-Length: 6\r\n"), -1 },
+    { "POST / HTTP/1.1\nContent-Length: 5\n\n", -1 },
+    { "POST / HTTP/1.1\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST / HTTP/1.1\r\nContent-Length: 5\n\r\n", -1 },
+    { "POST / HTTP/1.1\r\nContent-Length: 5\r\n\n", -1 },
+    { "\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { " POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST / HTTP/1.1 \r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST /\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST  / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST http://a/ HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "post / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "GET /comet/x HTTP/1.1\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST / HTTP/1.1\r\n\r\nContent-Length: 5\r\n\r\n", -1 },
+    { "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", -1 },
+    { "POST / HTTP/1.1\r\n\r\n", -1 },
+    { "\r\n\r\n", -1 },
+    { "", -1 },
+};
+
+static void test_post(void **state)
+{
+    comet_head_post_t post;
+    size_t i;
+
+    for (i = 0; i < sizeof(posts) / sizeof(*posts); i++) {
+        if (split(posts[i].head, strlen(posts[i].head), &post)
+            != posts[i].length) {
+            print_error("%s", posts[i].head);
+            fail();
+        }
+    }
+}
+
+static void test_post_parts(void **state)
+{
+    static const char whole[] = POST("12", "X: y\r\n") "twelve bytesPOST";
+    static const char before[] = "POST /comet/x HTTP/1.1\r\nHost: a\r\n"
+                                 "Content-Length: ";
+    static const char after[] = "\r\nX: y\r\n\r\n";
+    const size_t head = strlen(POST("12", "X: y\r\n"));
+    comet_text_t bytes = exactly(whole, sizeof(whole) - 1);
+    comet_head_post_t post;
+    size_t length;
+
+    assert_true(comet_head_split_post(bytes, &post));
+    assert_int_equal(post.before.length, sizeof(before) - 1);
+    assert_memory_equal(post.before.data, before, sizeof(before) - 1);
+    assert_int_equal(post.after.length, sizeof(after) - 1);
+    assert_memory_equal(post.after.data, after, sizeof(after) - 1);
+    assert_int_equal(post.length, 12);
+    free((char *)bytes.data);
+    for (length = 0; length < sizeof(whole) - 1; length++) {
+        assert_int_equal(split(whole, length, &post), length < head ? -1 : 12);
+    }
+    for (length = 0; length < head; length++) { /* NUL and bare LF */
+        char copy[sizeof(whole)];
+
+        memcpy(copy, whole, sizeof(whole));
+        copy[length] = '\0';
+        assert_int_equal(split(copy, sizeof(whole) - 1, &post), -1);
+        copy[length] = '\n';
+        if (length != head - 1 && whole[length] != '\n') {
+            assert_int_equal(split(copy, sizeof(whole) - 1, &post), -1);
+        }
+    }
+}
+
 #define ANSWER(date, length, more) \
     "HTTP/1.1 200 OK\r\nDate: " date \
     "\r\nServer: x\r\nContent-Length: " length "\r\n" more \
@@ -255,6 +389,8 @@ int main(void)
         cmocka_unit_test(test_no_cursor_yet),
         cmocka_unit_test(test_half),
         cmocka_unit_test(test_not_learnt),
+        cmocka_unit_test(test_post),
+        cmocka_unit_test(test_post_parts),
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_equal),
         cmocka_unit_test(test_answer_not_learnt),
