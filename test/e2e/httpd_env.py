@@ -300,13 +300,16 @@ class Httpd:
     env:      additions to the server's environment.
     wrapper:  a command that executes the server (strace -D …).
     parent:   where the server's folder is made.
+    ends_early: children may end before their threads, which wait for a store;
+              then the sanitizers report no leaks.
     """
 
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
                  children=1, threads=25, mpm_conf=None, modules=(),
                  tls=False, h2=False, timeout=60, env=None, keepalive="on",
                  max_keepalive=0, data=None, before="", wrapper=(),
-                 database=None, parent=os.environ.get("COMET_TMP", ORDINARY)):
+                 database=None, parent=os.environ.get("COMET_TMP", ORDINARY),
+                 ends_early=False):
         self.root = tempfile.mkdtemp(prefix="comet-e2e-", dir=parent)
         os.chmod(self.root, 0o755)
         self.mpm = mpm or DEFAULT_MPM
@@ -323,6 +326,7 @@ class Httpd:
         self.keepalive, self.max_keepalive = keepalive, max_keepalive
         self.env = dict(env or {})
         self.wrapper = list(wrapper)
+        self.ends_early = ends_early
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self.proc = None
@@ -496,7 +500,7 @@ class Httpd:
             # prefork ends its children inside a signal handler, where the
             # module must not free memory that its threads may still use
             env["ASAN_OPTIONS"] = "detect_leaks=%d:" \
-                % (self.mpm != "prefork") + common
+                % (self.mpm != "prefork" and not self.ends_early) + common
             env["UBSAN_OPTIONS"] = "print_stacktrace=1:" + common
             env["LSAN_OPTIONS"] = ("suppressions=%s:print_suppressions=0"
                                    % os.path.join(TOOLS, "lsan.supp"))
@@ -506,9 +510,10 @@ class Httpd:
             # OpenSSL would be reported, thousands for each child
             env["TSAN_OPTIONS"] = (
                 "log_path=%s:suppressions=%s:history_size=4:handle_segv=2:"
-                "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d"
+                "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d:"
+                "report_thread_leaks=%d"
                 % (log, os.path.join(TOOLS, "tsan.supp"),
-                   self.mpm != "prefork"))
+                   self.mpm != "prefork", not self.ends_early))
         return env
 
     def start(self, wait=True):
