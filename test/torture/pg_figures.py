@@ -199,7 +199,8 @@ def durable(make_server, seconds, batch):
     cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"],
                       env=slow_disk(), parent="/dev/shm")
     try:
-        hosts = start_hosts(make_server, cluster, 2, children=1, threads=64)
+        hosts = start_hosts(make_server, cluster, 2, children=1, threads=64,
+                            extra="CometFastPublish on\n")
         url = "http://127.0.0.1:%d/comet/{channel}"
         loads = [subprocess.Popen(
             [GENERATOR, "publish", "--publish=" + url % host.port,
