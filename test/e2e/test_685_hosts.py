@@ -30,10 +30,15 @@ END $$;
 """
 NO_LOW = """
 DO $$
+DECLARE
+  f regprocedure;
 BEGIN
-  EXECUTE replace(pg_get_functiondef(
-                    'comet.move(xid8,integer,integer,boolean)'::regprocedure),
-                  'pg_snapshot_xmin', 'pg_snapshot_xmax');
+  FOREACH f IN ARRAY ARRAY[
+      'comet.move(xid8,integer,integer,boolean)'::regprocedure,
+      'comet.inbox_low(xid8)'::regprocedure] LOOP
+    EXECUTE replace(pg_get_functiondef(f), 'pg_snapshot_xmin',
+                    'pg_snapshot_xmax');
+  END LOOP;
 END $$;
 """
 
