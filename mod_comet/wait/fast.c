@@ -340,8 +340,16 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     comet_outcome_e outcome;
 
     held->answered = -1;
+    if ((reasons & COMET_STOPPING) && mod_comet_child_must_end()) {
+        /* no thread of httpd will ask for the outcome */
+        mod_comet_fast_mute(fast);
+        mod_comet_fast_drop_publish(fast);
+    }
     if (fast->state == RETURNING) {
         return COMET_REST;
+    }
+    if (fast->state == PUBLISHING && !fast->job) {
+        return mod_comet_fast_give_back(fast, subscriber);
     }
     if (fast->state == PUBLISHING) {
         outcome = mod_comet_fast_serve_publish(fast, c, subscriber, reasons);

@@ -13,6 +13,8 @@ void mod_comet_fast_forget(mod_comet_fast_t *fast)
     if (fast) {
         comet_head_free(&fast->head);
         mod_comet_sample_forget(&fast->answer);
+        mod_comet_familiar_unref(fast->familiar);
+        fast->familiar = NULL;
     }
 }
 
@@ -32,7 +34,6 @@ static apr_status_t clean_up(void *data)
 
     mod_comet_fast_forget(fast);
     mod_comet_fast_drop_publish(fast);
-    mod_comet_familiar_unref(fast->familiar);
     mod_comet_place_stand_up(&fast->seat);
     mod_comet_outlet_clear(&fast->outlet);
     return APR_SUCCESS;
