@@ -245,7 +245,9 @@ def test_256_05_mixed_with_polls(make_server):
             cursor = answer["timestamp"]
         client.check()
         said = server.status()
-        assert said["fast_polls"] > 5 and said["fast_publishes"] > 20
+        # (httpd answers the polls of a store that is remote)
+        assert said["fast_polls"] > 5 or STORE != "sqlite"
+        assert said["fast_publishes"] > 20
         assert [body for _, body in other.rows()] == ["first"] + want
 
 
@@ -401,7 +403,7 @@ def test_256_13_while_it_is_stored(server, second):
                 client.conn.sock.shutdown(socket.SHUT_WR)
             assert client.conn.silent(0.1)
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
             locked.close()
         client.take("waits")
         if second == "POST":
@@ -433,7 +435,7 @@ def test_256_14_gone(server, how):
             getattr(client.conn, how)()
             time.sleep(0.03)
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
             locked.close()
         with Publisher(server, "gone") as other:
             other.post("next")
@@ -546,6 +548,17 @@ def test_256_22_tls(make_server):
         for _ in range(6):
             conn.request("POST", "/comet/lane", TEXT, b"x")
             assert conn.answer().status == 201
+    assert published(server) == 0
+
+
+@pytest.mark.parametrize("other", ["worker", "prefork"])
+def test_256_22b_other_mpms(make_server, other):
+    """On other MPMs the hub cannot borrow connections."""
+    server = make_server(conf=FAST, mpm=other)
+    with Publisher(server) as client:
+        for number in range(6):
+            client.post("x%d" % number)
+        client.check()
     assert published(server) == 0
 
 
@@ -793,7 +806,7 @@ def test_256_45_outlives_timeout(make_server):
             client.say("slow")
             assert client.conn.silent(3.8)
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
             locked.close()
         client.take("slow")
         client.check()
@@ -827,7 +840,7 @@ def test_256_50_locked(make_server):
             client.say("patient")
             assert client.conn.silent(0.3)
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
         client.take("patient")
         assert by_hub(server, before) == 1
         locked.execute("BEGIN IMMEDIATE")
@@ -842,7 +855,7 @@ def test_256_50_locked(make_server):
             assert "was not stored" in answer.json()["error"] \
                 or STORE != "sqlite"
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
             locked.close()
         client.post("after")
         other.learn()
@@ -851,6 +864,7 @@ def test_256_50_locked(make_server):
             client.check()
 
 
+@only_sqlite            # elsewhere it is in flight already
 def test_256_50b_refused_meanwhile(make_server):
     """The store is locked for so long that the hub gives a message to httpd,
     which now refuses the client.  The message is not stored, and the client's
@@ -869,7 +883,7 @@ CometPublishTimeout 300ms
                 client.say("refused")
                 assert client.answer().status == 403
         finally:
-            locked.rollback()
+            locked.execute("ROLLBACK")
             locked.close()
         client.post("next")
         client.learn()
@@ -1084,7 +1098,7 @@ def test_256_63_stop_while_it_is_stored(make_server):
         wait_until(lambda: server.generation() == 2, 10, "the reload")
         assert clients[0].conn.silent(0.1)
     finally:
-        locked.rollback()
+        locked.execute("ROLLBACK")
         locked.close()
     for client in clients:
         answer = client.take("waits")
@@ -1104,7 +1118,7 @@ def test_256_63_stop_while_it_is_stored(make_server):
         server.stop()
         assert time.monotonic() - begin < 5 * SLOW
     finally:
-        locked.rollback()
+        locked.execute("ROLLBACK")
         locked.close()
         for client in clients:
             client.conn.close()
