@@ -15,7 +15,7 @@ import pytest
 
 import tokens
 from http_client import Closed, Raw, gather
-from httpd_env import SANITIZER, SLOW, STORE, connect, fd_count, lock, wait_until
+from httpd_env import SLOW, STORE, alive, fd_count, lock, wait_until
 from shim import Shim
 
 pytestmark = pytest.mark.event
@@ -1025,7 +1025,8 @@ class Steady(threading.Thread):
 
 
 def through(server, times, sign, pause):
-    """Reload or restart while 8 clients publish; return them."""
+    """Reload or restart while 8 clients publish; return them. The old children
+    end soon, although their clients go on."""
     clients = [Steady(server, number) for number in range(8)]
     for client in clients:
         client.start()
@@ -1035,7 +1036,9 @@ def through(server, times, sign, pause):
             wait_until(lambda: by_hub(server, before) > 50, 10,
                        "the hub to publish")
             time.sleep(pause)
-            server.graceful(sign=sign)
+            old = server.graceful(sign=sign)
+            wait_until(lambda: not any(map(alive, old)), 10,
+                       "the old children's end")
     finally:
         for client in clients:
             client.over.set()
