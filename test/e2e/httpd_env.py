@@ -41,6 +41,8 @@ WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
 # Whether the hub itself answers polls everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
+# Whether it publishes what comes in known POSTs (CometFastPublish on).
+FAST_PUBLISH = os.environ.get("COMET_FAST_PUBLISH") == "on"
 
 # Under a sanitizer, deadlines (but no fixed waits) are multiplied by SLOW.
 SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
@@ -435,6 +437,8 @@ class Httpd:
                 out.append("CometAdopt off")
             if FAST_POLL:
                 out.append("CometFastPoll on")
+            if FAST_PUBLISH:
+                out.append("CometFastPublish on")
         out.append(self.fill(self.before))
         if self.comet == "demo":
             out += [self.database.directives() if self.database
