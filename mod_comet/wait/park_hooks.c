@@ -245,7 +245,7 @@ static void rest_published(mod_comet_parked_t *park)
         return;
     }
     if (mod_comet_filters_push(c) == APR_SUCCESS && !c->data_in_output_filters
-        && mod_comet_places_find(0)) {
+        && !mod_comet_places_are_full(0)) {
         rest_in_mpm(park);
         return;
     }
