@@ -6,8 +6,9 @@
  *
  * Prints JSON: the time of a write and fdatasync of 4 KiB, and the rate of
  * transactions of 32 rows with synchronous=FULL in WAL mode.  With PAUSE_MS
- * instead the time of an fdatasync alone, on a machine at rest: the program
- * sleeps for that long, appends three pages, and then measures the fdatasync.
+ * instead two times on a machine at rest, where the program sleeps for that long
+ * before each: that of an fdatasync alone after three pages were appended, and
+ * that of a transaction of one row with synchronous=NORMAL in WAL mode.
  */
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -74,20 +75,26 @@ static double median_fdatasync_us(double seconds)
     return median_us(count);
 }
 
+static void rest(long pause_ms)
+{
+    const struct timespec pause = { pause_ms / 1000,
+                                    pause_ms % 1000 * 1000000 };
+
+    nanosleep(&pause, NULL);
+}
+
 /* The median time of an fdatasync after three pages were appended, as a commit
  * of one message appends them, in microseconds.  Before each one the program
  * sleeps. */
-static double median_at_rest_us(double seconds, long pause_ms)
+static double median_fdatasync_at_rest_us(double seconds, long pause_ms)
 {
     static char pages[3 * 4096];
-    const struct timespec pause = { pause_ms / 1000,
-                                    pause_ms % 1000 * 1000000 };
     double end = seconds_now() + seconds, start;
     int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
     size_t count = 0;
 
     while (fd >= 0 && count < TIMES_MAX && seconds_now() < end) {
-        nanosleep(&pause, NULL);
+        rest(pause_ms);
         if (write(fd, pages, sizeof(pages)) != (ssize_t)sizeof(pages)) {
             break;
         }
@@ -121,24 +128,56 @@ static void insert(sqlite3 *db, sqlite3_stmt *statement, sqlite3_int64 id)
     sqlite3_reset(statement);
 }
 
+/* Make a database with one table.
+ * @param statement  OUT: inserts a row */
+static sqlite3 *create(const char *settings, sqlite3_stmt **statement)
+{
+    sqlite3 *db;
+
+    if (sqlite3_open(path, &db) != SQLITE_OK) {
+        fail("cannot open a database");
+    }
+    run(db, settings);
+    run(db, "CREATE TABLE m(id INTEGER PRIMARY KEY, channel TEXT, body TEXT)");
+    if (sqlite3_prepare_v2(db, "INSERT INTO m VALUES(?1, 'room', ?2)", -1,
+                           statement, NULL)
+        != SQLITE_OK) {
+        fail(sqlite3_errmsg(db));
+    }
+    return db;
+}
+
+/* The median time of a transaction of one row, in microseconds.  Before each one
+ * the program sleeps. */
+static double median_commit_at_rest_us(double seconds, long pause_ms)
+{
+    double end = seconds_now() + seconds, start;
+    sqlite3_stmt *statement;
+    sqlite3 *db = create("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+                         &statement);
+    size_t count = 0;
+
+    while (count < TIMES_MAX && seconds_now() < end) {
+        rest(pause_ms);
+        start = seconds_now();
+        insert(db, statement, (sqlite3_int64)count + 1);
+        times[count++] = seconds_now() - start;
+    }
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    unlink(path);
+    return median_us(count);
+}
+
 static double rows_per_second(double seconds)
 {
     double start, now;
     sqlite3_stmt *statement;
     sqlite3_int64 id = 0;
-    sqlite3 *db;
+    sqlite3 *db =
+        create("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", &statement);
     int i;
 
-    if (sqlite3_open(path, &db) != SQLITE_OK) {
-        fail("cannot open a database");
-    }
-    run(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-            "CREATE TABLE m(id INTEGER PRIMARY KEY, channel TEXT, body TEXT)");
-    if (sqlite3_prepare_v2(db, "INSERT INTO m VALUES(?1, 'room', ?2)", -1,
-                           &statement, NULL)
-        != SQLITE_OK) {
-        fail(sqlite3_errmsg(db));
-    }
     start = seconds_now();
     do {
         run(db, "BEGIN IMMEDIATE");
@@ -165,8 +204,10 @@ int main(int argc, char **argv)
     }
     snprintf(path, sizeof(path), "%s/dbfloor.db", argv[1]);
     if (pause_ms) {
-        printf("{\"fdatasync_at_rest_p50_us\": %.1f}\n",
-               median_at_rest_us(seconds, pause_ms));
+        printf("{\"fdatasync_at_rest_p50_us\": %.1f, ",
+               median_fdatasync_at_rest_us(seconds / 2, pause_ms));
+        printf("\"commit_at_rest_p50_us\": %.1f}\n",
+               median_commit_at_rest_us(seconds / 2, pause_ms));
         return 0;
     }
     printf("{\"fdatasync_p50_us\": %.1f, ", median_fdatasync_us(seconds / 2));
