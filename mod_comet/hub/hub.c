@@ -23,6 +23,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
                                  const void *source,
                                  comet_selection_t *selection)
 {
+    int rests = subscriber->resting;
     comet_channel_t *channel =
         comet_channels_enter(&hub->channels, source, selection);
 
@@ -47,8 +48,8 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     subscriber->asked_to_yield = 0;
     subscriber->fetch = NULL;
     hub->members++;
-    comet_hub_rest_locked(hub, subscriber,
-                          subscriber->resting ? COMET_REST : COMET_WAIT);
+    subscriber->resting = 0; /* not counted yet */
+    comet_hub_rest_locked(hub, subscriber, rests ? COMET_REST : COMET_WAIT);
     comet_hub_watch_locked(hub, subscriber);
     if (hub->all_told_to_stop) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_STOPPING);

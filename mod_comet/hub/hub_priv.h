@@ -55,6 +55,8 @@ struct comet_hub_t {
     comet_ticker_t *tickers; /* [lock] */
     comet_sockets_t sockets; /* [lock] */
     apr_size_t members; /* [lock] how many subscribers are registered */
+    apr_size_t resting; /* [lock] how many of them rest, so that they want no
+                         * messages */
     apr_size_t owned; /* [lock] how many subscribers own a socket */
     apr_size_t yielding; /* [lock] how many subscribers were asked to give up
                           * their places */

@@ -57,13 +57,13 @@ static comet_feed_t *feed_of(const comet_scout_t *scout)
 static apr_time_t look_wanted(comet_scout_t *scout)
 {
     apr_time_t calm = scout->notified_at + CALM_USEC;
-    int is_asked, has_members;
+    int is_asked, is_awaited;
 
     pthread_mutex_lock(&scout->hub->lock);
     is_asked = scout->asked != scout->begun;
-    has_members = scout->hub->members != 0;
+    is_awaited = scout->hub->members > scout->hub->resting;
     pthread_mutex_unlock(&scout->hub->lock);
-    if (is_asked || (scout->notified_at && has_members)) {
+    if (is_asked || (scout->notified_at && is_awaited)) {
         return scout->rests_until;
     }
     return !scout->notified_at         ? APR_INT64_MAX

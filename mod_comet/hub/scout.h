@@ -5,8 +5,8 @@
  * never waits for the network.
  *
  * A scout that is notified looks at once, unless it is resting: after each look
- * it rests for several times as long as the look took.  If its child has no
- * subscribers, it looks 10 ms later.  While the store fails, the scout tries
+ * it rests for several times as long as the look took.  If nobody waits in
+ * its child, it looks 10 ms later.  While the store fails, the scout tries
  * again after 50 ms, 100 ms … 2 s.
  *
  * Workers whose clients ask what is new share the scout's looks: a look that

@@ -70,7 +70,9 @@ void comet_hub_set_timer_locked(comet_hub_t *hub,
 void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                            comet_outcome_e outcome)
 {
+    hub->resting -= subscriber->resting;
     subscriber->resting = outcome != COMET_WAIT;
+    hub->resting += subscriber->resting;
     if (outcome == COMET_WAIT) {
         subscriber->state = COMET_SUBSCRIBER_WAITING;
         APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
@@ -138,6 +140,7 @@ void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     comet_sockets_unwatch(&hub->sockets, subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = NULL;
+    hub->resting -= subscriber->resting;
     subscriber->resting = 0;
     subscriber->state = COMET_SUBSCRIBER_OUT;
     hub->members--;

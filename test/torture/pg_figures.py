@@ -193,9 +193,10 @@ class Inserter(Background):
 
 # ---- Throughput -----------------------------------------------------------------
 
-def durable(make_server, seconds, batch):
-    """Publish with 32 publishers at two web servers. Each has one child, as the
-    manual advises. A sync of the database's disk takes 1 ms."""
+def durable(make_server, seconds, batch, each):
+    """Publish at two web servers, with this many publishers at each. Each has
+    one child, as the manual advises. A sync of the database's disk takes
+    1 ms."""
     cluster = Cluster(settings=CAREFUL + ["max_wal_size=1GB"],
                       env=slow_disk(), parent="/dev/shm")
     try:
@@ -204,8 +205,8 @@ def durable(make_server, seconds, batch):
         url = "http://127.0.0.1:%d/comet/{channel}"
         loads = [subprocess.Popen(
             [GENERATOR, "publish", "--publish=" + url % host.port,
-             "--publishers=16", "--channels=16", "--seconds=%g" % seconds,
-             "--server=%d" % host.pid]
+             "--publishers=%d" % each, "--channels=%d" % each,
+             "--seconds=%g" % seconds, "--server=%d" % host.pid]
             + (["--batch=%d" % batch, "--type=application/x-ndjson"]
                if batch else []),
             stdout=subprocess.PIPE, text=True) for host in hosts]
@@ -215,9 +216,9 @@ def durable(make_server, seconds, batch):
         rate = sum(one["published_per_second"] for one in said)
         stored = int(cluster.psql("SELECT count(*) FROM comet.log"))
         assert stored == sum(one["acknowledged"] for one in said)
-        return rate, ("32 publishers at 2 servers%s, a sync takes 1 ms: "
-                      "%.0f durable messages a second"
-                      % (", batches of %d" % batch if batch else "", rate))
+        return rate, ("%d publishers at each of 2 servers%s, a sync takes 1 ms:"
+                      " %.0f durable messages a second"
+                      % (each, ", batches of %d" % batch if batch else "", rate))
     finally:
         cluster.close()
 
