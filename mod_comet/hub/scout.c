@@ -13,9 +13,10 @@
  * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
-/* How long a notification may wait for its look while this child has no
- * subscriber.  So the looks of such children do not delay those for which
- * clients wait. */
+/* How long a notification may wait for its look while no client waits in this
+ * child; clients that rest do not count.  So the looks of such children do not
+ * delay those for which clients wait.  The first message for a client that has
+ * just begun to wait may be that late. */
 #define CALM_USEC 10000
 /* The shortest rest after a look for which CROWD workers or more have waited.
  * Workers that ask during the rest share the next look: 10,000 polls a second

@@ -277,8 +277,7 @@ comet_writer_job_t *comet_writer_submit(comet_writer_t *writer,
 
 void comet_writer_begin(comet_writer_t *writer)
 {
-    if (atomic_load(&writer->has_new)) {
-        atomic_store(&writer->has_new, 0);
+    if (atomic_load(&writer->has_new) && atomic_exchange(&writer->has_new, 0)) {
         comet_writer_wake(writer);
     }
 }
@@ -378,9 +377,9 @@ static void finish_locked(comet_writer_t *writer, job_t *job,
     }
     else if (job->done) {
         job->state = JOB_ANSWERED;
-        sem_post(&job->answered);
         job->done(job->baton);
         writer->called_back = 1;
+        sem_post(&job->answered);
     }
     else {
         job->state = JOB_DONE;

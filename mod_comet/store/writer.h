@@ -6,8 +6,10 @@
  *
  * Only this thread waits for the engine.  A publisher waits for the thread, but
  * never longer than its own timeout.  At most `places` publishers may wait for
- * a commit, so that a stalled disk never blocks all of a child's threads.
- * Further publishers wait for one of these places, for at most 50 ms.
+ * a commit, each with a thread of its own, so that a stalled disk never blocks
+ * all of a child's threads.  Further publishers wait for one of these places,
+ * for at most 50 ms.  What is submitted waits without a thread, and takes no
+ * place.
  */
 #ifndef COMET_WRITER_H
 #define COMET_WRITER_H

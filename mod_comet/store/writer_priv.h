@@ -2,7 +2,8 @@
 /**
  * @file store/writer_priv.h
  * Inside the writer: its queue of jobs (job.c).  Publishers add jobs to the
- * queue (jobs.c), and the writer's thread takes them (writer.c).
+ * queue (jobs.c), and the writer's thread takes them (writer.c), perhaps after
+ * it has waited for more of them (gather.c).
  *
  * A job waits in the overflow until one of the `places` is free
  * (comet_writer_config_t).  Then it is queued, then in flight, done, and
@@ -13,7 +14,8 @@
  * sleeps on the semaphore of its job.  A submitted job goes into the queue at
  * once; its publisher does not sleep, but is called back.
  *
- * Locks: the bus's write lock, then writer->mutex.
+ * Locks: the bus's write lock, then writer->mutex.  A submitted job's callback
+ * is called under this mutex; it may take further locks.
  */
 #ifndef COMET_WRITER_PRIV_H
 #define COMET_WRITER_PRIV_H
@@ -31,11 +33,11 @@ struct comet_writer_t {
     jobs_t queue, overflow; /* [mutex] */
     apr_size_t submitted; /* [mutex] submitted jobs that are queued or in
                            * flight */
+    apr_size_t submitted_bytes; /* [mutex] the size of their bodies */
     atomic_int
         has_new; /* [atomic] jobs were submitted, and comet_writer_begin()
                          * was not called since */
-    apr_size_t submitted_bytes; /* [mutex] the size of their bodies */
-    apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
+    apr_size_t used; /* [mutex] other jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] the places that are taken, if this
                              * writer does not share a counter with others */
     apr_int64_t answered_at; /* [mutex] when a job was last answered, or was

@@ -101,6 +101,12 @@ static mod_comet_familiar_t *get_locked(const mod_comet_familiars_t *table,
     return apr_hash_get(table->heads, key.data, (apr_ssize_t)key.length);
 }
 
+/* How much memory a familiar has taken since it was learnt. */
+static apr_size_t size_of(const mod_comet_familiar_t *familiar)
+{
+    return familiar->size + familiar->answer.head.length;
+}
+
 static void drop_locked(mod_comet_familiars_t *table,
                         mod_comet_familiar_t *familiar)
 {
@@ -108,7 +114,7 @@ static void drop_locked(mod_comet_familiars_t *table,
                  (apr_ssize_t)familiar->key.length, NULL);
     TAILQ_REMOVE(&table->list, familiar, link);
     table->count--;
-    table->bytes -= familiar->size;
+    table->bytes -= size_of(familiar);
     mod_comet_familiar_unref(familiar);
 }
 
@@ -117,14 +123,14 @@ static void insert_locked(mod_comet_familiars_t *table,
 {
     while (table->count
            && (table->count >= HEADS_MAX
-               || table->bytes + familiar->size > HEADS_BYTES)) {
+               || table->bytes + size_of(familiar) > HEADS_BYTES)) {
         drop_locked(table, TAILQ_FIRST(&table->list));
     }
     apr_hash_set(table->heads, familiar->key.data,
                  (apr_ssize_t)familiar->key.length, familiar);
     TAILQ_INSERT_TAIL(&table->list, familiar, link);
     table->count++;
-    table->bytes += familiar->size;
+    table->bytes += size_of(familiar);
 }
 
 int mod_comet_familiars_learn(mod_comet_familiars_t *table,

@@ -6,7 +6,8 @@
  *
  * A head is known for one client address, one address of the server and one
  * virtual host, because httpd's decisions may depend on these.  Only
- * Content-Length may differ.
+ * Content-Length may differ.  If another module adds fields to the answer, the
+ * head is known for one connection.
  */
 #ifndef MOD_COMET_FAMILIAR_H
 #define MOD_COMET_FAMILIAR_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answer polls in the hub, on sockets that were lent to it. */
+/* Serve sockets that were lent to the hub: answer polls, and pass POSTs on to
+ * fast_publish.c. */
 #include "wait/fast_priv.h"
 
 #include <errno.h>

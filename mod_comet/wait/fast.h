@@ -108,10 +108,6 @@ comet_selection_t *mod_comet_fast_channel(const mod_comet_fast_t *fast);
 int mod_comet_fast_finish_publish(mod_comet_fast_t *fast, apr_status_t *status,
                                   comet_timestamp_t *timestamp);
 
-/** Serve the connections whose submitted messages the writer has answered.
- * Called by the hub's thread before it serves. */
-void mod_comet_fast_take_answers(const mod_comet_child_t *child);
-
 /** Forget a message that the hub has submitted and nobody waits for, and an
  * answer that is not learnt yet. */
 void mod_comet_fast_drop_publish(mod_comet_fast_t *fast);
@@ -145,8 +141,13 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c);
 
 /* Called by the hub's thread while it serves */
 
-/** Free what was learnt.  Called when the child ends: a stop of httpd destroys
- * no connections, so no pool's clean-up would free it.  NULL is ignored. */
+/** Serve the connections whose submitted messages the writer has answered.
+ * Called before the thread serves. */
+void mod_comet_fast_take_answers(const mod_comet_child_t *child);
+
+/** Free what was learnt of polls.  Called by the owner, and by the hub's thread
+ * when the child ends: a stop of httpd destroys no connections, so no pool's
+ * clean-up would free it.  NULL is ignored. */
 void mod_comet_fast_forget(mod_comet_fast_t *fast);
 
 /** Whether the socket is lent to the hub.  Also called by the owner. */

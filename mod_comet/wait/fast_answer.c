@@ -32,8 +32,6 @@ comet_outcome_e mod_comet_fast_give_back(mod_comet_fast_t *fast,
     return COMET_REST;
 }
 
-/* Close the connection of a client that rests: make httpd see the end of the
- * input. */
 comet_outcome_e mod_comet_fast_end(mod_comet_fast_t *fast,
                                    comet_subscriber_t *subscriber)
 {
@@ -49,7 +47,6 @@ comet_outcome_e mod_comet_fast_lose(mod_comet_fast_t *fast, conn_rec *c,
     return mod_comet_fast_give_back(fast, subscriber);
 }
 
-/* The client has its answer or is taking it: wait for its next request. */
 comet_outcome_e mod_comet_fast_rest(mod_comet_fast_t *fast,
                                     comet_subscriber_t *subscriber)
 {
@@ -63,9 +60,9 @@ comet_outcome_e mod_comet_fast_rest(mod_comet_fast_t *fast,
     return COMET_REST;
 }
 
-comet_outcome_e mod_comet_fast_await_rest(mod_comet_fast_t *fast,
-                                          comet_subscriber_t *subscriber,
-                                          apr_time_t until)
+comet_outcome_e mod_comet_fast_await_remainder(mod_comet_fast_t *fast,
+                                               comet_subscriber_t *subscriber,
+                                               apr_time_t until)
 {
     if (fast->rest_until != APR_INT64_MAX) { /* the first part has come */
         fast->rest_until = APR_INT64_MAX;
@@ -95,7 +92,6 @@ static int take_request(mod_comet_fast_t *fast)
            == (ssize_t)fast->pending;
 }
 
-/* Send the answer that is in waiting->answer, with one send(). */
 comet_outcome_e mod_comet_fast_send(mod_comet_fast_t *fast, conn_rec *c,
                                     comet_subscriber_t *subscriber)
 {

@@ -2,8 +2,8 @@
 /*
  * Learn what a poll's request and its answer look like, and whether the hub may
  * answer such polls without httpd.  The thread that owns the connection calls
- * these functions.  While the child ends, the hub's thread calls
- * mod_comet_fast_forget().
+ * these functions; only mod_comet_fast_make_answer() is called by the hub's
+ * thread while it serves, and with it the filter.
  */
 #include "wait/fast_priv.h"
 

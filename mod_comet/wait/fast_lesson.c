@@ -45,12 +45,17 @@ static apr_size_t find_most_bytes(const request_rec *r)
     return (apr_size_t)(most > 0 && most < ours ? most : ours);
 }
 
-/* Where the client is, as far as httpd's decisions may depend on it. */
-static comet_text_t find_peer(const conn_rec *c)
+/* Find out where the client is, as far as httpd's decisions may depend on it. */
+static void find_peer(mod_comet_fast_t *fast, const conn_rec *c)
 {
-    return comet_text(apr_psprintf(c->pool, "%s %s:%d %pp\n", c->client_ip,
-                                   c->local_ip, (int)c->local_addr->port,
-                                   (void *)c->base_server));
+    static atomic_ulong connections;
+    const char *peer =
+        apr_psprintf(c->pool, "%s %s:%d %pp", c->client_ip, c->local_ip,
+                     (int)c->local_addr->port, (void *)c->base_server);
+
+    fast->peer = comet_text(apr_pstrcat(c->pool, peer, "\n", NULL));
+    fast->own_peer = comet_text(apr_psprintf(
+        c->pool, "%s %lu\n", peer, atomic_fetch_add(&connections, 1)));
 }
 
 void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
@@ -58,6 +63,8 @@ void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
 {
     conn_rec *c = r->connection;
     mod_comet_fast_t *known = *fast;
+    int computed = mod_comet_chain_has_computed(r);
+    int is_ours = mod_comet_answer_is_ours(r, NULL);
     mod_comet_familiar_t *lesson;
     comet_head_post_t post;
 
@@ -65,14 +72,15 @@ void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
         known = *fast = mod_comet_fast_make(c, fd);
     }
     if (!known->peer.data) {
-        known->peer = find_peer(c);
+        find_peer(known, c);
     }
-    lesson = comet_head_split_post(mod_comet_connection(c)->beginning, &post)
-                     && post.length == fields->body.length
-                 ? mod_comet_familiar_create(
-                     known->peer, &post, fields,
-                     strlen(mod_comet_request(r)->mapping->channel))
-                 : NULL;
+    lesson =
+        comet_head_split_post(mod_comet_connection(c)->beginning, &post)
+                && post.length == fields->body.length
+            ? mod_comet_familiar_create(
+                is_ours && !computed ? known->peer : known->own_peer, &post,
+                fields, strlen(mod_comet_request(r)->mapping->channel))
+            : NULL;
     if (!lesson) {
         return;
     }
@@ -80,8 +88,7 @@ void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
     lesson->most_bytes = find_most_bytes(r);
     lesson->timeout = mod_comet_config_publish_timeout(r->server);
     lesson->until = comet_monotonic() + mod_comet_fast_lasts(r);
-    mod_comet_sample_begin(&lesson->answer, mod_comet_answer_is_ours(r, NULL),
-                           mod_comet_chain_has_computed(r));
+    mod_comet_sample_begin(&lesson->answer, is_ours, computed);
     mod_comet_familiar_unref(known->lesson);
     known->lesson = lesson;
     mod_comet_fast_note_connection(known, r);

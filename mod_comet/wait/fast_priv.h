@@ -56,6 +56,9 @@ struct mod_comet_fast_t {
     /* publishing */
     comet_text_t peer; /* where the client is; data NULL: nothing was published
                         * yet */
+    comet_text_t own_peer; /* the same for this connection alone: a field that
+                            * another module adds to the answer may depend on
+                            * the connection */
     mod_comet_familiar_t *lesson; /* the POST that is being answered; NULL:
                                    * nothing is learnt */
     int publishes; /* the last request was a POST, and the hub knows it */
@@ -70,14 +73,18 @@ struct mod_comet_fast_t {
     /* [hub thread] while lent */
     mod_comet_familiar_t *familiar; /* the head of the POST that came last;
                                      * NULL: none, or it has been answered */
-    comet_subscriber_t *publisher;
-    int heard; /* more bytes came while the message was being stored */
+    comet_subscriber_t *publisher; /* the connection's subscriber */
+    int heard; /* more bytes came while the message was being stored, or the
+                * client closed its side */
+    int leaves; /* the subscriber was told to leave meanwhile */
     comet_timestamp_t cursor; /* the cursor of the poll that waits */
     apr_size_t pending; /* the length of the request, which is still in the
                          * socket */
     int looks; /* how many times in a row the store was looked at for this
                 * poll */
-    apr_time_t rest_until; /* when the connection's keep-alive time ends */
+    apr_time_t rest_until; /* when the connection's keep-alive time ends;
+                            * APR_INT64_MAX: a part of a request has come, see
+                            * mod_comet_fast_await_remainder() */
     mod_comet_outlet_t outlet; /* the way to the client */
 };
 
@@ -124,9 +131,9 @@ comet_outcome_e mod_comet_fast_give_back(mod_comet_fast_t *fast,
 
 /** Wait for the rest of a request; if it has not come by @a until, give the
  * connection back. */
-comet_outcome_e mod_comet_fast_await_rest(mod_comet_fast_t *fast,
-                                          comet_subscriber_t *subscriber,
-                                          apr_time_t until);
+comet_outcome_e mod_comet_fast_await_remainder(mod_comet_fast_t *fast,
+                                               comet_subscriber_t *subscriber,
+                                               apr_time_t until);
 
 /** Close the connection of a client that rests: make httpd see the end of the
  * input. */

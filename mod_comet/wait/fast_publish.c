@@ -13,12 +13,23 @@
 #include "wait/wait_priv.h"
 
 /* How long the hub waits for the rest of a request. */
-#define REST_COMES apr_time_from_sec(1)
+#define REMAINDER_USEC apr_time_from_sec(1)
 
 static void forget_familiar(mod_comet_fast_t *fast)
 {
     mod_comet_familiar_unref(fast->familiar);
     fast->familiar = NULL;
+}
+
+static mod_comet_familiar_t *find_familiar(const mod_comet_fast_t *fast,
+                                           const comet_head_post_t *post)
+{
+    mod_comet_familiars_t *table = fast->child->waiting->familiars;
+    mod_comet_familiar_t *found =
+        mod_comet_familiars_find(table, fast->peer, post);
+
+    return found ? found
+                 : mod_comet_familiars_find(table, fast->own_peer, post);
 }
 
 /* The writer has answered.  The hub is woken once for all answers of a
@@ -115,11 +126,11 @@ comet_outcome_e mod_comet_fast_hear_publish(mod_comet_fast_t *fast, conn_rec *c,
         return mod_comet_fast_give_back(fast, subscriber);
     }
     forget_familiar(fast);
-    fast->familiar = mod_comet_familiars_find(fast->child->waiting->familiars,
-                                              fast->peer, &post);
+    fast->familiar = find_familiar(fast, &post);
     if (fast->familiar && bytes.length < whole) {
         forget_familiar(fast);
-        return mod_comet_fast_await_rest(fast, subscriber, now + REST_COMES);
+        return mod_comet_fast_await_remainder(fast, subscriber,
+                                              now + REMAINDER_USEC);
     }
     fast->publisher = subscriber;
     if (!fast->familiar || !submit(fast, body)) {
@@ -127,7 +138,7 @@ comet_outcome_e mod_comet_fast_hear_publish(mod_comet_fast_t *fast, conn_rec *c,
         return mod_comet_fast_give_back(fast, subscriber);
     }
     fast->pending = whole;
-    fast->heard = 0;
+    fast->heard = fast->leaves = 0;
     fast->publish_until = now + fast->familiar->timeout;
     fast->state = PUBLISHING;
     subscriber->timeout_at =
@@ -155,6 +166,8 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     return outcome;
 }
 
+/* A subscriber that must leave the hub, or whose message is not stored, goes back
+ * to httpd as soon as the writer has answered. */
 comet_outcome_e mod_comet_fast_serve_publish(mod_comet_fast_t *fast,
                                              conn_rec *c,
                                              comet_subscriber_t *subscriber,
@@ -164,16 +177,15 @@ comet_outcome_e mod_comet_fast_serve_publish(mod_comet_fast_t *fast,
     int stored, answered = comet_writer_is_answered(fast->job, &stored);
 
     fast->heard |= (reasons & COMET_READABLE) != 0;
-    /* those who must leave the hub are answered by httpd */
-    if (stored && !(reasons & (COMET_STOPPING | COMET_YIELD))) {
+    fast->leaves |= (reasons & (COMET_STOPPING | COMET_YIELD)) != 0;
+    if (stored && !fast->leaves) {
         mod_comet_fast_mute(fast); /* the hub may not know of the answer yet */
         comet_writer_finish(fast->writer, fast->job, 0, &timestamp);
         fast->job = NULL;
         return respond(fast, c, subscriber, timestamp);
     }
-    if (answered
-        || (reasons
-            & (COMET_TIMEOUT | COMET_STOPPING | COMET_YIELD | COMET_GONE))) {
+    /* before that, httpd's thread would have to wait for the store */
+    if (answered || (reasons & COMET_TIMEOUT)) {
         forget_familiar(fast);
         return mod_comet_fast_give_back(fast, subscriber);
     }

@@ -46,6 +46,7 @@ static void begin(mod_comet_parked_t *park, const request_rec *r)
     park->said_all = 0;
     park->subscriber.serve = mod_comet_parked_serve;
     park->subscriber.yields = 1;
+    park->subscriber.blocked_fd = -1;
     park->subscriber.until = 0;
 }
 

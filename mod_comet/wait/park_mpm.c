@@ -27,7 +27,6 @@ conn_state_e mod_comet_park_mpm_state(void)
                                                 : CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Undo what mod_comet_park_mpm_wait() or mod_comet_park_mpm_await_input() has set before httpd 2.4.63. */
 void mod_comet_park_mpm_unclog(conn_rec *c)
 {
     if (!mod_comet_mpm_capacity()->has_waitio) {
@@ -36,9 +35,8 @@ void mod_comet_park_mpm_unclog(conn_rec *c)
     }
 }
 
-/* Close without lingering if output is left.  A lingering close holds a thread
- * for 2 s if the client does not read the rest, and after a fan-out there are
- * many such clients at once. */
+/* A lingering close would hold a thread for 2 s if the client does not read the
+ * rest, and after a fan-out there are many such clients at once. */
 void mod_comet_park_mpm_close(conn_rec *c)
 {
     if (c->data_in_output_filters) {
@@ -55,7 +53,6 @@ static int is_sent(const mod_comet_parked_t *park)
            && !(park->r && park->ask->talk && park->c->data_in_output_filters);
 }
 
-/* Let the MPM wait for input, with Timeout. */
 void mod_comet_park_mpm_await_input(conn_rec *c)
 {
     c->cs->state = mod_comet_park_mpm_state();
@@ -63,18 +60,14 @@ void mod_comet_park_mpm_await_input(conn_rec *c)
     c->clogging_input_filters |= !mod_comet_mpm_capacity()->has_waitio;
 }
 
-/* Whether the MPM can wait for the socket to become writable.  Before httpd
- * 2.4.63 it closes each connection afterwards that is not kept alive. */
 int mod_comet_park_mpm_can_await_output(const conn_rec *c)
 {
     return mod_comet_mpm_capacity()->has_waitio
            || (c->data_in_output_filters && c->keepalive == AP_CONN_KEEPALIVE);
 }
 
-/* Hand the connection to the MPM, which waits for input or, while an answer is
- * being sent, for the socket to become writable; each event restarts Timeout.
- * Before httpd 2.4.63 the hub sends the answer, and ACKs restart Timeout; the
- * MPM waits for input, unless there is input already. */
+/* Before httpd 2.4.63 the hub sends the answer, and ACKs restart Timeout; the MPM
+ * waits for input, unless there is input already. */
 void mod_comet_park_mpm_wait(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -88,17 +81,14 @@ void mod_comet_park_mpm_wait(mod_comet_parked_t *park)
     c->clogging_input_filters |= !waitio;
 }
 
-/* Let the MPM send what the filters hold.  Only then does it read the client's
- * next request, wait for it, or close.  Reading first would hold a thread,
- * perhaps for a client that still waits for the rest of its answer. */
+/* Reading first would hold a thread, perhaps for a client that still waits for
+ * the rest of its answer. */
 void mod_comet_park_mpm_hand_on(conn_rec *c, mod_comet_peek_e found)
 {
     c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Decide what happens next, after all of the answer was given to the filters.
- * @return whether it is left to the MPM to send the rest, or to close */
 int mod_comet_park_mpm_is_left(const mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -115,8 +105,6 @@ int mod_comet_park_mpm_is_left(const mod_comet_parked_t *park)
     return 0;
 }
 
-/* Whether mod_http2 has given @a c back to the MPM, to wait for its client.
- * @param rv  what process_connection returned */
 int mod_comet_park_mpm_may_wait(const conn_rec *c, int rv)
 {
     return (rv == OK || rv == DONE) && c->keepalive == AP_CONN_KEEPALIVE

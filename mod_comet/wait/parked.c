@@ -464,7 +464,7 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
                    : rest_answered(park);
 }
 
-/* Serve a client whose socket the hub has borrowed for CometFastPoll.  If this
+/* Serve a client whose socket the hub has borrowed (wait/fast.h).  If this
  * answers the parked request, httpd only has to log that request. */
 static comet_outcome_e serve_fast(mod_comet_parked_t *park,
                                   const comet_delivery_t *delivery)

@@ -48,7 +48,8 @@ typedef struct mod_comet_parked_t {
     comet_selection_t *rests_on; /* a reference: the selection with which the
                                   * client joins the hub after its request was
                                   * answered */
-    mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed on this
+    mod_comet_fast_t *fast; /* NULL: neither CometFastPoll nor
+                             * CometFastPublish was ever allowed on this
                              * connection */
     int given_back; /* [owner thread] the hub has given back the socket, which
                      * it had borrowed */

@@ -16,7 +16,8 @@ void mod_comet_sample_begin(mod_comet_sample_t *sample, int is_ours,
 }
 
 /* Whether an answer counts in addition to the last one that was counted.  A
- * header can depend on the cursor or on Content-Length, so these must differ.  A header that
+ * header can depend on the cursor or on Content-Length, so these must differ.  A
+ * header that
  * mod_headers computes can depend on the time, so a second must have passed. */
 static int is_another(const mod_comet_sample_t *sample, comet_timestamp_t about,
                       apr_time_t now)

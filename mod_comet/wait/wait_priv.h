@@ -51,8 +51,8 @@ APR_RING_HEAD(mod_comet_blocked_ring_t, mod_comet_blocked_t);
 struct mod_comet_waiting_t {
     comet_encoder_t streams; /* [hub thread] encodes for adopted streams */
     comet_encoder_t polls; /* [hub thread] encodes for lent sockets */
-    comet_buffer_t answer; /* [hub thread] the answer to the poll that is being
-                            * served */
+    comet_buffer_t answer; /* [hub thread] the answer to the request that is
+                            * being served */
     char date[APR_RFC822_DATE_LEN]; /* [hub thread] the Date header for
                                      * `second` */
     apr_time_t second; /* [hub thread] the time of `date`, in seconds since
@@ -70,10 +70,8 @@ struct mod_comet_waiting_t {
                           * CometFastPoll or CometFastPublish allows */
     mod_comet_familiars_t *familiars; /* the POSTs that the child knows */
     pthread_mutex_t answered_lock;
-    TAILQ_HEAD(, mod_comet_fast_t)
-    answered; /* [answered_lock] connections whose
-                                              * submitted messages were answered
-                                              * by the writer */
+    /* [answered_lock] connections whose messages the writer has answered */
+    TAILQ_HEAD(, mod_comet_fast_t) answered;
     char request[MOD_COMET_PIECE_BYTES]; /* [hub thread] what a client has
                                           * sent */
 

@@ -411,7 +411,10 @@ def test_256_13_while_it_is_stored(server, second):
             assert by_hub(server, before) == 2
         elif second == "GET":
             assert client.answer("GET").body == b"a static file\n"
-        elif client.conn.at_eof(5 * SLOW):
+            assert by_hub(server, before) == 1
+        else:
+            assert by_hub(server, before) == 1
+            assert client.conn.at_eof(5 * SLOW)
             client.connect()
         client.learn()
         client.check()
@@ -626,7 +629,33 @@ def test_256_31_computed_headers(make_server, value, right):
             else:
                 assert ours == want
             time.sleep(0.02)
+        for number in range(11, 16):
+            client.post("x" * number)
+            ours = client.conn.headers["x-computed"]
+            assert right(client.conn, "x" * number) in (None, ours)
     assert published(server) == 0
+
+
+def test_256_31b_headers_of_a_connection(make_server):
+    """A header that depends on the connection is right on each connection,
+    whatever the hub has learnt on others."""
+    server = make_server(conf=FAST + '<Location "/comet/port">\n'
+                         'Header set X-Port "expr=%{REMOTE_PORT}"\n'
+                         "</Location>\n")
+
+    def check(client, size):
+        client.conn.request("POST", "/comet/port", TEXT, b"x" * size)
+        assert client.answer().status == 201
+        port = client.conn.sock.getsockname()[1]
+        assert client.conn.headers["x-port"] == str(port)
+
+    with Publisher(server, "port") as client:
+        client.learn()          # the header, on this connection
+        with Publisher(server) as other:
+            for size in range(5):
+                other.learn()   # the hub has this connection
+                check(other, size)
+        check(client, 7)
 
 
 def test_256_32_not_known_yet(make_server):
@@ -915,6 +944,41 @@ def test_256_51_stalled(make_server):
         other.learn()
         other.check()
         client.check()
+
+
+@only_sqlite
+@pytest.mark.parametrize("how", ["half", "close", "stay"])
+def test_256_54_holds_no_threads(make_server, how):
+    """While the store does not answer, more publishers than httpd has threads
+    wait or leave, and httpd serves the rest of the site."""
+    server = make_server(threads=8, conf=FAST + "CometPublishTimeout 20s\n")
+    Publisher(server).learn().conn.close()
+    clients = [Publisher(server) for _ in range(24)]
+    for client in clients:
+        client.learn()
+    locked = lock(server.db)
+    try:
+        for number, client in enumerate(clients):
+            client.say("waits %d" % number)
+        assert clients[-1].conn.silent(0.1)
+        for client in clients:
+            if how == "half":
+                client.conn.sock.shutdown(socket.SHUT_WR)
+            elif how == "close":
+                client.conn.close()
+        for _ in range(20):
+            begin = time.monotonic()
+            assert server.get("/static.txt").status == 200
+            assert time.monotonic() - begin < 2 * SLOW
+    finally:
+        locked.execute("ROLLBACK")
+        locked.close()
+    for number, client in enumerate(clients):
+        if how != "close":
+            assert client.answer().status == 201
+            bodies = [body for _, body in client.rows()]
+            assert bodies.count("waits %d" % number) == 1
+            client.conn.close()
 
 
 @only_sqlite

@@ -252,15 +252,17 @@ static void test_most_bytes(void **state)
 static void test_too_long(void **state)
 {
     char peer[KEY_MAX + 1];
+    mod_comet_familiar_t *found;
 
     memset(peer, 'p', sizeof(peer));
     peer[sizeof(peer) - 1] = '\0';
     assert_null(begin(peer, "chat", 5, 1));
     assert_null(find_for(peer, "chat", 5));
     peer[600] = '\0';
-    assert_non_null(peer);
     assert_true(learn_from(peer, "chat", 5, 1, ANSWER));
-    mod_comet_familiar_unref(find_for(peer, "chat", 5));
+    found = find_for(peer, "chat", 5);
+    assert_non_null(found);
+    mod_comet_familiar_unref(found);
 }
 
 #define RACERS 4
