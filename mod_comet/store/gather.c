@@ -11,13 +11,17 @@
 
 #include <time.h>
 
-/** Only after a commit that took at least this long, the next one waits. */
+/** Only after a commit that waited at least this long for its disk, the next one
+ * waits. */
 #define SLOW_USEC 1000
+/** About how long a commit takes for each message, whatever the disk. */
+#define MESSAGE_USEC 8
 /** How often to count the jobs while waiting, and after how many counts without
  * a new job the wait ends. */
 #define STEP_USEC 150
 #define IDLE_STEPS 3
-/** The longest wait.  It is also at most as long as the last commit. */
+/** The longest wait.  It is also at most as long as the last commit waited for
+ * its disk. */
 #define MOST_USEC 2000
 /** After a wait in vain, this many commits begin without one. */
 #define PAUSE 16
@@ -25,8 +29,14 @@
 void comet_writer_note_commit(comet_writer_t *writer, apr_size_t count,
                               apr_interval_time_t took)
 {
+    apr_interval_time_t work = 0;
+    apr_size_t i;
+
+    for (i = 0; i < writer->group_count; i++) {
+        work += MESSAGE_USEC * (apr_interval_time_t)writer->groups[i]->count;
+    }
     writer->expected = count + comet_writer_count_jobs(writer);
-    writer->commit_usec = took;
+    writer->commit_usec = took > work ? took - work : 0;
 }
 
 /* Wait until the expected jobs are queued, or no more come.

@@ -85,7 +85,8 @@ struct comet_writer_t {
     /* for comet_writer_gather() */
     apr_size_t expected; /* how many jobs will probably come before the next
                           * commit */
-    apr_interval_time_t commit_usec; /* how long the last commit took */
+    apr_interval_time_t commit_usec; /* how long the last commit waited for its
+                                      * disk, about */
     int gather_pause; /* how many commits to begin without waiting for jobs */
 };
 
