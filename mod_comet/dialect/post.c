@@ -51,9 +51,8 @@ static int created(const post_t *post, int batch, int again)
             comet_buffer_puts(&body, i ? ", " : "");
             comet_buffer_add_int(&body, post->group.messages[i]->timestamp);
         }
-        comet_buffer_puts(&body, "], \"channel\": ");
-        comet_encode_json(&body, shown_name(post));
-        comet_buffer_puts(&body, "}\n");
+        comet_buffer_puts(&body, "]");
+        comet_encode_stored_end(&body, shown_name(post));
     }
     else {
         comet_encode_stored(&body, post->group.messages[0]->timestamp,

@@ -35,8 +35,10 @@ void comet_writer_note_commit(comet_writer_t *writer, apr_size_t count,
     for (i = 0; i < writer->group_count; i++) {
         work += MESSAGE_USEC * (apr_interval_time_t)writer->groups[i]->count;
     }
-    writer->expected = count + comet_writer_count_jobs(writer);
     writer->commit_usec = took > work ? took - work : 0;
+    if (writer->commit_usec >= SLOW_USEC) {
+        writer->expected = count + comet_writer_count_jobs(writer);
+    }
 }
 
 /* Wait until the expected jobs are queued, or no more come.

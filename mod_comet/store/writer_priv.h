@@ -34,9 +34,9 @@ struct comet_writer_t {
     apr_size_t submitted; /* [mutex] submitted jobs that are queued or in
                            * flight */
     apr_size_t submitted_bytes; /* [mutex] the size of their bodies */
-    atomic_int
-        has_new; /* [atomic] jobs were submitted, and comet_writer_begin()
-                         * was not called since */
+    /** [atomic] Jobs were submitted, and comet_writer_begin() was not called
+     * since. */
+    atomic_int has_new;
     apr_size_t used; /* [mutex] other jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] the places that are taken, if this
                              * writer does not share a counter with others */

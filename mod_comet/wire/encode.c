@@ -276,12 +276,17 @@ void comet_encode_json(comet_buffer_t *buffer, comet_text_t text)
     comet_buffer_add(buffer, "\"", 1);
 }
 
+void comet_encode_stored_end(comet_buffer_t *buffer, comet_text_t channel)
+{
+    comet_buffer_puts(buffer, ", \"channel\": ");
+    comet_encode_json(buffer, channel);
+    comet_buffer_puts(buffer, "}\n");
+}
+
 void comet_encode_stored(comet_buffer_t *buffer, comet_timestamp_t timestamp,
                          comet_text_t channel)
 {
     comet_buffer_puts(buffer, "{\"timestamp\": ");
     comet_buffer_add_int(buffer, timestamp);
-    comet_buffer_puts(buffer, ", \"channel\": ");
-    comet_encode_json(buffer, channel);
-    comet_buffer_puts(buffer, "}\n");
+    comet_encode_stored_end(buffer, channel);
 }

@@ -41,6 +41,10 @@ void comet_encode_html(comet_buffer_t *buffer, comet_text_t text);
  */
 void comet_encode_json(comet_buffer_t *buffer, comet_text_t text);
 
+/** Append , "channel": "…"} and a newline: the end of an answer to a
+ * publisher. */
+void comet_encode_stored_end(comet_buffer_t *buffer, comet_text_t channel);
+
 /** Append {"timestamp": N, "channel": "…"} and a newline: the answer to a
  * publisher whose message is stored. */
 void comet_encode_stored(comet_buffer_t *buffer, comet_timestamp_t timestamp,

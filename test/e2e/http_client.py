@@ -367,6 +367,12 @@ class Poller(threading.Thread):
         self.stop()
 
 
+def but_date(head):
+    """The lines of an answer's head without the date."""
+    return [line for line in head.split(b"\r\n")
+            if not line.startswith(b"Date: ")]
+
+
 def gather(jobs, timeout=60.0):
     """Run each callable in a thread of its own; return their results, or raise
     the first error."""

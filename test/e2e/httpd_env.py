@@ -171,6 +171,17 @@ def connect(db):
                            check_same_thread=False)
 
 
+@contextlib.contextmanager
+def flag(server):
+    """Have the file conf/flag in the server's folder while the context is open,
+    so that rules of httpd's configuration decide differently."""
+    path = os.path.join(server.root, "conf", "flag")
+    with open(path, "w", encoding="ascii"):
+        pass
+    yield
+    os.unlink(path)
+
+
 def lock(db):
     """Return a connection with a transaction that publishers have to wait for.
     The caller rolls it back, and closes the connection."""

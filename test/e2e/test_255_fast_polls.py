@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from httpd_env import COMET_MODULE, SLOW, fd_count, sqlite, wait_until
+from http_client import but_date
+from httpd_env import COMET_MODULE, SLOW, fd_count, flag, sqlite, wait_until
 
 pytestmark = pytest.mark.event
 
@@ -128,11 +129,8 @@ def test_255_02_like_httpds(make_server):
             heads.append(client.conn.raw_head)
         assert fast_polls(server) > 0
 
-    def without_date(head):
-        return [line for line in head.split(b"\r\n")
-                if not line.startswith(b"Date: ")]
     for head in heads:
-        assert without_date(head) == without_date(httpds)
+        assert but_date(head) == but_date(httpds)
         assert head.count(b"Date: ") == 1
 
 
@@ -585,17 +583,6 @@ def test_255_35_gap(make_server):
 
 
 # -- which decision holds, and for how long ------------------------------------
-
-
-@contextlib.contextmanager
-def flag(server):
-    """Make httpd's configuration decide differently while the context is
-    open."""
-    path = os.path.join(server.root, "conf", "flag")
-    with open(path, "w", encoding="ascii"):
-        pass
-    yield
-    os.unlink(path)
 
 
 def test_255_38_not_allowed_once(make_server):

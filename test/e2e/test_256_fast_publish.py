@@ -2,7 +2,6 @@
 """POSTs that the hub itself publishes (CometFastPublish).  The hub's answers
 look exactly like httpd's.  A POST whose head is not known goes to httpd."""
 
-import contextlib
 import os
 import random
 import re
@@ -14,8 +13,8 @@ import time
 import pytest
 
 import tokens
-from http_client import Closed, Raw, gather
-from httpd_env import SLOW, STORE, alive, fd_count, lock, wait_until
+from http_client import Closed, Raw, but_date, gather
+from httpd_env import SLOW, STORE, alive, fd_count, flag, lock, wait_until
 from shim import Shim
 
 pytestmark = pytest.mark.event
@@ -122,11 +121,6 @@ def published(server):
 def by_hub(server, before):
     """How many messages the hub has published since `before`."""
     return published(server) - before
-
-
-def but_date(head):
-    return [line for line in head.split(b"\r\n")
-            if not line.startswith(b"Date: ")]
 
 
 # -- what the hub publishes ----------------------------------------------------
@@ -678,17 +672,6 @@ def test_256_32_not_known_yet(make_server):
 
 
 # -- which decision holds, for whom and for how long ---------------------------
-
-
-@contextlib.contextmanager
-def flag(server):
-    """Make httpd's configuration decide differently while the context is
-    open."""
-    path = os.path.join(server.root, "conf", "flag")
-    with open(path, "w", encoding="ascii"):
-        pass
-    yield
-    os.unlink(path)
 
 
 @pytest.mark.parametrize("other", ["127.0.0.2", "::1"])
