@@ -47,8 +47,11 @@ mod_comet_fast_t *mod_comet_fast_make(conn_rec *c, int fd)
     fast->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
     fast->fd = fd;
     fast->real = -1;
+    fast->asked = -1;
     if (!c->keepalives && mod_comet_connection(c)->beginning.data) {
         comet_head_learn(&fast->head, mod_comet_connection(c)->beginning);
+        comet_head_match(&fast->head, mod_comet_connection(c)->beginning,
+                         &fast->asked);
     }
     atomic_store(&fast->child->waiting->has_fast, 1);
     apr_pool_cleanup_register(c->pool, fast, clean_up, apr_pool_cleanup_null);
