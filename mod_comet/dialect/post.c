@@ -145,7 +145,7 @@ static int publish_one(post_t *post, int form)
     comet_text_t body;
     const char *wrong;
     int again, answered;
-    int familiar = !form && mod_comet_park_may_publish(r);
+    apr_time_t holds_until = form ? 0 : mod_comet_park_may_publish(r);
     int rv = mod_comet_body_read(r, form ? limit * 3 + 4096 : limit, &body);
 
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
@@ -162,8 +162,8 @@ static int publish_one(post_t *post, int form)
         != OK) {
         return answered;
     }
-    if (familiar) {
-        mod_comet_park_learn_publish(r, &fields);
+    if (holds_until) {
+        mod_comet_park_learn_publish(r, &fields, holds_until);
     }
     return created(post, 0, again);
 }

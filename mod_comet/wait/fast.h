@@ -79,18 +79,22 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c, char *room);
 /** httpd has handled the request, or has suspended it. */
 void mod_comet_fast_look_away(mod_comet_fast_t *fast, conn_rec *c);
 
-/** Whether the hub may publish what comes in requests like this POST.  Called
- * before its body is read. */
-int mod_comet_fast_may_publish(const request_rec *r);
+/** Until when the hub may publish what comes in requests like this POST.
+ * Called as soon as httpd has decided about it, before its body is read: a body
+ * can take any time.
+ * @return by comet_monotonic(); 0: it may not */
+apr_time_t mod_comet_fast_may_publish(const request_rec *r);
 
 /**
  * The message of a POST is stored, and its answer is about to be made: learn
  * both heads.
  * @param fast  as for mod_comet_fast_consider()
  * @param fields  of the message
+ * @param until  from mod_comet_fast_may_publish()
  */
 void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
-                                  const comet_message_fields_t *fields, int fd);
+                                  const comet_message_fields_t *fields,
+                                  apr_time_t until, int fd);
 
 /** If the last request was a POST that the hub knows now, the channel that it
  * has published to.

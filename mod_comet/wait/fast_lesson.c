@@ -15,7 +15,7 @@
 #include "wait/connection.h"
 #include "wait/wait_priv.h"
 
-int mod_comet_fast_may_publish(const request_rec *r)
+apr_time_t mod_comet_fast_may_publish(const request_rec *r)
 {
     static const char *const unfit[] = { "Transfer-Encoding", "Expect",
                                          "Idempotency-Key" };
@@ -30,10 +30,13 @@ int mod_comet_fast_may_publish(const request_rec *r)
         }
     }
     return r->proto_num == HTTP_VERSION(1, 1) && !r->user
-           && !ap_some_authn_required((request_rec *)r)
-           && !mod_comet_request(r)->is_personal
-           && !mod_comet_config_publish_limit(r)
-           && mod_comet_chain_is_plain(r, 0) && mod_comet_chain_reads_plain(r);
+                   && !ap_some_authn_required((request_rec *)r)
+                   && !mod_comet_request(r)->is_personal
+                   && !mod_comet_config_publish_limit(r)
+                   && mod_comet_chain_is_plain(r, 0)
+                   && mod_comet_chain_reads_plain(r)
+               ? comet_monotonic() + mod_comet_fast_lasts(r)
+               : 0;
 }
 
 /* The longest body that the hub takes.  httpd refuses longer ones. */
@@ -59,7 +62,8 @@ static void find_peer(mod_comet_fast_t *fast, const conn_rec *c)
 }
 
 void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
-                                  const comet_message_fields_t *fields, int fd)
+                                  const comet_message_fields_t *fields,
+                                  apr_time_t until, int fd)
 {
     conn_rec *c = r->connection;
     mod_comet_fast_t *known = *fast;
@@ -87,7 +91,7 @@ void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
     lesson->writer = mod_comet_child_store(r)->writer;
     lesson->most_bytes = find_most_bytes(r);
     lesson->timeout = mod_comet_config_publish_timeout(r->server);
-    lesson->until = comet_monotonic() + mod_comet_fast_lasts(r);
+    lesson->until = until;
     mod_comet_sample_begin(&lesson->answer, is_ours, computed);
     mod_comet_familiar_unref(known->lesson);
     known->lesson = lesson;

@@ -143,13 +143,14 @@ static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
     return 1;
 }
 
-int mod_comet_park_may_publish(const request_rec *r)
+apr_time_t mod_comet_park_may_publish(const request_rec *r)
 {
-    return mod_comet_fast_may_publish(r) && mod_comet_park_can_suspend(r);
+    return mod_comet_park_can_suspend(r) ? mod_comet_fast_may_publish(r) : 0;
 }
 
 void mod_comet_park_learn_publish(request_rec *r,
-                                  const comet_message_fields_t *fields)
+                                  const comet_message_fields_t *fields,
+                                  apr_time_t until)
 {
     mod_comet_parked_t *park = make_park(r->connection);
 
@@ -160,7 +161,7 @@ void mod_comet_park_learn_publish(request_rec *r,
     park->by_worker = 0;
     park->subscriber.limit = 1;
     park->subscriber.revoked = NULL;
-    mod_comet_fast_learn_publish(&park->fast, r, fields, park->fd);
+    mod_comet_fast_learn_publish(&park->fast, r, fields, until, park->fd);
 }
 
 int mod_comet_park_finish_publish(const request_rec *r,

@@ -45,15 +45,18 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body);
 
-/** Whether the hub may publish what comes in requests like this POST
- * (CometFastPublish).  Called before its body is read. */
-int mod_comet_park_may_publish(const request_rec *r);
+/** Until when the hub may publish what comes in requests like this POST
+ * (CometFastPublish).  Called before its body is read.
+ * @return as mod_comet_fast_may_publish() */
+apr_time_t mod_comet_park_may_publish(const request_rec *r);
 
 /** The message of such a POST is stored, and its answer is about to be made: let
  * the hub learn what the request and the answer look like.
- * @param fields  of the message */
+ * @param fields  of the message
+ * @param until  from mod_comet_park_may_publish() */
 void mod_comet_park_learn_publish(request_rec *r,
-                                  const comet_message_fields_t *fields);
+                                  const comet_message_fields_t *fields,
+                                  apr_time_t until);
 
 /**
  * If the hub has submitted the message of this request already, wait for the

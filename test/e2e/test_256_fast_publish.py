@@ -751,6 +751,30 @@ CometMaxLifetime 1s
         client.check()
 
 
+def test_256_41b_a_slow_body(make_server):
+    """A decision is as old as the POST's head.  It does not hold longer because
+    the body comes slowly."""
+    server = make_server(conf=FAST + """
+CometMaxLifetime 1s
+<If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#lane#">
+  Require all denied
+</If>
+""")
+    Publisher(server, "other").learn().conn.close()
+    with Publisher(server) as client:
+        data = client.bytes("a slow body")
+        client.conn.send(data[:-4])
+        assert client.conn.silent(1.1)      # longer than CometMaxLifetime
+        with flag(server):
+            client.conn.send(data[-4:])
+            client.take("a slow body")
+            before = published(server)
+            client.say("no")
+            assert client.answer().status == 403
+            assert by_hub(server, before) == 0
+        client.check()
+
+
 def test_256_42_decided_anew_after_a_reload(make_server):
     server = make_server(conf=FAST)
     with Publisher(server) as client:
