@@ -78,14 +78,14 @@ static void register_connection_hooks(void)
  * them. */
 static void register_claiming_hooks(void)
 {
-    static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
+    static const char *const rewrite[] = { "mod_rewrite.c", NULL };
     static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
     /* this runs before mod_rewrite, mod_alias and mod_proxy look at the path */
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     /* this claims a path that mod_rewrite has passed on ([PT]) */
-    ap_hook_translate_name(mod_comet_claim_passed_through, after_rewrite, NULL,
+    ap_hook_translate_name(mod_comet_claim_passed_through, rewrite, NULL,
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
@@ -121,6 +121,10 @@ static void register_claiming_hooks(void)
     /* this runs with the location's settings, but before authentication */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);
+    ap_hook_fixups(mod_comet_subrequest_before_rewrite, NULL, rewrite,
+                   APR_HOOK_FIRST);
+    ap_hook_fixups(mod_comet_subrequest_after_rewrite, rewrite, NULL,
+                   APR_HOOK_FIRST);
     ap_hook_type_checker(mod_comet_claim_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
 }

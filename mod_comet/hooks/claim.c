@@ -46,7 +46,9 @@ static int ask_rules(request_rec *r, hook_t *ours)
             &APR_ARRAY_IDX(hooks, i, ap_LINK_translate_name_t);
 
         if (passed && has_rules(hook->szName)) {
+            mod_comet_subrequest_stand_alone(r);
             verdict = hook->pFunc(r);
+            mod_comet_subrequest_rejoin(r);
         }
         passed |= hook->pFunc == ours;
     }

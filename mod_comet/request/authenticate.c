@@ -7,6 +7,7 @@
 #include <http_request.h>
 
 #include "request/request.h"
+#include "request/subrequest.h"
 
 /* Whether a module identifies a user by the credentials and the configuration
  * alone. */
@@ -151,6 +152,7 @@ request_rec *mod_comet_authenticate_look_up(request_rec *r, const char *method,
         *walk = *ap_get_request_note(request->model, walks[i]);
     }
     sub = ap_sub_req_method_uri(method, url, r, NULL);
+    mod_comet_subrequest_rejoin(sub);
     for (i = 0; i < WALKS; i++) {
         *ap_get_request_note(r, walks[i]) = own[i];
     }

@@ -70,6 +70,8 @@ typedef struct mod_comet_request_t {
                                       * environment; NULL: nothing */
     int has_own_env; /* this is a sub-request, and SetEnvIf is applied to its
                       * own URL */
+    request_rec *outer; /* the main request, while it is hidden from the site's
+                         * rules; else NULL */
 } mod_comet_request_t;
 
 /** The record of a request to mod_comet; NULL for any other request.  Called by

@@ -191,3 +191,42 @@ int mod_comet_subrequest_enter(request_rec *r)
     end_watching(r);
     return DECLINED;
 }
+
+/* --- rules that do not act in sub-requests ---------------------------------- */
+
+void mod_comet_subrequest_stand_alone(request_rec *r)
+{
+    const mod_comet_request_t *main =
+        r->main ? mod_comet_request(r->main) : NULL;
+
+    if (main && main->model) { /* mod_comet is making this sub-request */
+        mod_comet_request_record(r)->outer = r->main;
+        r->main = NULL;
+    }
+}
+
+void mod_comet_subrequest_rejoin(request_rec *r)
+{
+    mod_comet_request_t *request = mod_comet_request_record(r);
+
+    if (request->outer) {
+        r->main = request->outer;
+        request->outer = NULL;
+    }
+}
+
+int mod_comet_subrequest_before_rewrite(request_rec *r)
+{
+    if (mod_comet_request(r)) {
+        mod_comet_subrequest_stand_alone(r);
+    }
+    return DECLINED;
+}
+
+int mod_comet_subrequest_after_rewrite(request_rec *r)
+{
+    if (mod_comet_request(r)) {
+        mod_comet_subrequest_rejoin(r);
+    }
+    return DECLINED;
+}

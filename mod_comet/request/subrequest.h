@@ -11,6 +11,10 @@
  * mod_rewrite changes ([E=…]) is undone in the same way; httpd also applies the
  * rewrite rules to sub-requests. mod_comet constructs no request of its own for
  * this: it passes only requests that httpd has made to mod_setenvif.
+ *
+ * In a sub-request mod_rewrite passes over rules with [R] and [NS].  A channel's
+ * sub-request must obey them, as it stands for a request to the channel's URL.  So
+ * mod_rewrite sees such a sub-request without its main request.
  */
 #ifndef MOD_COMET_SUBREQUEST_H
 #define MOD_COMET_SUBREQUEST_H
@@ -41,5 +45,20 @@ void mod_comet_subrequest_begin(request_rec *r);
 /** post_perdir_config hook: apply the SetEnvIf of the sub-request's
  * sections. */
 int mod_comet_subrequest_enter(request_rec *r);
+
+/** Hide the main request of a sub-request that judges a channel, before rules of
+ * the site are asked.  Sub-requests that a rule makes in turn keep theirs, so that
+ * rules that look each other's URL up end.  Called by the request's thread. */
+void mod_comet_subrequest_stand_alone(request_rec *r);
+
+/** Undo mod_comet_subrequest_stand_alone(). */
+void mod_comet_subrequest_rejoin(request_rec *r);
+
+/** fixups hook, before mod_rewrite: mod_comet_subrequest_stand_alone(). */
+int mod_comet_subrequest_before_rewrite(request_rec *r);
+
+/** fixups hook, after mod_rewrite: mod_comet_subrequest_rejoin().  If mod_rewrite
+ * refuses the sub-request, its maker calls that. */
+int mod_comet_subrequest_after_rewrite(request_rec *r);
 
 #endif /* MOD_COMET_SUBREQUEST_H */

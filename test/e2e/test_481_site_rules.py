@@ -137,20 +137,30 @@ MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
 
 def test_481_03_channels_named_otherwise(make_server):
     """A rule against a channel's URL also applies to requests that name the
-    channel differently."""
-    server = make_server(conf=MULTI
-                         + "RewriteRule ^/comet/secret - [F]\n"
-                         "Redirect /comet/moved https://www.example.org/\n")
-    for channel in ("secret", "moved", "open"):
+    channel differently, whatever the rule answers (mod_rewrite passes over
+    [R] and [NS] in sub-requests).  Rules that look their own URL up end."""
+    server = make_server(conf=MULTI + """
+      RewriteRule ^/comet/secret - [F]
+      RewriteRule ^/comet/login https://www.example.org/ [R,L]
+      RewriteCond %{LA-U:REMOTE_USER} !=anna
+      RewriteRule ^/comet/anna - [R=404]
+      RewriteRule ^/comet/main - [F,NS]
+      Redirect /comet/moved https://www.example.org/
+      <Location "/comet/later">
+        RewriteEngine on
+        RewriteRule ^ /index.html [R]
+      </Location>""")
+    for channel in ("secret", "login", "anna", "main", "moved", "later",
+                    "open"):
         sqlite(server.db, "INSERT INTO message(channel, body) "
                "VALUES('%s', '%s')" % (channel, channel))
-    for channel in ("secret", "moved"):
+    for channel in ("secret", "login", "anna", "main", "moved", "later"):
         for target in ("/comet?channel=%s", "/comet/open?channel=%s",
                        "/comet/./%s", "/comet//%s", "/comet/x/../%s"):
             answer = server.get(target % channel
                                 + ("&" if "?" in target else "?")
                                 + "since=0&wait=0")
-            assert answer.status in (302, 403), (target, answer)
+            assert answer.status in (302, 403, 404), (target, answer)
         answer = server.request(
             "POST", "/comet/open",
             '{"channel": "%s", "body": "x"}\n' % channel,
@@ -158,6 +168,8 @@ def test_481_03_channels_named_otherwise(make_server):
         assert answer.status == 403, answer
     answer = server.get("/comet?channel=*&since=0&wait=0")
     assert answer.status == 403, answer
+    answer = server.get("/comet?channel=open&since=0&wait=0")
+    assert [m["body"] for m in answer.json()["messages"]] == ["open"]
 
 
 def test_481_04_what_a_rule_says_of_one_channel(make_server):
