@@ -23,6 +23,7 @@
 #include "output/log.h"
 #include "wait/park_hooks.h"
 #include "hooks/claim.h"
+#include "hooks/landing.h"
 #include "request/inquiry.h"
 #include "request/require.h"
 #include "request/require_request.h"
@@ -89,6 +90,10 @@ static void register_claiming_hooks(void)
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    /* this runs before modules that may refuse the request at once, such as
+     * mod_security2 */
+    ap_hook_post_read_request(mod_comet_landing_post_read_request, NULL, NULL,
+                              APR_HOOK_REALLY_FIRST - 1);
     /* mod_setenvif runs in two phases; these hooks run before and after it */
     ap_hook_post_read_request(mod_comet_subrequest_before_setenvif, NULL,
                               setenvif, APR_HOOK_MIDDLE);
@@ -134,6 +139,8 @@ static void register_answering_hooks(void)
 {
     ap_hook_insert_error_filter(mod_comet_claim_insert_error_filter, NULL, NULL,
                                 APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(mod_comet_landing_insert_error_filter, NULL,
+                                NULL, APR_HOOK_REALLY_LAST);
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 
@@ -141,6 +148,8 @@ static void register_answering_hooks(void)
     ap_register_output_filter("COMET_OPENING", mod_comet_opening_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
+                              AP_FTYPE_PROTOCOL - 1);
+    ap_register_output_filter("COMET_LANDING", mod_comet_landing_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);

@@ -11,6 +11,7 @@
 #include "request/authenticate.h"
 #include "request/presence.h"
 #include "request/shortcut.h"
+#include "output/answer.h"
 
 /* What a client wants to do with a channel. */
 typedef enum { USE_READ, USE_PUBLISH, USE_MODERATE } use_e;
@@ -118,9 +119,16 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
         return HTTP_SERVICE_UNAVAILABLE;
     }
     sub = look_up(r, mapping, channel, use == USE_READ ? "GET" : "POST");
-    status = !is_allowed(sub, mapping, use)     ? HTTP_FORBIDDEN
-             : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
-                                                : OK;
+    if (mod_comet_answer_is_for_now(sub->status)) {
+        status = HTTP_SERVICE_UNAVAILABLE; /* a rule of the site, or a limit */
+    }
+    else if (!is_allowed(sub, mapping, use)) {
+        status = HTTP_FORBIDDEN;
+    }
+    else {
+        status =
+            mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE : OK;
+    }
     challenge = apr_table_get(sub->err_headers_out, "WWW-Authenticate");
     *objection = status == OK && use != USE_MODERATE
                      ? find_objection(sub, r, use == USE_READ ? ask : NULL)

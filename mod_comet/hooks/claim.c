@@ -2,11 +2,11 @@
 /* Claim mapped requests before any module looks at the disk. */
 #include "hooks/claim.h"
 
-#include "request/ask.h"
 #include "request/dialect.h"
 #include "request/subrequest.h"
 #include "request/token.h"
 #include "output/answer.h"
+#include "hooks/landing.h"
 
 /* --- the site's own rules ------------------------------------------------ */
 
@@ -85,19 +85,6 @@ static int obey_rules(request_rec *r, hook_t *ours)
 
 /* --- claiming ------------------------------------------------------------ */
 
-/* Whether a request that a rule of the site answers with 503 (maintenance) is
- * claimed all the same, because an EventSource gives up for good after an error.
- * The handler then tells it to come back. */
-static int may_land(const request_rec *r, const mod_comet_request_t *request,
-                    const mod_comet_mapping_t *mapping)
-{
-    const comet_transport_t *transport =
-        r->main ? NULL : mapping->dialect->find_transport(r, request);
-
-    return transport && !transport->upgrades
-           && mod_comet_ask_is_deaf(r, transport);
-}
-
 /* @param ours  the hook that claims */
 static int claim(request_rec *r, hook_t *ours)
 {
@@ -115,16 +102,16 @@ static int claim(request_rec *r, hook_t *ours)
         mod_comet_subrequest_begin(r);
     }
     verdict = obey_rules(r, ours);
-    if (verdict != OK && verdict != HTTP_SERVICE_UNAVAILABLE) {
-        return verdict;
-    }
     comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
                        r->pool);
-    if (verdict != OK && !may_land(r, request, mapping)) {
+    mod_comet_landing_prepare(r, request, mapping);
+    if (verdict != OK
+        && !(request->softly && mod_comet_answer_is_for_now(verdict))) {
         return verdict;
     }
-    request->obstacle =
-        verdict == OK ? NULL : "a rule of this site closes it for a while";
+    /* a client that would give up for good is told to come back, but only if
+     * it may read here: the handler does this */
+    request->obstacle = verdict == OK ? NULL : MOD_COMET_LANDING_REASON;
     request->mapping = mapping;
     request->publishes = mapping->dialect->publishes(r, request);
     mod_comet_answer_claim(r);

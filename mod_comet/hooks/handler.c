@@ -101,10 +101,10 @@ int mod_comet_handler(request_rec *r)
     ask = apr_pcalloc(r->pool, sizeof(*ask));
     ask->story = &request->story;
     ask->transport = dialect->find_transport(r, request);
-    if (mod_comet_ask_is_deaf(r, ask->transport)
-        && (!ask->transport->upgrades
-            || (mod_comet_handshake_is_asked(r)
-                && mod_comet_ask_is_transport_allowed(r, ask)))) {
+    if (ask->transport && ask->transport->upgrades
+        && mod_comet_ask_is_deaf(r, ask->transport)
+        && mod_comet_handshake_is_asked(r)
+        && mod_comet_ask_is_transport_allowed(r, ask)) {
         request->softly = ask->transport;
     }
     wrong =

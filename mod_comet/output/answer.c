@@ -122,34 +122,41 @@ int mod_comet_answer_reader(request_rec *r, const char *content_type,
     return rv;
 }
 
-int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
-                           const char *reason, comet_buffer_t *body)
+int mod_comet_answer_land(request_rec *r, const comet_transport_t *transport,
+                          const char *reason, comet_buffer_t *body)
 {
-    int is_open = r->sent_bodyct != 0; /* the answer's headers have been sent */
-    int is_long = body->length > MOD_COMET_PIECE_BYTES;
-
     transport->close(body, reason,
                      (int)ap_random_pick(LATER_LEAST_MSEC, LATER_MOST_MSEC));
     if (body->failed) {
-        leave_if(is_long);
         comet_buffer_free(body);
-        return is_open ? OK : HTTP_INTERNAL_SERVER_ERROR;
+        return 0;
     }
     comet_metrics_add(COMET_METRIC_soft_landings, 1);
     mod_comet_story_end(&mod_comet_request(r)->story, MOD_COMET_END_later);
-    if (!is_open) {
+    if (!r->sent_bodyct) { /* the answer's headers have not been sent */
         mod_comet_answer_prepare(r, transport);
         ap_set_content_length(r, (apr_off_t)body->length);
     }
     mod_comet_outbox_note(r, body->length);
+    return 1;
+}
+
+int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
+                           const char *reason, comet_buffer_t *body)
+{
+    int is_long = body->length > MOD_COMET_PIECE_BYTES;
+
+    if (!mod_comet_answer_land(r, transport, reason, body)) {
+        leave_if(is_long);
+        return r->sent_bodyct ? OK : HTTP_INTERNAL_SERVER_ERROR;
+    }
     ap_rwrite(body->data, (int)body->length, r);
     leave_if(is_long);
     comet_buffer_free(body);
     return OK;
 }
 
-/* Whether a status asks the client to come back later. */
-static int is_for_now(int status)
+int mod_comet_answer_is_for_now(int status)
 {
     return status == HTTP_SERVICE_UNAVAILABLE
            || status == HTTP_TOO_MANY_REQUESTS;
@@ -167,17 +174,18 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     text = apr_pvsprintf(r->pool, format, arguments);
     va_end(arguments);
     mod_comet_reasons_log(r, status, text);
-    if (is_for_now(status) && r->method_number == M_GET) {
+    if (mod_comet_answer_is_for_now(status) && r->method_number == M_GET) {
         /* a reader comes back by itself, so nobody may be there */
         mod_comet_cookies_leave_session(r);
     }
-    if (is_for_now(status) && request && request->softly) {
+    if (mod_comet_answer_is_for_now(status) && request && request->softly) {
         return mod_comet_answer_later(r, request->softly, text, &body);
     }
     comet_buffer_puts(&body, "{\"error\":");
     comet_encode_json(&body, comet_text(text));
     comet_buffer_puts(&body, "}\n");
-    if (is_for_now(status) && !apr_table_get(r->headers_out, "Retry-After")) {
+    if (mod_comet_answer_is_for_now(status)
+        && !apr_table_get(r->headers_out, "Retry-After")) {
         apr_table_setn(r->headers_out, "Retry-After", "1");
     }
     rv = mod_comet_answer_body(r, status, "application/json; charset=utf-8",

@@ -56,6 +56,19 @@ int mod_comet_answer_reader(request_rec *r, const char *content_type,
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/** Whether a status asks the client to come back later.  Any thread. */
+int mod_comet_answer_is_for_now(int status);
+
+/**
+ * Make the end of a soft landing, for a caller that sends the bytes itself.  Set
+ * the headers, unless they have been sent.  Called by the request's thread.
+ * @param transport, reason, body  as for mod_comet_answer_later(); OUT body: what
+ *        the caller sends and frees
+ * @return 0: there is no memory, and @a body is freed
+ */
+int mod_comet_answer_land(request_rec *r, const comet_transport_t *transport,
+                          const char *reason, comet_buffer_t *body);
+
 /**
  * The soft landing: end a stream in the normal way, and tell its client when to
  * come back.  After an HTTP error the client would give up for good.  Called by

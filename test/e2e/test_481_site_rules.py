@@ -8,7 +8,7 @@ import re
 import pytest
 
 from http_client import one_request
-from httpd_env import SLOW, free_port, sqlite
+from httpd_env import MODULES, SLOW, free_port, sqlite
 from stream_client import EVENTS
 
 # Requests that succeed, for each kind of URL that the module serves.
@@ -270,3 +270,101 @@ def test_481_08_streams_outlive_maintenance(make_server):
         assert answer.header("content-type").startswith("text/html")
     os.unlink(os.path.join(server.docroot, "maintenance"))
     assert server.rows("chat") == ["before"]
+
+
+# channel: (rules that act later than those of the server, their status)
+LATER_RULES = {
+    "rewrite": ("RewriteEngine on\nRewriteRule ^ - [R=503,L]", 503),
+    "busy": ("RewriteEngine on\nRewriteRule ^ - [R=429,L]", 429),
+    "redirect": ("Redirect 503", 503),
+    "if": ('<If "-f \'{docroot}/maintenance\'">\nRedirect 503\n</If>', 503),
+    "checker": ("LuaHookAccessChecker {docroot}/later.lua refuse", 503),
+    "text": ("Redirect 503\nErrorDocument 503 \"closed\"", 503),
+    "page": ("Redirect 503\nErrorDocument 503 /static.txt", 503),
+    "elsewhere": ("Redirect 503\n"
+                  "ErrorDocument 503 https://www.example.org/", 302),
+    "gone": ("Redirect gone", 410),
+    "forbidden": ("Redirect 403\nErrorDocument 403 /static.txt", 403),
+}
+
+LATER_LUA = """
+require "apache2"
+function refuse(r) return 503 end
+function early(r)
+  if r.uri:find("early") then return 503 end
+  return apache2.DECLINED
+end
+"""
+
+# What an event stream is told that a rule closes for a while.
+LANDED = re.compile(rb": a rule of this site .*\nretry: \d+\n\n$")
+
+
+def test_481_09_streams_outlive_rules_of_sections(make_server):
+    """An EventSource is told to come back, too, if a rule within a section, a
+    rule with the status 429 or another module answers with an error that is
+    only for now, whatever ErrorDocument says.  Other clients get the error."""
+    guarded = os.path.exists(os.path.join(MODULES, "mod_security2.so"))
+    server = make_server(
+        start=False,
+        modules=("lua", *(("unique_id", "security2") if guarded else ())),
+        conf="<IfModule security2_module>\n"
+             "SecRuleEngine On\nSecResponseBodyAccess Off\n"
+             "SecRule REQUEST_URI first id:1,phase:1,deny,status:503\n"
+             "</IfModule>\nRewriteEngine on\nRewriteRule ^/comet/soon - [R=429,L]\n"
+             "LuaHookPreTranslateName {docroot}/later.lua early\n"
+             "CometMercure /hub\n"
+             + "".join('<LocationMatch "^/(comet|hub)/%s$">\n%s\n'
+                       "</LocationMatch>\n" % (channel, rule)
+                       for channel, (rule, _) in LATER_RULES.items()))
+    server.allow_log.append("ModSecurity")
+    server.write("later.lua", LATER_LUA)
+    server.write("maintenance", "")
+    server.start()
+    statuses = {channel: status
+                for channel, (_, status) in LATER_RULES.items()}
+    statuses |= {"soon": 429, "early": 503}
+    statuses |= {"first": 503} if guarded else {}
+    for channel, status in statuses.items():
+        target = "/comet/%s?since=0" % channel
+        answer = server.get(target, EVENTS)
+        if status in (403, 410):
+            assert answer.status == status, (channel, answer)
+            continue
+        assert answer.status == 200, (channel, answer)
+        assert answer.header("content-type") == "text/event-stream", answer
+        assert answer.header("cache-control") == "no-store, no-transform"
+        assert answer.header("x-content-type-options") == "nosniff", answer
+        assert LANDED.match(answer.body), (channel, answer.body)
+        for method, headers in (("POST", EVENTS), ("HEAD", EVENTS),
+                                ("GET", {"Accept": "*/*"})):
+            answer = server.request(method, target, None, headers)
+            assert answer.status == status, (channel, method, answer)
+    answer = server.get("/comet/../early", EVENTS)
+    assert answer.status == 503, answer
+
+
+def test_481_10_streams_of_channels_that_a_rule_closes(make_server):
+    """A stream of several channels, one of which a rule closes for a while, is
+    told to come back; a poll or a publisher gets 503."""
+    server = make_server(
+        conf='<Location "/comet">\nCometMulti on\n</Location>\n'
+             "RewriteEngine on\nRewriteRule ^/comet/moved - [R=503,L]\n"
+             '<Location "/comet/closed">\nRedirect 503\n</Location>\n'
+             '<Location "/comet/busy">\nRedirect 429\n</Location>\n')
+    for channel in ("closed", "moved", "busy"):
+        sqlite(server.db, "INSERT INTO message(channel, body) "
+               "VALUES('%s', 'x')" % channel)
+        for wanted in (channel, "*"):
+            target = "/comet?channel=%s&since=0&wait=0" % wanted
+            answer = server.get(target, EVENTS)
+            assert answer.status == 200, (channel, answer)
+            assert re.match(rb": .*\nretry: \d+\n\n$", answer.body), answer
+            answer = server.get(target)
+            assert answer.status == 503, (channel, answer)
+            assert answer.header("retry-after"), answer
+        answer = server.request("POST", "/comet/open",
+                                '{"channel": "%s", "body": "x"}\n' % channel,
+                                {"Content-Type": "application/x-ndjson"})
+        assert answer.status == 503, answer
+        sqlite(server.db, "DELETE FROM message")

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The soft landing of a stream that a rule of the site or another module refuses
+ * for a while. */
+#include "hooks/landing.h"
+
+#include "request/ask.h"
+#include "request/dialect.h"
+#include "request/reasons.h"
+#include "output/answer.h"
+#include "output/cookies.h"
+
+/* Whether a client may be an EventSource.  This is cheap: other requests need not
+ * be looked at further. */
+static int accepts_events(const request_rec *r)
+{
+    const char *accept = apr_table_get(r->headers_in, "Accept");
+
+    return r->method_number == M_GET && !r->main && accept
+           && ap_strcasestr(accept, "text/event-stream");
+}
+
+void mod_comet_landing_prepare(request_rec *r, mod_comet_request_t *request,
+                               const mod_comet_mapping_t *mapping)
+{
+    const comet_transport_t *transport =
+        accepts_events(r) ? mapping->dialect->find_transport(r, request) : NULL;
+
+    request->softly = NULL;
+    if (transport && !transport->upgrades
+        && mod_comet_ask_is_deaf(r, transport)) {
+        request->softly = transport;
+        ap_custom_response(r, HTTP_SERVICE_UNAVAILABLE,
+                           MOD_COMET_LANDING_REASON);
+        ap_custom_response(r, HTTP_TOO_MANY_REQUESTS, MOD_COMET_LANDING_REASON);
+    }
+}
+
+int mod_comet_landing_post_read_request(request_rec *r)
+{
+    const mod_comet_mapping_t *mapping =
+        accepts_events(r) ? mod_comet_request_find_mapping(
+            mod_comet_config_server(r->server), r->uri)
+                          : NULL;
+    mod_comet_request_t *request;
+
+    if (mapping) {
+        request = mod_comet_request_record(r);
+        comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
+                           r->pool);
+        mod_comet_landing_prepare(r, request, mapping);
+    }
+    return DECLINED;
+}
+
+void mod_comet_landing_insert_error_filter(request_rec *r)
+{
+    mod_comet_request_t *request =
+        ap_get_module_config(r->request_config, &comet_module);
+
+    if (!request || !request->softly
+        || !mod_comet_answer_is_for_now(r->status)) {
+        return;
+    }
+    if (!request->mapping) { /* refused before mod_comet could claim it */
+        request->mapping = mod_comet_request_find_mapping(
+            mod_comet_config_server(r->server), r->uri);
+        if (!request->mapping) { /* "/comet/../other" */
+            return;
+        }
+        mod_comet_answer_claim(r);
+    }
+    mod_comet_reasons_log(r, r->status, MOD_COMET_LANDING_REASON);
+    mod_comet_cookies_leave_session(r);
+    ap_add_output_filter("COMET_LANDING", NULL, r, r->connection);
+}
+
+apr_status_t mod_comet_landing_filter(ap_filter_t *filter,
+                                      apr_bucket_brigade *brigade)
+{
+    request_rec *r = filter->r;
+    comet_buffer_t body = { .data = NULL };
+
+    apr_brigade_cleanup(brigade);
+    if (filter->ctx) { /* more of httpd's error page */
+        return APR_SUCCESS;
+    }
+    filter->ctx = r;
+    r->status = HTTP_OK;
+    r->status_line = NULL;
+    if (!mod_comet_answer_land(r, mod_comet_request(r)->softly,
+                               MOD_COMET_LANDING_REASON, &body)) {
+        return APR_ENOMEM;
+    }
+    APR_BRIGADE_INSERT_TAIL(
+        brigade, apr_bucket_heap_create(body.data, body.length, free,
+                                        r->connection->bucket_alloc));
+    APR_BRIGADE_INSERT_TAIL(brigade,
+                            apr_bucket_eos_create(r->connection->bucket_alloc));
+    return ap_pass_brigade(filter->next, brigade);
+}
