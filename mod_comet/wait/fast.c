@@ -38,22 +38,29 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
 {
     int known =
         fast && (mod_comet_sample_is_known(&fast->answer) || fast->publishes);
+    int stores = fast && fast->job;
 
-    if (!fast || !fast->fresh || !(known || (holds && fast->early < EARLY_MAX))
+    if (!fast || !(fast->fresh || stores)
+        || !(known || stores || (holds && fast->early < EARLY_MAX))
         || c->aborted || c->data_in_output_filters
         || mod_comet_fast_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {
         return;
     }
     fast->fresh = 0;
-    fast->early += !known;
+    fast->early += !known && !stores;
     fast->real = mod_comet_lend(fast->child->waiting, fast->fd);
     if (fast->real < 0) {
         return;
     }
-    fast->state = holds ? HELD : RESTING;
+    fast->state = holds ? HELD : stores ? PUBLISHING : RESTING;
     fast->looks = 0;
     fast->rest_until = subscriber->timeout_at;
+    fast->lent_until = comet_monotonic() + fast->lendable;
+    if (stores) {
+        fast->publishes = 1; /* the connection rests on the POST's channel */
+        subscriber->timeout_at = mod_comet_fast_publish_end(fast);
+    }
     subscriber->own_fd = fast->real;
     subscriber->listens = 1;
 }
@@ -65,7 +72,6 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
         return 0;
     }
     mod_comet_fast_leave(fast);
-    mod_comet_fast_mute(fast);
     ap_assert(fast->real >= 0);
     if (!mod_comet_lend_end(fast->child->waiting, fast->fd, fast->real)) {
         c->aborted = 1; /* httpd closes the eventfd like a socket */
@@ -343,7 +349,6 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     held->answered = -1;
     if ((reasons & COMET_STOPPING) && mod_comet_child_must_end()) {
         /* no thread of httpd will ask for the outcome */
-        mod_comet_fast_mute(fast);
         mod_comet_fast_drop_publish(fast);
     }
     if (fast->state == RETURNING) {

@@ -101,6 +101,12 @@ void mod_comet_fast_learn_publish(mod_comet_fast_t **fast, request_rec *r,
  * @return a reference; NULL: it was another request, or no memory is left */
 comet_selection_t *mod_comet_fast_channel(const mod_comet_fast_t *fast);
 
+/** If the hub has given the connection back only because the MPM's Timeout would
+ * have ended, while a message waits to be stored: the message's channel.  The
+ * hub can wait for the message again, so that no thread has to.
+ * @return a reference; NULL: it has not, or no memory is left */
+comet_selection_t *mod_comet_fast_unstored(const mod_comet_fast_t *fast);
+
 /**
  * If the hub has submitted the message of the request that httpd handles now,
  * wait for the outcome.

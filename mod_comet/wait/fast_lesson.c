@@ -123,6 +123,16 @@ comet_selection_t *mod_comet_fast_channel(const mod_comet_fast_t *fast)
                : NULL;
 }
 
+comet_selection_t *mod_comet_fast_unstored(const mod_comet_fast_t *fast)
+{
+    int stored;
+
+    return fast && fast->job && fast->familiar
+                   && !comet_writer_is_answered(fast->job, &stored)
+               ? comet_selection_create(&fast->familiar->channel, 1, NULL, 0)
+               : NULL;
+}
+
 int mod_comet_fast_finish_publish(mod_comet_fast_t *fast, apr_status_t *status,
                                   comet_timestamp_t *timestamp)
 {
@@ -131,6 +141,7 @@ int mod_comet_fast_finish_publish(mod_comet_fast_t *fast, apr_status_t *status,
     if (!job) {
         return 0;
     }
+    mod_comet_fast_mute(fast);
     fast->job = NULL;
     *status = comet_writer_finish(
         fast->writer, job, fast->publish_until - comet_monotonic(), timestamp);

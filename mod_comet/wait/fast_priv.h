@@ -50,6 +50,9 @@ struct mod_comet_fast_t {
     apr_interval_time_t hold;
     apr_interval_time_t keep_alive;
     apr_time_t until; /* after this time httpd decides again */
+    apr_interval_time_t lendable; /* how long the socket may be lent: less than
+                                   * the MPM's Timeout */
+    apr_time_t lent_until;
     apr_int64_t cap; /* CometMaxSubscribers */
     int keep_alive_max;
 
@@ -112,9 +115,13 @@ void mod_comet_fast_note_connection(mod_comet_fast_t *fast,
                                     const request_rec *r);
 
 /** Call nobody back for the submitted message, if there is one, and take the
- * connection out of the child's list.  Called by the owner, after the subscriber
- * has left the hub, or by the hub's thread while it serves. */
+ * connection out of the child's list.  Called by the owner, or by the hub's
+ * thread while it serves. */
 void mod_comet_fast_mute(mod_comet_fast_t *fast);
+
+/** When the hub must give the connection back although its message is not
+ * stored. */
+apr_time_t mod_comet_fast_publish_end(const mod_comet_fast_t *fast);
 
 /** The head of the answer to a POST has passed: learn it. */
 void mod_comet_fast_end_lesson(mod_comet_fast_t *fast, comet_text_t head);

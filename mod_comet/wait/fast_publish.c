@@ -141,9 +141,14 @@ comet_outcome_e mod_comet_fast_hear_publish(mod_comet_fast_t *fast, conn_rec *c,
     fast->heard = fast->leaves = 0;
     fast->publish_until = now + fast->familiar->timeout;
     fast->state = PUBLISHING;
-    subscriber->timeout_at =
-        fast->publish_until < fast->until ? fast->publish_until : fast->until;
+    subscriber->timeout_at = mod_comet_fast_publish_end(fast);
     return COMET_REST;
+}
+
+apr_time_t mod_comet_fast_publish_end(const mod_comet_fast_t *fast)
+{
+    return fast->publish_until < fast->lent_until ? fast->publish_until
+                                                  : fast->lent_until;
 }
 
 /* Answer 201 with the head of httpd's last answer. */
@@ -185,9 +190,10 @@ comet_outcome_e mod_comet_fast_serve_publish(mod_comet_fast_t *fast,
         return respond(fast, c, subscriber, timestamp);
     }
     /* before that, httpd's thread would have to wait for the store */
-    if (answered || (reasons & COMET_TIMEOUT)) {
+    if (answered || comet_monotonic() >= fast->publish_until) {
         forget_familiar(fast);
         return mod_comet_fast_give_back(fast, subscriber);
     }
-    return COMET_REST;
+    return reasons & COMET_TIMEOUT ? mod_comet_fast_give_back(fast, subscriber)
+                                   : COMET_REST;
 }

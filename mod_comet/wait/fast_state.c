@@ -22,6 +22,7 @@ void mod_comet_fast_drop_publish(mod_comet_fast_t *fast)
 {
     mod_comet_familiar_unref(fast->lesson);
     fast->lesson = NULL;
+    mod_comet_fast_mute(fast);
     if (fast->job) {
         comet_writer_abandon(fast->writer, fast->job);
         fast->job = NULL;
@@ -58,15 +59,20 @@ mod_comet_fast_t *mod_comet_fast_make(conn_rec *c, int fd)
     return fast;
 }
 
+static apr_interval_time_t find_lendable(const request_rec *r)
+{
+    return mod_comet_request_timeout_server(r)->timeout / 10 * 9;
+}
+
 apr_interval_time_t mod_comet_fast_lasts(const request_rec *r)
 {
-    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
+    apr_interval_time_t lendable = find_lendable(r);
     apr_interval_time_t lasts = mod_comet_config_max_lifetime(r);
 
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
-    return lasts < timeout / 10 * 9 ? lasts : timeout / 10 * 9;
+    return lasts < lendable ? lasts : lendable;
 }
 
 void mod_comet_fast_note_connection(mod_comet_fast_t *fast,
@@ -75,4 +81,5 @@ void mod_comet_fast_note_connection(mod_comet_fast_t *fast,
     fast->store = (apr_size_t)mod_comet_config_server(r->server)->store;
     fast->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
     fast->keep_alive_max = r->server->keep_alive_max;
+    fast->lendable = find_lendable(r);
 }

@@ -203,6 +203,21 @@ static void rest_in_mpm(mod_comet_parked_t *park)
     mod_comet_park_mpm_wait(park);
 }
 
+/* If a message of the client is still being stored, park the connection again:
+ * the MPM's Timeout begins anew.
+ * @return whether it is parked */
+static int store_on(mod_comet_parked_t *park)
+{
+    if (!park->given_back || park->r || park->c->aborted
+        || comet_hub_is_stopping(mod_comet_child()->hub)
+        || !(park->rests_on = mod_comet_fast_unstored(park->fast))) {
+        return 0;
+    }
+    park->given_back = 0;
+    rest_in_mpm(park);
+    return 1;
+}
+
 /* Send a poll's answer that is in the outbox, and let its client rest. */
 static void answer_and_rest(mod_comet_parked_t *park)
 {
@@ -429,7 +444,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     if (park || c->clogging_input_filters) {
         mod_comet_park_mpm_unclog(c);
     }
-    if (park && is_only_given_back(park)) {
+    if (park && (store_on(park) || is_only_given_back(park))) {
         return OK;
     }
     if (park && park->state == MOD_COMET_PARKED_RESUMED) {
