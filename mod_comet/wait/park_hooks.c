@@ -447,7 +447,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     if (park && (store_on(park) || is_only_given_back(park))) {
         return OK;
     }
-    if (park && park->state == MOD_COMET_PARKED_RESUMED) {
+    if (park && park->state != MOD_COMET_PARKED_EMPTY) {
         if (park->r && go_on_waiting(park)) {
             return OK;
         }

@@ -31,6 +31,7 @@ void mod_comet_park_mpm_unclog(conn_rec *c)
 {
     if (!mod_comet_mpm_capacity()->has_waitio) {
         c->clogging_input_filters = 0;
+        c->cs->sense = CONN_SENSE_DEFAULT;
         c->cs->state = CONN_STATE_READ_REQUEST_LINE;
     }
 }
@@ -66,19 +67,22 @@ int mod_comet_park_mpm_can_await_output(const conn_rec *c)
            || (c->data_in_output_filters && c->keepalive == AP_CONN_KEEPALIVE);
 }
 
-/* Before httpd 2.4.63 the hub sends the answer, and ACKs restart Timeout; the MPM
- * waits for input, unless there is input already. */
+/* Before httpd 2.4.63 the MPM first tries to send what the filters hold.  If it is
+ * to wait for output, and the client takes all of it now, the MPM does not wait.
+ * Because of data_in_input_filters it then calls process_connection at once. */
 void mod_comet_park_mpm_wait(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
     int waitio = mod_comet_mpm_capacity()->has_waitio;
-    int writes = !is_sent(park) && mod_comet_park_mpm_can_await_output(c)
-                 && (waitio || mod_comet_peek_socket(park->fd));
+    int writes = !is_sent(park) && mod_comet_park_mpm_can_await_output(c);
 
     park->state = MOD_COMET_PARKED_PREPARED;
     c->cs->state = mod_comet_park_mpm_state();
     c->cs->sense = writes ? CONN_SENSE_WANT_WRITE : CONN_SENSE_WANT_READ;
-    c->clogging_input_filters |= !waitio;
+    if (!waitio) {
+        c->clogging_input_filters = 1;
+        c->data_in_input_filters = writes;
+    }
 }
 
 /* Reading first would hold a thread, perhaps for a client that still waits for

@@ -84,7 +84,7 @@ static int is_workers(const mod_comet_parked_t *park)
 }
 
 /* Whether workers also send the rest of the answer when the client takes more.
- * Before httpd 2.4.63 the MPM wakes no worker for that. */
+ * Before httpd 2.4.63 the MPM does not wake a worker for each of them. */
 static int is_sent_by_workers(const mod_comet_parked_t *park)
 {
     return is_workers(park) && mod_comet_mpm_capacity()->has_waitio;

@@ -18,6 +18,10 @@ from test_200_parking import (  # noqa: F401  (collected here once more)
     test_200_14_slow_reader_of_a_late_answer, test_200_15_keepalive_expires,
     test_200_20_outlives_timeout_by_polling,
     test_200_24_slow_readers_hold_no_thread)
+from test_205_takers import (  # noqa: F401
+    takers, test_205_01_pipelined_polls,
+    test_205_02_the_next_request_ends_a_poll,
+    test_205_03_the_next_request_behind_a_long_answer)
 from test_230_regressions import (  # noqa: F401
     test_230_05_half_an_answer_and_the_next_request,
     test_230_05b_half_an_answer_at_a_reload)

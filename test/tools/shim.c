@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A library for LD_PRELOAD.  It simulates a system clock that jumps, a slow
- * disk, a different type of file system, a process that ends slowly, and a slow
- * name server.
+ * disk, a different type of file system, a process that ends slowly, a slow
+ * name server, and clients that take bytes only now and then.
  *
- * COMET_SHIM names a file with five 64-bit numbers in this machine's byte
+ * COMET_SHIM names a file with seven 64-bit numbers in this machine's byte
  * order.  The test may change them at any time.  They are:
  *
  * - by how many microseconds the system clock is off; the monotonic clock is
@@ -12,7 +12,10 @@
  * - by how many microseconds each sync is delayed,
  * - by how many microseconds the last part of exit() is delayed,
  * - the type that statfs() reports for all file systems (0: the real one),
- * - by how many microseconds getaddrinfo() is delayed.
+ * - by how many microseconds getaddrinfo() is delayed,
+ * - the port of a client that takes bytes only now and then (0: none),
+ * - at which attempts to send this client takes bytes: at every N-th writev().
+ *   The others fail as if the client read nothing (0: none fails).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -21,13 +24,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +51,8 @@ typedef struct settings_t {
     _Atomic int64_t exit_usec;
     _Atomic int64_t file_system;
     _Atomic int64_t resolve_usec;
+    _Atomic int64_t client_port;
+    _Atomic int64_t takes_at;
 } settings_t;
 
 static settings_t none;
@@ -199,4 +207,29 @@ int statfs(const char *path, struct statfs *info)
         info->f_type = type;
     }
     return failed;
+}
+
+/* --- Clients -------------------------------------------------------------- */
+
+static int has_port(int fd, int64_t port)
+{
+    struct sockaddr_in peer = { .sin_family = AF_UNSPEC };
+    socklen_t size = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &size) == 0
+           && peer.sin_family == AF_INET && ntohs(peer.sin_port) == port;
+}
+
+ssize_t writev(int fd, const struct iovec *pieces, int count)
+{
+    static _Atomic int64_t attempts;
+    int64_t port = atomic_load(&settings->client_port);
+    int64_t takes_at = atomic_load(&settings->takes_at);
+
+    if (port && takes_at && has_port(fd, port)
+        && (atomic_fetch_add(&attempts, 1) + 1) % takes_at != 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return syscall(SYS_writev, fd, pieces, count);
 }

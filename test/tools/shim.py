@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server whose system clock jumps, whose disk is slow or on a network, whose
-processes end slowly, or whose name server is slow: see shim.c."""
+processes end slowly, whose name server is slow, or that has a client who takes
+bytes only now and then: see shim.c."""
 
 import mmap
 import os
@@ -12,7 +13,7 @@ from httpd_env import COMET_MODULE, SANITIZER
 
 LIBRARY = os.path.join(os.path.dirname(COMET_MODULE), "tools", "shim.so")
 # offsets in the file
-CLOCK, SYNC, EXIT, FILE_SYSTEM, RESOLVE, SIZE = 0, 8, 16, 24, 32, 40
+CLOCK, SYNC, EXIT, FILE_SYSTEM, RESOLVE, PORT, TAKES, SIZE = range(0, 64, 8)
 
 
 class Shim:
@@ -54,3 +55,10 @@ class Shim:
     def set_file_system(self, kind):
         """Set the type that statfs() reports for all file systems."""
         struct.pack_into("=q", self.numbers, FILE_SYSTEM, kind)
+
+    def set_takes_at(self, conn, attempt):
+        """Let the client `conn` take bytes only at every `attempt`-th attempt
+        to send.  There is one such client at a time."""
+        struct.pack_into("=q", self.numbers, TAKES, attempt)
+        struct.pack_into("=q", self.numbers, PORT,
+                         conn.sock.getsockname()[1])

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parked client that takes bytes only now and then.  `shim` refuses them on its
+behalf, so the moments at which it takes something do not depend on the load of
+the machine."""
+
+import contextlib
+import json
+
+import pytest
+
+from httpd_env import wait_until
+from shim import Shim
+from test_230_regressions import cursor_of
+
+pytestmark = pytest.mark.event
+
+BIG = "<" * 60000
+NEXT = b"GET /static.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ATTEMPTS = [2, 3, 4, 5, 6]
+NEVER = 10 ** 9
+
+
+class Takers:
+    """A server and its clients."""
+
+    def __init__(self, make_server):
+        self.server = make_server(start=False)
+        self.shim = Shim(self.server)
+        self.server.start()
+        self.server.publish("x")
+        self.cursor = cursor_of(self.server)
+
+    @contextlib.contextmanager
+    def client(self, attempt):
+        """A client that takes bytes at every `attempt`-th attempt to send."""
+        with self.server.raw() as conn:
+            self.shim.set_takes_at(conn, attempt)
+            yield conn
+
+
+@pytest.fixture
+def takers(make_server):
+    return Takers(make_server)
+
+
+def test_205_01_pipelined_polls(takers):
+    """Pipelined polls are answered completely and in order, each is logged, and
+    none waits for ever."""
+    server = takers.server
+    target = "/chat/backend.php?timestamp=%d" % takers.cursor
+    for attempt in ATTEMPTS:
+        logged = len(server.access_lines("timestamp="))
+        with takers.client(attempt) as conn:
+            conn.send(conn.format("GET", target) * 30
+                      + conn.format("GET", "/static.txt"))
+            for _ in range(30):
+                assert conn.answer().json() == {
+                    "msg": "", "timestamp": takers.cursor}, attempt
+            assert conn.answer().body == b"a static file\n", attempt
+        wait_until(lambda n=logged: len(server.access_lines("timestamp="))
+                   == n + 30, 5, "a line in the log for each")
+
+
+def test_205_02_the_next_request_ends_a_poll(takers):
+    """The first byte of the next request ends a poll. Both are answered
+    completely."""
+    for attempt in ATTEMPTS * 2:
+        with takers.client(attempt) as conn:
+            conn.request("GET", "/chat/backend.php?timestamp=%d"
+                         % takers.cursor)
+            takers.server.wait_waiting(1)
+            conn.send(NEXT[:1])
+            assert conn.answer().json()["msg"] == "", attempt
+            conn.send(NEXT[1:])
+            assert conn.answer().body == b"a static file\n", attempt
+
+
+@pytest.mark.parametrize("bytes_first", [1, 2, len(NEXT)])
+def test_205_03_the_next_request_behind_a_long_answer(takers, bytes_first):
+    """A client sends its next request, or its first bytes one by one, before it
+    takes anything of a long answer. No thread waits for the client, and it gets
+    both answers completely."""
+    server = takers.server
+    pieces = [NEXT[:1], NEXT[1:2]][:bytes_first] if bytes_first < 3 else [NEXT]
+    for attempt in ATTEMPTS * 2:
+        with takers.client(NEVER) as conn:
+            conn.request("GET", "/comet/big?since=%d" % cursor_of(server))
+            server.wait_waiting(1)
+            server.post("big", BIG)
+            wait_until(lambda: server.status()["buffered_bytes"], 5,
+                       "the answer")
+            for piece in pieces:
+                conn.send(piece)
+                assert server.get("/static.txt").status == 200
+            takers.shim.set_takes_at(conn, attempt)
+            got = conn.answer().json()["messages"]
+            assert [m["body"] for m in got] == [BIG], attempt
+            conn.send(NEXT[bytes_first:])
+            assert conn.answer().body == b"a static file\n", attempt
