@@ -54,7 +54,7 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
         return;
     }
     fast->state = holds ? HELD : stores ? PUBLISHING : RESTING;
-    fast->looks = 0;
+    fast->looks = fast->gone = 0;
     fast->rest_until = subscriber->timeout_at;
     fast->lent_until = comet_monotonic() + fast->lendable;
     if (stores) {
@@ -216,6 +216,9 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, conn_rec *c,
     ssize_t length = look(fast, &cursor);
     comet_feed_coverage_e known;
 
+    if (fast->gone) {
+        return mod_comet_fast_give_back(fast, subscriber);
+    }
     if (is_nothing(length)) {
         return mod_comet_fast_rest(fast, subscriber);
     }
@@ -347,6 +350,7 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     comet_outcome_e outcome;
 
     held->answered = -1;
+    fast->gone |= (reasons & COMET_GONE) != 0;
     if ((reasons & COMET_STOPPING) && mod_comet_child_must_end()) {
         /* no thread of httpd will ask for the outcome */
         mod_comet_fast_drop_publish(fast);

@@ -80,6 +80,7 @@ struct mod_comet_fast_t {
     int heard; /* more bytes came while the message was being stored, or the
                 * client closed its side */
     int leaves; /* the subscriber was told to leave meanwhile */
+    int gone; /* the client has closed its side; this is told only once */
     comet_timestamp_t cursor; /* the cursor of the poll that waits */
     apr_size_t pending; /* the length of the request, which is still in the
                          * socket */
