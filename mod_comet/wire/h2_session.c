@@ -181,13 +181,16 @@ static void refuse_more(comet_h2_session_t *session, apr_uint32_t stream)
 
 /* Whether this frame is a GOAWAY that must be held back because there are
  * ghosts: mod_http2 knows of no open stream and would end the connection.  If
- * the frame reports an error, take_farewell() passes it on after all. */
+ * the frame reports an error, take_farewell() passes it on after all.  A frame
+ * that is too long goes to mod_http2 at once, which then ends the connection, so
+ * no client makes the server keep more than 16 KB. */
 static int is_farewell(const comet_h2_session_t *session)
 {
     const comet_h2_frame_t *frame = &session->in.frame;
 
     return frame->type == COMET_H2_GOAWAY && frame->stream == 0
-           && frame->length >= COMET_H2_GOAWAY_LEAST && session->count > 0;
+           && frame->length >= COMET_H2_GOAWAY_LEAST
+           && frame->length <= COMET_H2_FRAME_LEAST && session->count > 0;
 }
 
 static void take_frame(comet_h2_session_t *session, comet_buffer_t *to)

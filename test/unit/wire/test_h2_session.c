@@ -229,7 +229,7 @@ static void test_more_of_a_complete_request_is_refused(void **state)
  * whether mod_http2 gets both; 0: only the other one */
 static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
 {
-    char payload[] = { 0, 0, 0, 0, 0, 0, 0, error, 'd', 'e', 'b', 'u', 'g' };
+    char payload[COMET_H2_FRAME_LEAST + 1] = { 0, 0, 0, 0, 0, 0, 0, error };
     comet_buffer_t bytes = { .data = NULL };
     apr_size_t i, ours;
 
@@ -257,10 +257,13 @@ static void test_a_farewell_stays_here_while_a_stream_is_ours(void **state)
     take_over();
     assert_false(hears_farewell(0, 0, 8));
     assert_false(hears_farewell(0, 0, 13));
+    assert_false(hears_farewell(0, 0, COMET_H2_FRAME_LEAST));
     assert_int_equal(ghost.state, COMET_H2_OURS);
     assert_true(hears_farewell(0, 1, 8)); /* this frame reports an error */
     assert_true(hears_farewell(0, 1, 13));
     assert_true(hears_farewell(0, 0, 7)); /* this frame is too short */
+    /* this one is longer than a frame may be */
+    assert_true(hears_farewell(0, 0, COMET_H2_FRAME_LEAST + 1));
     assert_true(hears_farewell(1, 0, 8));
 }
 
