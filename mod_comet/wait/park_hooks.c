@@ -51,6 +51,17 @@ static apr_status_t join(mod_comet_parked_t *park)
     return status;
 }
 
+/* End a request whose client was lost, if the MPM closes the connection without
+ * having called process_connection.  Before httpd 2.4.63 the MPM does so if the
+ * hub has found the client lost, or if the MPM itself does when it sends what the
+ * filters hold. */
+static void end_lost(mod_comet_parked_t *park)
+{
+    mod_comet_story_end(park->ask->story, MOD_COMET_END_lost);
+    mod_comet_parked_end(park, 0, 1);
+    park->state = MOD_COMET_PARKED_EMPTY;
+}
+
 /* From here on the hub may serve the connection. */
 void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
 {
@@ -59,7 +70,10 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
 
     HAND_ON();
     if (!c->cs || c->cs->state != mod_comet_park_mpm_state()) {
-        return; /* the connection is being closed */
+        if (park && park->r) {
+            end_lost(park);
+        }
+        return; /* the connection is being closed, or waits for a request */
     }
     mod_comet_h2_suspend(c);
     if (!park || park->state != MOD_COMET_PARKED_PREPARED) {

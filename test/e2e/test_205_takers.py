@@ -97,3 +97,20 @@ def test_205_03_the_next_request_behind_a_long_answer(takers, bytes_first):
             assert [m["body"] for m in got] == [BIG], attempt
             conn.send(NEXT[bytes_first:])
             assert conn.answer().body == b"a static file\n", attempt
+
+
+def test_205_04_the_connection_breaks(takers):
+    """The connection of a client that takes nothing breaks, whoever sends at
+    that moment. The request ends, and the log has one line for it."""
+    server = takers.server
+    target = "/chat/backend.php?timestamp=%d" % takers.cursor
+    for attempt in range(1, 11):
+        with server.raw() as conn:
+            takers.shim.set_breaks_at(conn, attempt)
+            conn.send(conn.format("GET", target) * 2)
+            server.wait_waiting(0)
+            wait_until(lambda n=attempt: len(server.access_lines(target)) == n,
+                       5, "a line in the log")
+            assert conn.at_eof(5), attempt
+    server.post("chat", "y")
+    assert len(server.access_lines(target)) == 10

@@ -15,7 +15,8 @@
  * - by how many microseconds getaddrinfo() is delayed,
  * - the port of a client that takes bytes only now and then (0: none),
  * - at which attempts to send this client takes bytes: at every N-th writev().
- *   The others fail as if the client read nothing (0: none fails).
+ *   The others fail as if the client read nothing (0: none fails; -N: the N-th
+ *   one fails as if the client were gone, too).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -220,15 +221,31 @@ static int has_port(int fd, int64_t port)
            && peer.sin_family == AF_INET && ntohs(peer.sin_port) == port;
 }
 
+/* @return 0, or the error of the next attempt to send something to the client */
+static int refuse(int64_t port, int64_t takes_at)
+{
+    static _Atomic int64_t attempts, last_port;
+    int64_t attempt;
+
+    if (atomic_exchange(&last_port, port) != port) {
+        atomic_store(&attempts, 0);
+    }
+    attempt = atomic_fetch_add(&attempts, 1) + 1;
+    if (takes_at < 0) {
+        return attempt < -takes_at ? EAGAIN : ECONNRESET;
+    }
+    return attempt % takes_at ? EAGAIN : 0;
+}
+
 ssize_t writev(int fd, const struct iovec *pieces, int count)
 {
-    static _Atomic int64_t attempts;
     int64_t port = atomic_load(&settings->client_port);
     int64_t takes_at = atomic_load(&settings->takes_at);
+    int error =
+        port && takes_at && has_port(fd, port) ? refuse(port, takes_at) : 0;
 
-    if (port && takes_at && has_port(fd, port)
-        && (atomic_fetch_add(&attempts, 1) + 1) % takes_at != 0) {
-        errno = EAGAIN;
+    if (error) {
+        errno = error;
         return -1;
     }
     return syscall(SYS_writev, fd, pieces, count);

@@ -62,3 +62,8 @@ class Shim:
         struct.pack_into("=q", self.numbers, TAKES, attempt)
         struct.pack_into("=q", self.numbers, PORT,
                          conn.sock.getsockname()[1])
+
+    def set_breaks_at(self, conn, attempt):
+        """Let the client `conn` take nothing, and break the connection at the
+        `attempt`-th attempt to send."""
+        self.set_takes_at(conn, -attempt)
