@@ -97,8 +97,8 @@ int mod_comet_park_mpm_is_left(const mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
 
-    if (c->data_in_output_filters && !c->aborted
-        && !comet_hub_is_stopping(mod_comet_child()->hub)) {
+    if (c->data_in_output_filters && !c->aborted && !park->stops_at
+        && !mod_comet_child_must_end()) {
         mod_comet_park_mpm_hand_on(c, mod_comet_peek(c, park->brigade));
         return 1;
     }

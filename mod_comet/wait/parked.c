@@ -5,6 +5,7 @@
 #include "output/outbox.h"
 #include "wait/connection.h"
 #include "wait/parked.h"
+#include "wait/parked_limit.h"
 #include "wait/parked_stream.h"
 
 #include <http_connection.h>
@@ -277,25 +278,11 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* When the client must have taken all its bytes, if the child or a WebSocket
- * ends.  A client that takes a few bytes now and then does not extend it. */
-static apr_time_t closing(mod_comet_parked_t *park)
-{
-    if (!park->stops_at) {
-        park->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
-    }
-    return park->stops_at;
-}
-
-static int is_late(const mod_comet_parked_t *park)
-{
-    return park->stops_at && comet_monotonic() >= park->stops_at;
-}
-
 /*
  * The client has its answer.  It rests until the MPM sees its next request, or
  * until its keep-alive time is over.  While the client still takes the answer,
- * the limit is the MPM's Timeout; when the child ends, it is closing().
+ * the limit is the MPM's Timeout; when the child ends, it is that of
+ * wait/parked_limit.
  */
 static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
@@ -306,9 +293,15 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
     if ((reasons & COMET_YIELD) && c->data_in_output_filters) {
         return lose(park); /* the client does not take its answer */
     }
-    if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
+    if (c->data_in_output_filters && !c->aborted
+        && mod_comet_parked_limit_may_finish(park)) {
+        return mod_comet_parked_limit_finish(park) ? COMET_REST : lose(park);
+    }
+    if (c->data_in_output_filters && !c->aborted
+        && !mod_comet_parked_limit_is_over(park)) {
         park->subscriber.timeout_at =
-            stopping ? closing(park) : comet_monotonic() + park->keep_alive;
+            stopping ? mod_comet_parked_limit_close(park)
+                     : comet_monotonic() + park->keep_alive;
     }
     else if (timeout || stopping || c->aborted
              || c->keepalive != AP_CONN_KEEPALIVE) {
@@ -359,13 +352,10 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
     return rest(park, reasons);
 }
 
-/* Continue while the client has not taken all of its answer.  The limit is the
- * MPM's Timeout for a poll, and the pulse for a stream; when the child ends, it
- * is closing(). */
+/* Continue while the client has not taken all of its answer. */
 static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
-    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
     apr_status_t status = APR_SUCCESS;
 
     if (park->subscriber.blocked_fd < 0) {
@@ -380,18 +370,8 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         mod_comet_parked_note_blocked(park);
         return status == APR_SUCCESS ? rest_answered(park) : lose(park);
     }
-    if (status != APR_SUCCESS || is_late(park)
-        || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
+    if (status != APR_SUCCESS || !mod_comet_parked_limit_keep(park, reasons)) {
         return lose(park);
-    }
-    if (stopping) {
-        park->subscriber.timeout_at = closing(park);
-    }
-    else if (streams) {
-        park->subscriber.timeout_at = comet_monotonic() + park->heartbeat;
-    }
-    else {
-        park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
     }
     if (reasons & COMET_STOPPING) {
         *(park->ask->talk ? &park->end_msec : &park->retry_msec) =
@@ -417,10 +397,10 @@ static int find_end(mod_comet_parked_t *park, unsigned reasons)
     }
     if (retry_msec && !park->end_msec) {
         park->end_msec = retry_msec;
-        closing(park);
+        mod_comet_parked_limit_close(park);
     }
     return park->end_msec && mod_comet_talk_is_unanswered(talk)
-                   && !is_late(park)
+                   && !mod_comet_parked_limit_is_over(park)
                ? 0
                : park->end_msec;
 }
@@ -431,6 +411,9 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
     unsigned reasons = delivery->reasons;
 
     park->retry_msec = find_end(park, reasons);
+    if (reasons & COMET_STOPPING) {
+        mod_comet_parked_limit_close(park);
+    }
     /* if the hub has not looked for messages, an empty batch does not mean that
      * the rest of a long message was erased */
     if (!(park->slice.of && !park->retry_msec

@@ -60,7 +60,7 @@ typedef struct mod_comet_parked_t {
                                      * answer */
     mod_comet_ack_t ack; /* keeps the connection beyond the MPM's Timeout */
     apr_interval_time_t heartbeat; /* only of a stream */
-    comet_pulse_t pulse; /* only of a stream */
+    comet_pulse_t pulse; /* of a stream, and of a poll whose child stops */
     apr_time_t ends_at; /* from mod_comet_ask_end() */
     apr_time_t stops_at; /* when all bytes must be sent, once the child ends or
                           * the WebSocket's time is over; 0: neither */

@@ -12,7 +12,7 @@ import pytest
 
 from comet_load import Load
 from http_client import Poller, Raw
-from httpd_env import (SLOW, fd_count, sqlite, thread_count,
+from httpd_env import (SLOW, alive, fd_count, sqlite, thread_count,
                        wait_until)
 
 pytestmark = [pytest.mark.event, pytest.mark.both_paths]
@@ -693,3 +693,33 @@ def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
         assert conn.at_eof(5 * SLOW)
         conn.close()
     assert time.monotonic() - begin < 6 * SLOW
+
+
+def test_200_25_slow_readers_over_a_reload(make_server):
+    """After a graceful reload a client can go on reading a long answer for as
+    long as Timeout allows, like somebody who downloads a file.  Then the old
+    child ends."""
+    server = make_server(tls=True, conf="SendBufferSize 16384\n")
+    text = '"' * 300_000
+    fill = "INSERT INTO message(channel, body) VALUES('%s', '" + text + "')"
+    sqlite(server.db, fill % "stored")
+    conns = []
+    for tls in (False, True):
+        for target in ("stored?since=0&wait=0", "late?since=0") * 2:
+            conns.append(server.raw(tls=tls, rcvbuf=2048, timeout=20))
+            conns[-1].request("GET", "/comet/" + target)
+    server.wait_waiting(4)
+    sqlite(server.db, fill % "late")
+    for conn in conns:
+        assert conn.head() == 200
+    old = server.graceful()
+    gone = time.monotonic() + 2.5   # the limit for streams is 2 s
+    while time.monotonic() < gone:
+        for conn in conns:
+            conn.buffer += conn.sock.recv(2048)
+        time.sleep(0.02)            # to read slowly
+    for conn in conns:
+        message, = json.loads(conn.body())["messages"]
+        assert message["body"] == text
+        assert conn.at_eof(5 * SLOW)
+    wait_until(lambda: not any(map(alive, old)), 10, "the old child's end")

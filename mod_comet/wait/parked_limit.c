@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Until when a parked client must have taken its bytes. */
+#include "wait/parked_limit.h"
+
+#include "server/child.h"
+#include "output/news.h"
+
+apr_time_t mod_comet_parked_limit_close(mod_comet_parked_t *park)
+{
+    if (!park->stops_at) {
+        park->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+    }
+    return park->stops_at;
+}
+
+int mod_comet_parked_limit_is_over(const mod_comet_parked_t *park)
+{
+    return park->stops_at && comet_monotonic() >= park->stops_at;
+}
+
+int mod_comet_parked_limit_may_finish(const mod_comet_parked_t *park)
+{
+    return comet_hub_is_stopping(mod_comet_child()->hub) && !park->stops_at
+           && !mod_comet_child_must_end();
+}
+
+int mod_comet_parked_limit_finish(mod_comet_parked_t *park)
+{
+    if (!park->pulse.look_at) {
+        comet_pulse_begin(&park->pulse, park->fd, MOD_COMET_CLOSING_LIMIT);
+    }
+    park->subscriber.timeout_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+    return !comet_pulse_is_lost(&park->pulse, park->fd,
+                                MOD_COMET_CLOSING_LIMIT);
+}
+
+int mod_comet_parked_limit_keep(mod_comet_parked_t *park, unsigned reasons)
+{
+    int streams = park->ask->transport->streams;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+
+    if (!streams && mod_comet_parked_limit_may_finish(park)) {
+        return mod_comet_parked_limit_finish(park);
+    }
+    if (mod_comet_parked_limit_is_over(park)
+        || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
+        return 0;
+    }
+    if (stopping) {
+        park->subscriber.timeout_at = mod_comet_parked_limit_close(park);
+    }
+    else if (streams) {
+        park->subscriber.timeout_at = comet_monotonic() + park->heartbeat;
+    }
+    else {
+        park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
+    }
+    return 1;
+}
