@@ -102,8 +102,11 @@ static int claim(request_rec *r, hook_t *ours)
         mod_comet_subrequest_begin(r);
     }
     verdict = obey_rules(r, ours);
-    comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
-                       r->pool);
+    if (!mod_comet_subrequest_judges(r)) { /* else the query is for rules only:
+                                            * "read" would make a POST a reader */
+        comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
+                           r->pool);
+    }
     mod_comet_landing_prepare(r, request, mapping);
     if (verdict != OK
         && !(request->softly && mod_comet_answer_is_for_now(verdict))) {

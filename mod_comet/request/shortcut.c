@@ -17,12 +17,15 @@
 
 /* --- the server's rules --------------------------------------------------- */
 
-/* Whether a directive can treat two URLs of one section differently. */
+/* Whether a directive can treat two URLs of one section differently.  With
+ * AuthMerging another section's Require, which can depend on the URL, may be
+ * combined with a `Require comet-token` that stands alone in its own. */
 static int is_rule(const char *name)
 {
-    static const char *const rules[] = { "Rewrite", "Redirect",  "Lua",
-                                         "Deny",    "Allow",     "Order",
-                                         "Satisfy", "SSLRequire" };
+    static const char *const rules[] = {
+        "Rewrite", "Redirect", "Lua",        "Deny",       "Allow",
+        "Order",   "Satisfy",  "SSLRequire", "AuthMerging"
+    };
     apr_size_t i = 0;
 
     while (i < sizeof(rules) / sizeof(*rules)

@@ -145,14 +145,38 @@ static int is_made_by_setenvif(const request_rec *r)
     return 0;
 }
 
+int mod_comet_subrequest_judges(const request_rec *r)
+{
+    const mod_comet_request_t *main =
+        r->main ? mod_comet_request(r->main) : NULL;
+
+    return main && main->model;
+}
+
+/* Give a sub-request the protocol and, if it judges a channel, the query of the
+ * client's request. httpd gives it the protocol "INCLUDED" and no query. */
+static void take_request_line(request_rec *r)
+{
+    const request_rec *main = r->main;
+
+    r->protocol = main->protocol;
+    r->proto_num = main->proto_num;
+    if (mod_comet_subrequest_judges(r) && main->args) {
+        r->args = main->args;
+        r->unparsed_uri =
+            apr_pstrcat(r->pool, r->unparsed_uri, "?", r->args, NULL);
+    }
+    r->the_request = apr_pstrcat(r->pool, r->method, " ", r->unparsed_uri, " ",
+                                 r->protocol, NULL);
+}
+
 void mod_comet_subrequest_begin(request_rec *r)
 {
     const apr_array_header_t *hooks = ap_hook_get_post_read_request();
     mod_comet_request_t *request = mod_comet_request(r);
     int i;
 
-    r->the_request = apr_pstrcat(r->pool, r->method, " ", r->unparsed_uri, " ",
-                                 r->main->protocol, NULL);
+    take_request_line(r);
     request->has_own_env = !is_made_by_setenvif(r);
     if (!request->has_own_env) {
         return;
@@ -196,10 +220,7 @@ int mod_comet_subrequest_enter(request_rec *r)
 
 void mod_comet_subrequest_stand_alone(request_rec *r)
 {
-    const mod_comet_request_t *main =
-        r->main ? mod_comet_request(r->main) : NULL;
-
-    if (main && main->model) { /* mod_comet is making this sub-request */
+    if (mod_comet_subrequest_judges(r)) {
         mod_comet_request_record(r)->outer = r->main;
         r->main = NULL;
     }

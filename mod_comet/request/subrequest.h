@@ -3,7 +3,8 @@
  * @file request/subrequest.h
  * A sub-request judges a channel by the channel's own URL. httpd gives the
  * sub-request the request line and the environment of the main request.  These
- * functions replace what depends on the main request's URL.
+ * functions replace what depends on the main request's URL.  The protocol and the
+ * query are those of the main request, because rules may look at them, too.
  *
  * mod_setenvif does not look at sub-requests.  So mod_comet notes what
  * mod_setenvif changes in a request's environment, undoes those changes in the
@@ -38,8 +39,13 @@ int mod_comet_subrequest_before_setenvif(request_rec *r);
  * mod_setenvif has changed. */
 int mod_comet_subrequest_after_setenvif(request_rec *r);
 
-/** Set the request line (THE_REQUEST) of a sub-request that mod_comet has
- * claimed, and apply the server's SetEnvIf.  Called in translate_name. */
+/** Whether mod_comet is making this sub-request, to judge a channel.  Called by
+ * the request's thread. */
+int mod_comet_subrequest_judges(const request_rec *r);
+
+/** Set the request line, the protocol and the query of a sub-request that
+ * mod_comet has claimed, and apply the server's SetEnvIf.  Called in
+ * translate_name. */
 void mod_comet_subrequest_begin(request_rec *r);
 
 /** post_perdir_config hook: apply the SetEnvIf of the sub-request's

@@ -78,6 +78,22 @@ RULES = {
           Require not env hidden
         </RequireAll>
       </Location>""",
+    "protocol": """
+      <Location "{e}/secret">
+        Require expr "%{{SERVER_PROTOCOL}} !~ /^HTTP/"
+      </Location>""",
+    "protocol-env": """
+      <Location "{e}/secret">
+        SetEnvIf Request_Protocol "^HTTP/" hidden3
+        <RequireAll>
+          Require all granted
+          Require not env hidden3
+        </RequireAll>
+      </Location>""",
+    "query": """
+      <Location "{e}/secret">
+        Require expr "%{{QUERY_STRING}} !~ /since=0/"
+      </Location>""",
     "env": """
       SetEnvIf Request_URI "^{e}(/open|/?$)" shown
       <Location "{e}">

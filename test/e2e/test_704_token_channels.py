@@ -34,6 +34,11 @@ RULES = {
     "redirect": 'Redirect 403 "{e}/secret"',
     "rewrite": 'RewriteEngine on\nRewriteRule "^{e}/secret" "-" [F]',
     "endpoint": "CometEndpoint {e}/secret other/",
+    "merged": '<Location "{e}">\nAuthMerging And\n'
+              'Require expr "%{REQUEST_URI} !~ m#/secret#"\n</Location>',
+    "merged-above": '<Location "/">\nAuthMerging And\n'
+                    'Require expr "%{REQUEST_URI} !~ m#/secret#"\n'
+                    "</Location>",
 }
 INSIDE = {
     "expr": 'Require expr "%{REQUEST_URI} !~ m#/secret#"',
