@@ -173,25 +173,22 @@ static void check_secret(mod_comet_warnings_t *warnings,
 {
     const char *file = ap_server_root_relative(
         scene->pool, mod_comet_scene_word(line->node, 1, scene->pool));
-    const apr_array_header_t *folders;
-    char key[PATH_MAX], folder[PATH_MAX];
-    int i;
+    comet_site_t site;
+    const char *folder;
+    char key[PATH_MAX];
 
     if (!mod_comet_tree_begins(line->node->args, "HS") || !file
         || !realpath(file, key)) {
         return;
     }
-    folders = mod_comet_site(warnings->main, scene->pool).published_folders;
-    for (i = 0; i < folders->nelts; i++) {
-        if (realpath(APR_ARRAY_IDX(folders, i, const char *), folder)
-            && mod_comet_scene_is_within(key, folder)) {
-            mod_comet_warning_say(warnings, "COMET0169", line->node,
-                                  "CometTokenKey: %s lies below the "
-                                  "DocumentRoot or Alias %s: the secret could "
-                                  "be downloaded; make a new one elsewhere",
-                                  key, folder);
-            return;
-        }
+    site = mod_comet_site(warnings->main, scene->pool);
+    folder = comet_site_publishes(&site, key, scene->pool);
+    if (folder) {
+        mod_comet_warning_say(warnings, "COMET0169", line->node,
+                              "CometTokenKey: %s lies below the DocumentRoot "
+                              "or Alias %s: the secret could be downloaded; "
+                              "make a new one elsewhere",
+                              key, folder);
     }
 }
 

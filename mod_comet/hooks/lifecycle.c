@@ -165,6 +165,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     }
     mod_comet_stores_advise(stores, s, ptemp);
     mod_comet_advice_give(s, ptemp);
+    mod_comet_stores_confine(stores, s);
     parent.stores = (const comet_store_config_t *const *)stores->elts;
     parent.buses = (comet_bus_t *const *)buses->elts;
     parent.count = (apr_size_t)stores->nelts;

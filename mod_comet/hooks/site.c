@@ -101,13 +101,40 @@ static apr_array_header_t *find_published_folders(const server_rec *main,
     return roots;
 }
 
+/* @return the real path of ChrootDir; NULL: there is none */
+static const char *find_jail(apr_pool_t *p)
+{
+    const char *jail = ap_unixd_config.chroot_dir;
+    char real[PATH_MAX];
+
+    return jail && realpath(jail, real) ? apr_pstrdup(p, real) : jail;
+}
+
+/* Add the folders that the children of a jail see under the same names. */
+static void add_folders_of_jail(apr_array_header_t *roots, const char *jail)
+{
+    int i, count = roots->nelts;
+
+    for (i = 0; i < count; i++) {
+        APR_ARRAY_PUSH(roots, const char *) = apr_pstrcat(
+            roots->pool, jail, APR_ARRAY_IDX(roots, i, const char *), NULL);
+    }
+}
+
 comet_site_t mod_comet_site(const server_rec *main, apr_pool_t *p)
 {
+    const char *jail = find_jail(p);
+    apr_array_header_t *roots = find_published_folders(main, p);
+
+    if (jail) {
+        add_folders_of_jail(roots, jail);
+    }
     return (comet_site_t){
+        .jail = jail,
         .user = ap_unixd_config.user_name,
         .uid = ap_unixd_config.user_id,
         .gid = ap_unixd_config.group_id,
         .config_folders = find_config_folders(p),
-        .published_folders = find_published_folders(main, p),
+        .published_folders = roots,
     };
 }

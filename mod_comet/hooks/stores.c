@@ -365,6 +365,22 @@ void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
     }
 }
 
+void mod_comet_stores_confine(const apr_array_header_t *stores,
+                              const server_rec *main)
+{
+    const char *jail = mod_comet_site(main, stores->pool).jail;
+    int i;
+
+    for (i = 0; i < stores->nelts && jail; i++) {
+        comet_place_t *place =
+            &APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place;
+
+        if (place->engine->confine) {
+            place->engine->confine(place, jail);
+        }
+    }
+}
+
 static int check_places(server_rec *main, const apr_array_header_t *stores)
 {
     apr_pool_t *p = stores->pool;

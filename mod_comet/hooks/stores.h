@@ -26,6 +26,14 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
 void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
                              apr_pool_t *p);
 
+/**
+ * Name the stores as the children see them (ChrootDir).  After this, only the
+ * children use the stores.
+ * @param stores  from mod_comet_stores_find()
+ */
+void mod_comet_stores_confine(const apr_array_header_t *stores,
+                              const server_rec *main);
+
 /** check_config hook: check what no single directive can know. httpd -t runs
  * this hook. */
 int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,

@@ -11,7 +11,7 @@
  *
  * Which thread calls what:
  *
- *   parent, at configuration   parse, locate, check, advise, version
+ *   parent, at configuration   parse, locate, check, advise, confine, version
  *   worker                     open(READ), all calls that read, close
  *   writer (child, store)      open(WRITE), all calls that write, close
  *   hub (child)                open(READ_AT_ONCE), begin, read, tally, close,
@@ -29,6 +29,7 @@
 #include <apr_tables.h>
 
 #include "store/online.h"
+#include "store/site.h"
 #include "store/store.h"
 #include "store/watch.h"
 
@@ -36,19 +37,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "10"
-
-/** What an engine might need to know about the web server to check a place. */
-typedef struct comet_site_t {
-    const char *user; /* the user that the children become */
-    uid_t uid;
-    gid_t gid; /* the children's own group; /etc/group may add others */
-    /** The folders of the server's configuration files, const char *. */
-    const apr_array_header_t *config_folders;
-    /** The folders that the server publishes (DocumentRoot, Alias), const
-     * char *. */
-    const apr_array_header_t *published_folders;
-} comet_site_t;
+#define COMET_ENGINE_VERSION "11"
 
 /**
  * Receives a warning for the administrator.
@@ -97,6 +86,11 @@ struct comet_engine_t {
      */
     const char *(*check)(const comet_place_t *place, const comet_site_t *site,
                          apr_pool_t *p);
+
+    /** Name a place as the children see it, whose "/" is site->jail.  The last
+     * call in the parent; check() has found the place to be in the jail.  NULL:
+     * the engine has no files. */
+    void (*confine)(comet_place_t *place, const char *jail);
 
     /** Warn of problems that will prevent the children from using a place, or
      * that make its use risky.  NULL: the engine has no such check. */

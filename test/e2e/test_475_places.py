@@ -2,6 +2,7 @@
 """Where the database may be, and what httpd advises about unsuitable places."""
 
 import contextlib
+import glob
 import grp
 import os
 import pwd
@@ -12,8 +13,9 @@ import subprocess
 
 import pytest
 
-from httpd_env import (IN_MEMORY, ORDINARY, WWW_USER, give, is_root, sqlite,
-                       wait_until)
+from httpd_env import (IN_MEMORY, ORDINARY, SANITIZER, WWW_USER, give,
+                       is_root, sqlite, wait_until)
+from stream_client import Stream
 
 ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="needs root to mount "
                                "and to become another user")
@@ -561,3 +563,44 @@ def test_475_21_configtest_by_an_ordinary_user(tester):
     os.chmod(tester.data, 0o2755)
     code, text = configtest_by(tester, as_user("nobody"), store(tester.db))
     assert code == 0 and "CometStore" not in text, text
+
+
+# The C library needs this file where httpd's threads end.
+LIBGCC = glob.glob("/lib/*/libgcc_s.so.1") + ["/lib64/libgcc_s.so.1"]
+
+
+@ROOT_ONLY
+@pytest.mark.skipif(SANITIZER != "none", reason="its files are outside")
+def test_475_24_chroot(make_server):
+    """With ChrootDir the database is named as the administrator sees it, and
+    must lie in the folder that httpd's children cannot leave."""
+    server = make_server(start=False, comet="load", parent=ORDINARY)
+    jail = os.path.join(server.root, "jail")
+    inside = os.path.join(jail, "data")
+    link = os.path.join(server.root, "link")
+    os.makedirs(inside)
+    os.mkdir(jail + "data")
+    give(inside)
+    os.symlink(inside, link)
+    conf = 'ChrootDir "%s"\nLoadFile "%s"\n' % (jail, LIBGCC[0])
+    for path in (server.data, jail + "data"):
+        code, text = server.configtest(conf + store(path + "/comet.db"))
+        assert code != 0
+        assert "outside %s, which httpd's children cannot leave (ChrootDir)" \
+            % jail in text, text
+    code, text = server.configtest(conf + 'Alias /files "/data"\n'
+                                   + store(inside + "/comet.db"))
+    assert code != 0 and "could be downloaded" in text, text
+    server.conf = conf + store(link + "/comet.db")
+    server.allow_log.append("AH01630")      # there is no DocumentRoot in it
+    server.start()
+    assert try_post(server).status == 201
+    for _ in range(2):
+        with Stream(server, "/comet/chat?since=0") as stream:
+            stream.until(1)
+            sqlite(inside + "/comet.db", "DELETE FROM message WHERE body = 'y';"
+                   "INSERT INTO message(channel, body) VALUES('chat', 'y')")
+            assert stream.until(2) == ["x", "y"]
+        server.graceful()
+    server.stop()
+    assert os.listdir(inside) == ["comet.db"]

@@ -243,6 +243,7 @@ const comet_engine_t comet_engine_sqlite = {
     .parse = comet_place_parse,
     .locate = comet_place_locate,
     .check = comet_place_check,
+    .confine = comet_place_confine,
     .advise = comet_rights_advise,
     .version = version,
     .cannot_search = cannot_search,

@@ -29,14 +29,6 @@ static const char *below(const char *folder, const char *name, apr_pool_t *p)
     return apr_pstrcat(p, folder, folder[1] ? "/" : "", name, NULL);
 }
 
-int comet_place_is_within(const char *path, const char *folder)
-{
-    apr_size_t length = folder[1] ? strlen(folder) : 0;
-
-    return strncmp(path, folder, length) == 0
-           && (path[length] == '/' || path[length] == '\0');
-}
-
 /* --- Where it is ---------------------------------------------------------- */
 
 static void set_path(comet_place_t *place, const char *path)
@@ -175,33 +167,18 @@ comet_medium_e comet_place_medium(const char *folder, const char **name)
 /* --- Where it must not be ------------------------------------------------- */
 
 static const char *check_published_folders(const char *path,
-                                           const apr_array_header_t *folders,
+                                           const comet_site_t *site,
                                            apr_pool_t *p)
 {
-    char real[PATH_MAX];
-    int i;
+    const char *folder = comet_site_publishes(site, path, p);
 
-    for (i = 0; i < folders->nelts; i++) {
-        const char *folder = APR_ARRAY_IDX(folders, i, const char *);
-
-        if (!realpath(folder, real)) {
-            if (errno != EACCES) {
-                continue;
-            }
-            /* a folder that cannot be resolved is compared as it stands in the
-             * configuration */
-            apr_cpystrn(real, folder, sizeof(real));
-        }
-        if (comet_place_is_within(path, real)) {
-            return apr_psprintf(
-                p,
-                "%s lies below the DocumentRoot or Alias %s: it "
-                "could be downloaded, and reading it breaks "
-                "SQLite's locks; put it elsewhere",
-                path, real);
-        }
-    }
-    return NULL;
+    return folder
+               ? apr_psprintf(p,
+                              "%s lies below the DocumentRoot or Alias %s: it "
+                              "could be downloaded, and reading it breaks "
+                              "SQLite's locks; put it elsewhere",
+                              path, folder)
+               : NULL;
 }
 
 static const char *check_config_folders(const char *path, const char *folder,
@@ -213,7 +190,7 @@ static const char *check_config_folders(const char *path, const char *folder,
     for (i = 0; i < configs->nelts; i++) {
         const char *config = APR_ARRAY_IDX(configs, i, const char *);
 
-        if (comet_place_is_within(config, folder)) {
+        if (comet_site_is_within(config, folder)) {
             return apr_psprintf(p,
                                 "%s lies in %s, which holds httpd's "
                                 "configuration (%s): httpd's user must not be "
@@ -238,6 +215,13 @@ const char *comet_place_check(const comet_place_t *place,
     if (refusal) {
         return refusal;
     }
+    if (site->jail && !comet_site_is_within(path, site->jail)) {
+        return apr_psprintf(p,
+                            "%s lies outside %s, which httpd's children cannot "
+                            "leave (ChrootDir): name a file below it, such as "
+                            "%s/comet/comet.db",
+                            path, site->jail, site->jail);
+    }
     if (stat(folder, &info) == 0 && (info.st_mode & S_IWOTH)) {
         return apr_psprintf(p,
                             "%s lies in %s, which every local user may write: "
@@ -248,5 +232,14 @@ const char *comet_place_check(const comet_place_t *place,
     if (alias == COMET_ALIAS_MOUNTED || alias == COMET_ALIAS_LOG_MOUNTED) {
         return apr_psprintf(p, "%s %s", path, comet_alias_text(alias));
     }
-    return check_published_folders(path, site->published_folders, p);
+    return check_published_folders(path, site, p);
+}
+
+void comet_place_confine(comet_place_t *place, const char *jail)
+{
+    const char *path = place->own;
+
+    /* the symbolic links of ->named may lead through folders outside */
+    place->own = path + (jail[1] ? strlen(jail) : 0);
+    place->named = place->own;
 }

@@ -24,15 +24,16 @@ const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 
 /** comet_engine_t's check.  A database must not be in a folder of the server's
  * configuration, in a folder that everybody may write, or below a DocumentRoot
- * or Alias.  None of its files may be mounted as a single file. */
+ * or Alias; it must be where the children can reach it (ChrootDir).  None of its
+ * files may be mounted as a single file. */
 const char *comet_place_check(const comet_place_t *place,
                               const comet_site_t *site, apr_pool_t *p);
 
+/** comet_engine_t's confine. */
+void comet_place_confine(comet_place_t *place, const char *jail);
+
 /** The folder of an absolute path, without a slash at the end. */
 const char *comet_place_folder(const char *path, apr_pool_t *p);
-
-/** Whether an absolute path is a folder or lies below it. */
-int comet_place_is_within(const char *path, const char *folder);
 
 /** What a file system means for a database. */
 typedef enum comet_medium_e {

@@ -59,11 +59,11 @@ static int is_of_system(const char *folder)
         return 1; /* the folder is the root, or lies directly below it */
     }
     for (i = 0; tops[i]; i++) {
-        if (comet_place_is_within(folder, tops[i])) {
+        if (comet_site_is_within(folder, tops[i])) {
             return 1;
         }
     }
-    return comet_place_is_within(folder, "/var") && !strchr(name + 1, '/');
+    return comet_site_is_within(folder, "/var") && !strchr(name + 1, '/');
 }
 
 /* Whether a folder may be given to the children: it holds databases and nothing
