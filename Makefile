@@ -43,7 +43,7 @@ UNIT_SRC := $(filter-out $(if $(HAS_PG),,$(PG_UNITS)), \
 FAULT_SRC := $(sort $(wildcard test/unit/faults*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
-LOADED_SRC := $(addprefix test/tools/,shim.c mod_forking.c mod_query.c)
+LOADED_SRC := $(addprefix test/tools/,shim.c mod_forking.c mod_query.c mod_strict.c)
 TOOL_SRC := $(filter-out $(LOADED_SRC),$(sort $(wildcard test/tools/*.c)))
 LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \

@@ -56,6 +56,10 @@ apr_status_t mod_comet_filters_push(conn_rec *c)
 {
     ap_filter_t *filter = c->output_filters;
 
+    if (c->master) {
+        return APR_SUCCESS; /* mod_http2 keeps nothing in its filters, and that
+                             * of httpd 2.4.58 and 2.4.59 aborts at the call */
+    }
     while (filter->next) {
         filter = filter->next;
     }

@@ -238,6 +238,8 @@ class H2:
                 stream.pieces.append((now, payload))
                 self.spend(0, size, self.total)
                 self.spend(ident, size, self.window)
+        elif kind == RST and stream.ended and payload == bytes(4):
+            pass        # the answer is complete; no more of the body is wanted
         elif kind == RST:
             stream.reset = int.from_bytes(payload, "big")
             stream.ended, stream.end_at = True, now

@@ -7,10 +7,13 @@ import os
 import pytest
 
 from h2_client import H2Tls
-from httpd_env import MODULES, SLOW, wait_until
+from httpd_env import COMET_MODULE, MODULES, SLOW, wait_until
 from socket_client import CLOSE, PING, PONG, TEXT, close_frame, frame
 from stream_client import post
 
+# makes mod_http2 as strict as that of httpd 2.4.58
+STRICT = 'LoadModule comet_strict_module "%s"\n' % os.path.join(
+    os.path.dirname(COMET_MODULE), "tools", "mod_strict.so")
 CONF = """
 CometTransports all websocket
 CometMulti on
@@ -68,7 +71,7 @@ def site(request):
     from conftest import LIVE, shut
     from httpd_env import Httpd
     server = Httpd(conf=CONF + "H2WebSockets on\n", tls=True, h2=True,
-                   threads=16)
+                   threads=16, before=STRICT)
     LIVE.append(server)
     try:
         yield server.start()
