@@ -245,7 +245,7 @@ static int read_form(update_t *update)
         return refuse(update, HTTP_BAD_REQUEST,
                       "Content-Type: expected " MOD_COMET_POST_FORM);
     }
-    rv = mod_comet_body_read(r, (limit + REST_BYTES) * 3, &body);
+    rv = mod_comet_publish_read_body(r, (limit + REST_BYTES) * 3, &body);
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
         return mod_comet_publish_refuse_length(r);
     }

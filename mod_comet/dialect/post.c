@@ -146,7 +146,8 @@ static int publish_one(post_t *post, int form)
     const char *wrong;
     int again, answered;
     apr_time_t holds_until = form ? 0 : mod_comet_park_may_publish(r);
-    int rv = mod_comet_body_read(r, form ? limit * 3 + 4096 : limit, &body);
+    int rv =
+        mod_comet_publish_read_body(r, form ? limit * 3 + 4096 : limit, &body);
 
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
         return mod_comet_publish_refuse_length(r);
@@ -275,7 +276,7 @@ static int publish_lines(post_t *post)
     comet_text_t body, type;
     const char *wrong;
     int again, answered, keep_sec = 0;
-    int rv = mod_comet_body_read(r, BATCH_MAX_BYTES, &body);
+    int rv = mod_comet_publish_read_body(r, BATCH_MAX_BYTES, &body);
 
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
         return mod_comet_publish_refuse(

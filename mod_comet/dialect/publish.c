@@ -11,6 +11,8 @@
 #include "request/limits.h"
 #include "output/answer.h"
 #include "request/reasons.h"
+#include "request/body.h"
+#include "wait/h2.h"
 #include "wait/park.h"
 
 int mod_comet_publish_refuse(request_rec *r, int status, const char *reason)
@@ -59,6 +61,14 @@ static int refuse_encoding(request_rec *r)
                      "without it, or let httpd decode it (SetInputFilter "
                      "DEFLATE)",
                      apr_table_get(r->headers_in, "Content-Encoding")));
+}
+
+int mod_comet_publish_read_body(request_rec *r, apr_size_t limit,
+                                comet_text_t *body)
+{
+    int rv = mod_comet_body_read(r, limit, body);
+
+    return rv == OK && mod_comet_h2_is_cut(r) ? HTTP_BAD_REQUEST : rv;
 }
 
 int mod_comet_publish_refuse_body(request_rec *r, int status)

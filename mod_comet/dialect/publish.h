@@ -35,8 +35,13 @@ int mod_comet_publish_refuse_length(request_rec *r);
  * them. */
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
 
+/** Read the whole body, as mod_comet_body_read() does.  A body that its client
+ * has not sent to its end is refused. */
+int mod_comet_publish_read_body(request_rec *r, apr_size_t limit,
+                                comet_text_t *body);
+
 /** Answer why the body cannot be read.
- * @param status  from mod_comet_body_read(), not OK */
+ * @param status  from mod_comet_publish_read_body(), not OK */
 int mod_comet_publish_refuse_body(request_rec *r, int status);
 
 /**

@@ -2,7 +2,6 @@
 /* Requests of HTTP/2 that wait without a thread. */
 #include "wait/ghost.h"
 
-#include <apr_strings.h>
 #include <stdlib.h>
 
 #include "output/answer.h"
@@ -249,14 +248,6 @@ static void left(comet_subscriber_t *subscriber)
 
 /* --- whether a request may be a ghost (the request's thread) -------------- */
 
-static apr_uint32_t stream_of(const request_rec *r)
-{
-    const char *id = apr_table_get(r->subprocess_env, "H2_STREAM_ID");
-    apr_int64_t number = id ? apr_atoi64(id) : 0;
-
-    return number > 0 && number <= COMET_H2_31_BITS ? (apr_uint32_t)number : 0;
-}
-
 /* Find out why a request cannot wait as a ghost, as far as this is known
  * without the connection's lock.
  * @return NULL: no reason was found */
@@ -265,7 +256,7 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
     int is_user = r->user || ask->authenticated;
     const mod_comet_h2_t *h2 = mod_comet_h2_find(r->connection->master);
 
-    if (!h2 || !stream_of(r)) {
+    if (!h2 || !mod_comet_h2_stream(r)) {
         return "only the event MPM and mod_http2 2 can let HTTP/2 wait without "
                "a thread, and only over TLS or with prior knowledge (not after "
                "Upgrade: h2c)";
@@ -344,7 +335,7 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
     ghost->heartbeat =
         ask->heartbeat < h2->ack.every ? ask->heartbeat : h2->ack.every;
     ghost->ends_at = mod_comet_ask_end(ask);
-    ghost->stream.stream = stream_of(r);
+    ghost->stream.stream = mod_comet_h2_stream(r);
     ghost->stream.owner = &ghost->subscriber;
     ghost->subscriber = (comet_subscriber_t){
         .serve = serve,

@@ -3,6 +3,7 @@
 #include "wait/h2_priv.h"
 
 #include <apr_portable.h>
+#include <apr_strings.h>
 #include <http_connection.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -365,6 +366,29 @@ void mod_comet_h2_leave(const conn_rec *c)
     if (h2) {
         atomic_store(&h2->leaves, 1);
     }
+}
+
+apr_uint32_t mod_comet_h2_stream(const request_rec *r)
+{
+    const char *id = apr_table_get(r->subprocess_env, "H2_STREAM_ID");
+    apr_int64_t number = id ? apr_atoi64(id) : 0;
+
+    return number > 0 && number <= COMET_H2_31_BITS ? (apr_uint32_t)number : 0;
+}
+
+int mod_comet_h2_is_cut(const request_rec *r)
+{
+    const conn_rec *c = r->connection;
+    mod_comet_h2_t *h2 = c->master ? mod_comet_h2_find(c->master) : NULL;
+    apr_uint32_t stream = mod_comet_h2_stream(r);
+    int is_cut = c->master && c->aborted;
+
+    if (h2 && stream) {
+        pthread_mutex_lock(&h2->lock);
+        is_cut |= comet_h2_session_is_cut(&h2->session, stream);
+        pthread_mutex_unlock(&h2->lock);
+    }
+    return is_cut;
 }
 
 int mod_comet_h2_is_waiting(conn_rec *c, int can_wait)

@@ -52,6 +52,13 @@ int mod_comet_h2_has_window(conn_rec *c, int can_wait);
  * @param c  the request's connection; nothing happens if it is not HTTP/2 */
 void mod_comet_h2_leave(const conn_rec *c);
 
+/** Whether the client of a request over HTTP/2 has left before it had sent all
+ * of the request's body.  If the client resets the stream, mod_http2 first
+ * reports the end of the body, and only then that the client is gone.  Called by
+ * the thread that has the request, after it has read the body.
+ * @return 0: the body is complete, or this is not known */
+int mod_comet_h2_is_cut(const request_rec *r);
+
 /** Decide what happens to c1, which mod_http2 has given back.
  * @param can_wait  whether c1 is in a state in which it may be parked
  * @return whether c1 has ghosts, and must be parked in the MPM */

@@ -86,6 +86,9 @@ apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
  * does if the client reads slowly.  Any thread. */
 void mod_comet_h2_keep_short(const mod_comet_h2_t *h2);
 
+/** The stream of a request over HTTP/2; 0: none is known. */
+apr_uint32_t mod_comet_h2_stream(const request_rec *r);
+
 /** Make mod_http2 return the memory of a request to the system when the request
  * ends.  Called by the thread of the request.
  * @param c2  the request's connection */

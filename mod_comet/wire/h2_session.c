@@ -289,6 +289,19 @@ static void take_payload(comet_h2_session_t *session, comet_text_t bytes,
     }
 }
 
+/* Note whether the client's frame, if it has arrived completely, ends its
+ * request. */
+static void note_end(comet_h2_session_t *session)
+{
+    const comet_h2_frame_t *frame = &session->in.frame;
+
+    if ((frame->type == COMET_H2_DATA || frame->type == COMET_H2_HEADERS)
+        && (frame->flags & COMET_H2_FLAG_END_STREAM)
+        && !comet_h2_scanner_left(&session->in)) {
+        comet_h2_window_complete(&session->window, frame->stream);
+    }
+}
+
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to)
 {
@@ -307,7 +320,17 @@ void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
             bytes.length -= length;
         }
         take_piece(session, piece, to);
+        if (piece == COMET_H2_FRAME || piece == COMET_H2_PAYLOAD) {
+            note_end(session);
+        }
     }
+}
+
+int comet_h2_session_is_cut(const comet_h2_session_t *session,
+                            apr_uint32_t stream)
+{
+    return !session->foreign
+           && comet_h2_window_is_cut(&session->window, stream);
 }
 
 void comet_h2_session_lend(comet_h2_session_t *session, comet_buffer_t *to)

@@ -111,6 +111,13 @@ void comet_h2_session_drop(comet_h2_session_t *session,
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to);
 
+/** Whether the client has left a stream, or the stream was reset, before the
+ * client had sent all of its request.  mod_http2 may report the end of such a
+ * request's body as if it were complete.
+ * @return 0: it is complete, or this is not known */
+int comet_h2_session_is_cut(const comet_h2_session_t *session,
+                            apr_uint32_t stream);
+
 /**
  * Give mod_http2 more window if it has little left.
  * @param to  OUT: the frame for mod_http2 is appended

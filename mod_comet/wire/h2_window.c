@@ -81,13 +81,32 @@ void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
         return;
     }
     window->latest = stream;
-    if (reserve(window)) {
-        window->streams[window->count++] = (comet_h2_stream_t){
-            .id = stream,
-            .has_body = has_body != 0,
-            .credit = window->initial,
-        };
+    if (!reserve(window)) {
+        window->untracked = 1;
+        return;
     }
+    window->streams[window->count++] = (comet_h2_stream_t){
+        .id = stream,
+        .has_body = has_body != 0,
+        .credit = window->initial,
+    };
+}
+
+void comet_h2_window_complete(comet_h2_window_t *window, apr_uint32_t stream)
+{
+    comet_h2_stream_t *found = find(window, stream);
+
+    if (found) {
+        found->complete = 1;
+    }
+}
+
+int comet_h2_window_is_cut(const comet_h2_window_t *window, apr_uint32_t stream)
+{
+    const comet_h2_stream_t *found = find(window, stream);
+
+    return found ? !found->complete
+                 : stream <= window->latest && !window->untracked;
 }
 
 void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream)

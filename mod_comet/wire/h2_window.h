@@ -53,6 +53,7 @@ typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes that the stream is closed */
     unsigned char has_body; /* the client's HEADERS had no END_STREAM */
+    unsigned char complete; /* the client has sent all of its request */
     unsigned char abandoned; /* DATA that mod_http2 sends on the stream is
                               * dropped, and the client gets RST_STREAM */
     apr_int64_t credit; /* how many more bytes of DATA the client accepts */
@@ -67,6 +68,7 @@ typedef struct comet_h2_window_t {
     apr_uint32_t frame_most; /* the longest payload the client accepts */
 
     apr_uint32_t latest; /* the id of the stream that was opened last */
+    int untracked; /* a stream was opened that is not tracked */
     comet_h2_stream_t *streams; /* malloc'd; sorted by id */
     apr_size_t count, size;
 } comet_h2_window_t;
@@ -118,6 +120,16 @@ typedef struct comet_h2_decision_t {
  */
 void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
                           int has_body);
+
+/** Note that the client has sent all of a stream's request: the frame with
+ * END_STREAM has arrived completely. */
+void comet_h2_window_complete(comet_h2_window_t *window, apr_uint32_t stream);
+
+/** Whether the client has left a stream, or the stream was reset, before its
+ * request was complete.
+ * @return 0: it is complete, or this is not known */
+int comet_h2_window_is_cut(const comet_h2_window_t *window,
+                           apr_uint32_t stream);
 
 /**
  * Handle WINDOW_UPDATE (section 6.9).

@@ -267,6 +267,63 @@ static void test_a_farewell_stays_here_while_a_stream_is_ours(void **state)
     assert_true(hears_farewell(1, 0, 8));
 }
 
+/* Let the client send a part of DATA, byte by byte.
+ * @param length  how long the whole frame is, without its header
+ * @param sent    how many bytes of that the client sends */
+static void client_sends_data(apr_uint32_t stream, unsigned char flags,
+                              apr_uint32_t length, apr_uint32_t sent)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    apr_size_t i;
+
+    add_header(&bytes, COMET_H2_DATA, flags, stream, length);
+    comet_buffer_add(&bytes, "body", sent);
+    for (i = 0; i < bytes.length; i++) {
+        comet_h2_session_in(&session, (comet_text_t){ bytes.data + i, 1 },
+                            &to_server);
+    }
+    comet_buffer_free(&bytes);
+}
+
+static void test_whether_a_request_is_cut(void **state)
+{
+    comet_buffer_t bytes = { .data = NULL };
+
+    assert_false(comet_h2_session_is_cut(&session, 1)); /* setup: no body */
+    client_opens(3, 0);
+    assert_true(comet_h2_session_is_cut(&session, 3));
+    client_sends_data(3, 0, 4, 4);
+    assert_true(comet_h2_session_is_cut(&session, 3));
+    client_sends_data(3, COMET_H2_FLAG_END_STREAM, 0, 0);
+    assert_false(comet_h2_session_is_cut(&session, 3));
+    client_opens(5, 0);
+    client_opens(5, COMET_H2_FLAG_END_STREAM); /* trailers */
+    assert_false(comet_h2_session_is_cut(&session, 5));
+    client_opens(7, 0);
+    comet_h2_frame_add_reset(&bytes, 7, COMET_H2_CANCEL);
+    client_sends(&bytes);
+    comet_buffer_free(&bytes);
+    assert_true(comet_h2_session_is_cut(&session, 7));
+    assert_false(comet_h2_session_is_cut(&session, 9)); /* not known yet */
+    client_opens(9, 0);
+    client_sends_data(9, COMET_H2_FLAG_END_STREAM, 4, 3);
+    assert_true(comet_h2_session_is_cut(&session, 9));
+    comet_h2_session_in(&session, (comet_text_t){ "y", 1 }, &to_server);
+    assert_false(comet_h2_session_is_cut(&session, 9));
+}
+
+/* Nothing is said about streams that are not tracked. */
+static void test_too_many_requests_to_know_whether_one_is_cut(void **state)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < COMET_H2_STREAMS_MOST; i++) {
+        client_opens(2 * i + 3, 0);
+    }
+    assert_true(comet_h2_session_is_cut(&session, 3));
+    assert_false(comet_h2_session_is_cut(&session, 2 * i + 1));
+}
+
 static void test_what_cannot_be_claimed(void **state)
 {
     comet_h2_ghost_t other = { .stream = 3 };
@@ -353,6 +410,10 @@ int main(void)
             test_more_of_a_complete_request_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_farewell_stays_here_while_a_stream_is_ours, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whether_a_request_is_cut, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_too_many_requests_to_know_whether_one_is_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_claimed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_one_that_is_dropped_early, setup,
