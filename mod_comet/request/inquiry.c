@@ -286,8 +286,7 @@ static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
 
 /* Make a key of everything that a decision can depend on.  @return whether the
  * key was made */
-static int make_key(const request_rec *r,
-                    const mod_comet_inquiry_target_t *target,
+static int make_key(request_rec *r, const mod_comet_inquiry_target_t *target,
                     const char *channel, unsigned char *key)
 {
     const comet_text_t parts[] = {
@@ -297,6 +296,7 @@ static int make_key(const request_rec *r,
         comet_text(channel),
         comet_text(mod_comet_request(r)->publishes ? "publish" : "read"),
         comet_text(r->useragent_ip),
+        comet_text(mod_comet_request_certificate(r)),
         comet_text(apr_table_get(r->headers_in, "Cookie")),
         comet_text(apr_table_get(r->headers_in, "Authorization")),
     };

@@ -3,6 +3,7 @@
 #include "request/request.h"
 
 #include <apr_strings.h>
+#include <mod_ssl.h>
 
 #include "request/dialect.h"
 
@@ -54,6 +55,17 @@ void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until)
 char *mod_comet_request_filename(const request_rec *r)
 {
     return apr_pstrcat(r->pool, "comet:", r->uri, NULL);
+}
+
+const char *mod_comet_request_certificate(request_rec *r)
+{
+    static const char variable[] = "SSL_CLIENT_CERT";
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *look_up =
+        APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+
+    return look_up
+               ? look_up(r->pool, r->server, r->connection, r, (char *)variable)
+               : NULL;
 }
 
 const mod_comet_mapping_t *mod_comet_request_find_mapping(

@@ -107,6 +107,10 @@ char *mod_comet_request_filename(const request_rec *r);
  * request's connection. */
 const server_rec *mod_comet_request_timeout_server(const request_rec *r);
 
+/** The client's certificate in PEM, in r->pool; NULL or "": it has none.  Called by
+ * the request's thread. */
+const char *mod_comet_request_certificate(request_rec *r);
+
 /** Find the mapping that a path belongs to; NULL: there is none.  Any
  * thread. */
 const mod_comet_mapping_t *mod_comet_request_find_mapping(

@@ -3,7 +3,6 @@
 #include "wait/verdicts.h"
 
 #include <apr_general.h>
-#include <apr_optional.h>
 #include <apr_siphash.h>
 #include <apr_strings.h>
 #include <http_protocol.h>
@@ -33,10 +32,6 @@ struct mod_comet_verdicts_t {
     apr_size_t tidied; /* [lock] the place that was tidied last */
     verdict_t places[PLACES]; /* [lock] */
 };
-
-APR_DECLARE_OPTIONAL_FN(char *, ssl_var_lookup,
-                        (apr_pool_t * p, server_rec *s, conn_rec *c,
-                         request_rec *r, char *name));
 
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool)
 {
@@ -125,15 +120,6 @@ static void add_headers(comet_buffer_t *text, const apr_table_t *headers)
     }
 }
 
-static const char *find_certificate(request_rec *r)
-{
-    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *look =
-        APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
-    char name[] = "SSL_CLIENT_CERT";
-
-    return look ? look(r->pool, r->server, r->connection, r, name) : NULL;
-}
-
 void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask)
 {
     const mod_comet_verdicts_t *verdicts = mod_comet_child()->verdicts;
@@ -152,7 +138,7 @@ void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask)
     add(&text, r->useragent_ip);
     add(&text, r->connection->client_ip);
     add(&text, r->connection->local_ip);
-    add(&text, find_certificate(r));
+    add(&text, mod_comet_request_certificate(r));
     add_parameters(&text, &mod_comet_request(r)->query);
     add_headers(&text, r->headers_in);
     for (i = 0; i < 2 && !text.failed; i++) {

@@ -2,8 +2,10 @@
 """Require comet-request: a sub-request to one of the site's URLs lets the
 application decide.  The application runs in PHP-FPM and in mod_php."""
 
+import http.client
 import json
 import os
+import ssl
 import threading
 import time
 
@@ -11,7 +13,7 @@ import pytest
 
 import php_fpm
 from http_client import quote
-from httpd_env import MODULES, SLOW, sqlite, wait_until
+from httpd_env import MODULES, SLOW, self_signed, sqlite, wait_until
 from stream_client import Stream
 
 LOGIN = """<?php
@@ -333,6 +335,38 @@ def test_702_08_a_decision_is_kept(php):
     for _ in range(3):
         assert php.get("/comet/user/anna?wait=0", anna).status == 200
     assert len(asked(php)) == 3
+
+
+BY_CERTIFICATE = """
+function handle(r)
+  r.headers_out["Comet-Lifetime"] = "60"
+  r.status = r:ssl_var_lookup("SSL_CLIENT_CERT") ~= "" and 204 or 403
+  return apache2.OK
+end
+"""
+
+
+def test_702_11_another_certificate(make_server):
+    """A decision about the owner of a certificate is not used for another
+    client of the same address."""
+    server = make_server(start=False, tls=True, modules=("lua",), conf="""
+      SSLVerifyClient optional_no_ca
+      AddHandler lua-script .lua
+      <Location "/comet">
+        Require comet-request /may.lua
+      </Location>""")
+    server.write("may.lua", BY_CERTIFICATE)
+    server.start()
+    key, cert = self_signed(os.path.join(server.root, "conf"))
+    for certificate, status in ((cert, 200), (None, 403), (cert, 200)):
+        context = ssl._create_unverified_context()
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        conn = http.client.HTTPSConnection("127.0.0.1", server.tls_port,
+                                           timeout=15 * SLOW, context=context)
+        conn.request("GET", "/comet/x?wait=0")
+        assert conn.getresponse().status == status, certificate
+        conn.close()
 
 
 def test_702_09_mod_php(make_server):
