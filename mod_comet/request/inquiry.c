@@ -118,22 +118,55 @@ int mod_comet_inquiry_is_nested(const request_rec *r)
 
 /* --- the sub-request ------------------------------------------------------ */
 
+/* Whether an application may take a client's field for one of ours.  A server of
+ * applications turns "Comet-Channel" into HTTP_COMET_CHANNEL; many servers do the
+ * same with "Comet_Channel". */
+static int is_like_ours(const char *name)
+{
+    static const char *const ours[] = { "Comet-Action", "Comet-Channel",
+                                        "Comet-Lifetime", "Comet-User" };
+    apr_size_t i, k;
+
+    for (i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
+        for (k = 0; name[k]
+                    && (apr_isalnum(name[k])
+                            ? apr_tolower(name[k]) == apr_tolower(ours[i][k])
+                            : ours[i][k] == '-');
+             k++) {
+        }
+        if (!name[k] && !ours[i][k]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Copy the client's header fields.  Leave out those that describe its body or
  * the answer that it wants, and add those that describe the question. */
 static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
                                  const char *channel)
 {
     static const char *const unwanted[] = {
-        "Accept",         "Accept-Encoding",     "Comet-Lifetime",
-        "Comet-User",     "Connection",          "Content-Encoding",
-        "Content-Length", "Content-Type",        "Expect",
-        "If-Match",       "If-Modified-Since",   "If-None-Match",
-        "If-Range",       "If-Unmodified-Since", "Last-Event-ID",
-        "Range",          "Transfer-Encoding",   "Upgrade",
+        "Accept",           "Accept-Encoding", "Connection",
+        "Content-Encoding", "Content-Length",  "Content-Type",
+        "Expect",           "If-Match",        "If-Modified-Since",
+        "If-None-Match",    "If-Range",        "If-Unmodified-Since",
+        "Last-Event-ID",    "Range",           "Transfer-Encoding",
+        "Upgrade",
     };
-    apr_table_t *fields = apr_table_copy(p, r->headers_in);
+    const apr_array_header_t *given = apr_table_elts(r->headers_in);
+    apr_table_t *fields = apr_table_make(p, given->nelts + 2);
     apr_size_t i;
+    int k;
 
+    for (k = 0; k < given->nelts; k++) {
+        const apr_table_entry_t *field =
+            &APR_ARRAY_IDX(given, k, apr_table_entry_t);
+
+        if (!is_like_ours(field->key)) {
+            apr_table_addn(fields, field->key, field->val);
+        }
+    }
     for (i = 0; i < sizeof(unwanted) / sizeof(*unwanted); i++) {
         apr_table_unset(fields, unwanted[i]);
     }

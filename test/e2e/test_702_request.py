@@ -369,6 +369,34 @@ def test_702_11_another_certificate(make_server):
         conn.close()
 
 
+NAMED_ALIKE = """
+function handle(r)
+  local asked = ""
+  for _, name in ipairs({"Comet-Channel", "comet_channel", "Comet.Channel"}) do
+    asked = asked .. (r.headers_in[name] or "")
+  end
+  r.status = asked == "secret" and 403 or 204
+  return apache2.OK
+end
+"""
+
+
+def test_702_12_fields_with_other_names(make_server):
+    """The client cannot name another channel in a field that many servers of
+    applications take for Comet-Channel."""
+    server = make_server(start=False, modules=("lua",), conf="""
+      AddHandler lua-script .lua
+      <Location "/comet">
+        Require comet-request /may.lua
+      </Location>""")
+    server.write("may.lua", NAMED_ALIKE)
+    server.start()
+    assert server.get("/comet/open?wait=0").status == 200
+    for name in ("X", "Comet-Channel", "comet_channel", "Comet.Channel"):
+        assert server.get("/comet/secret?wait=0",
+                          {name: "open"}).status == 403, name
+
+
 def test_702_09_mod_php(make_server):
     """Decisions are the same if PHP runs in httpd itself (mod_php, on
     prefork)."""
