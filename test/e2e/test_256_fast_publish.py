@@ -14,7 +14,8 @@ import pytest
 
 import tokens
 from http_client import Closed, Raw, but_date, gather
-from httpd_env import SLOW, STORE, alive, fd_count, flag, lock, wait_until
+from httpd_env import (SLOW, STORE, alive, fd_count, flag, free_port, give_port,
+                       lock, wait_until)
 from shim import Shim
 
 pytestmark = pytest.mark.event
@@ -36,17 +37,18 @@ class Publisher:
     """
 
     def __init__(self, server, channel="lane", headers=None, target=None,
-                 host="127.0.0.1"):
+                 host="127.0.0.1", port=None):
         self.server, self.channel = server, channel
         self.headers = dict(TEXT, **(headers or {}))
         self.target = target or "/comet/" + channel
         self.host, self.said, self.conn = host, [], None
+        self.port = port or server.port
         self.connect()
 
     def connect(self):
         if self.conn:
             self.conn.close()
-        self.conn = Raw(self.server.port, timeout=15 * SLOW, host=self.host)
+        self.conn = Raw(self.port, timeout=15 * SLOW, host=self.host)
         self.conn.method = "POST"
 
     def __enter__(self):
@@ -456,11 +458,14 @@ def test_256_15_in_parts(server):
         client.conn.send(data[-9:])
         client.take("two parts")
         assert by_hub(server, before) == 1
-        for cut in (1, 20, -10, -9, -1):
+        for cut, hubs in ((1, 0), (20, 0), (-10, 0), (-9, 1), (-1, 1)):
+            client.learn()
+            before = published(server)
             client.conn.send(data[:cut])
             assert client.conn.silent(0.05)
             client.conn.send(data[cut:])
             client.take("two parts")
+            assert by_hub(server, before) == hubs, cut
             client.post("after")
         client.learn()
         client.check()
@@ -707,6 +712,51 @@ Listen %s:{port}
                     assert stranger.conn.answer().status == 403
                     assert by_hub(server, before) == 0
                     client.post("yes")
+        client.check()
+
+
+def test_256_40b_other_address_of_the_server(make_server):
+    """What holds at one address of the server, at one port and in one virtual
+    host holds at no other one, although client and request are the same and
+    the hub knows other POSTs there."""
+    second = free_port()
+    server = make_server(start=False, conf=FAST + """
+UseCanonicalPhysicalPort On
+Listen 127.0.0.1:%d
+Listen 127.0.0.2:{port}
+Listen 127.0.0.3:{port}
+SetEnvIf Server_Addr ^127\\.0\\.0\\.2$ second
+<If "%%{REQUEST_URI} =~ m#lane# && (reqenv('second') == '1' ||\
+     %%{SERVER_PORT} == '%d')">
+  Require all denied
+</If>
+<VirtualHost 127.0.0.3:{port}>
+  <Location "/comet/lane">
+    Require all denied
+  </Location>
+</VirtualHost>
+""" % (second, second))
+    give_port(second)
+    server.start()
+    with Publisher(server) as client:
+        client.conn.host = "localhost"
+        client.learn()
+        for address, port in (("127.0.0.2", server.port),
+                              ("127.0.0.3", server.port),
+                              ("127.0.0.1", second)):
+            with Publisher(server, "open%d%s" % (port, address), host=address,
+                           port=port) as there:
+                there.conn.host = "localhost"
+                there.learn()
+                assert there.conn.sock.getsockname()[0] == "127.0.0.1"
+                for _ in range(2):
+                    before = published(server)
+                    there.conn.send(client.bytes("no"))
+                    assert there.conn.answer().status == 403, address
+                    assert by_hub(server, before) == 0
+                    there.learn()
+                    there.check()
+                client.post("yes")
         client.check()
 
 
