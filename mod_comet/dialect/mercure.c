@@ -11,7 +11,9 @@
 
 /* --- who asks ------------------------------------------------------------------ */
 
-/* Find the token of a request.
+/* Find the token of a request.  A token for channels of an endpoint does not
+ * count: its client may read these channels only, and the hub would show it all
+ * that is public.
  * @return DECLINED: the token is valid, or there is none */
 static int enter(mod_comet_mercure_t *mercure)
 {
@@ -31,6 +33,9 @@ static int enter(mod_comet_mercure_t *mercure)
             apr_pstrcat(r->pool, "Unauthorized: ", token->wrong, NULL));
     default:
         break;
+    }
+    if (token->claims.mercure.is_for_channels) {
+        return DECLINED;
     }
     mercure->token = token;
     if (token->claims.user && !r->user) {

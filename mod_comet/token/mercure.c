@@ -71,6 +71,7 @@ static const char *read_v0(comet_mercure_t *mercure, const json_t *claims,
         claim = json_object_get(claims, "https://mercure.rocks/");
     }
     if (!claim) {
+        mercure->is_for_channels = json_object_get(claims, "comet") != NULL;
         return NULL;
     }
     if (!json_is_object(claim)) {

@@ -18,6 +18,9 @@
  * brought the token. */
 typedef struct comet_mercure_t {
     int is_v1; /* the token has `authorization_details` */
+    int is_for_channels; /* the token has no claim of the protocol, but the claim
+                          * `comet`: it is meant for endpoints, and grants
+                          * nothing at a hub */
     /** Arrays of comet_pattern_t: the topics to which the client may publish,
      * and those whose private updates it may read.  NULL: the claim is
      * absent. */

@@ -21,6 +21,11 @@ CONF = """
 CometPollTimeout 20s
 CometTransports all websocket
 CometEndpoint /other
+CometMercure /hub
+<Location "/hub">
+  CometTokenKey HS256 KEYS/secret
+  CometTokenCookie session
+</Location>
 <Location "/comet">
   CometTokenKey HS256 KEYS/secret
   CometTokenParameter token
@@ -59,6 +64,7 @@ def test_717_01_it_opens_what_it_grants(server):
                 ("/comet?channel=user/7/*", 403),
                 ("/comet?channel=user/*", 403), ("/comet?channel=user/8", 403),
                 ("/other/user/7", 401), ("/static.txt", 401),
+                ("/hub?topic=user/7", 401), ("/hub?topic=*", 401),
                 ("/comet-status", 200)):        # not protected
             mark = "&" if "?" in target else "?"
             answer = server.get(target + mark + "wait=0", headers)
@@ -69,6 +75,9 @@ def test_717_01_it_opens_what_it_grants(server):
             answer = server.request(method, target, b"x",
                                     {**TEXT, **headers})
             assert answer.status in (403, 405), (method, target, answer)
+        answer = server.request("POST", "/hub", b"topic=x&data=y", {
+            "Content-Type": "application/x-www-form-urlencoded", **headers})
+        assert answer.status == 401, answer
 
 
 @pytest.mark.parametrize("kid", [None, "kept"])
