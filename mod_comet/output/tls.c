@@ -29,6 +29,10 @@
     F(SSL_write) \
     F(SSL_get_error)
 
+/* How many records without data a client may send at once.  Few clients ever
+ * send one: it changes a key. */
+#define RECORDS_MOST 32
+
 #define DECLARE(name) __typeof__(&(name)) name##_;
 static struct {
     int found;
@@ -139,17 +143,30 @@ apr_ssize_t mod_comet_tls_send(mod_comet_tls_t *tls, comet_text_t bytes)
     return (apr_ssize_t)sent;
 }
 
+/* mod_ssl has told OpenSSL to read at most one record without data in a call.
+ * The socket may hold more, and is reported only once, so read on. */
 mod_comet_tls_e mod_comet_tls_listen(mod_comet_tls_t *tls)
 {
+    BIO *bio = ssl.SSL_get_wbio_(tls); /* it is also the one that is read */
     char byte;
-    int result;
+    int i, result;
 
-    ERR_clear_error();
-    result = ssl.SSL_read_(tls, &byte, 1);
-    if (result > 0) {
-        return MOD_COMET_TLS_SPEAKS;
+    for (i = 0; i < RECORDS_MOST; i++) {
+        apr_uint64_t before = BIO_number_read(bio);
+
+        ERR_clear_error();
+        result = ssl.SSL_read_(tls, &byte, 1);
+        if (result > 0) {
+            return MOD_COMET_TLS_SPEAKS;
+        }
+        if (!must_wait(tls, result)) {
+            return MOD_COMET_TLS_GONE;
+        }
+        if (BIO_number_read(bio) == before) {
+            return MOD_COMET_TLS_SILENT;
+        }
     }
-    return must_wait(tls, result) ? MOD_COMET_TLS_SILENT : MOD_COMET_TLS_GONE;
+    return MOD_COMET_TLS_SPEAKS;
 }
 
 apr_int64_t mod_comet_tls_written(mod_comet_tls_t *tls)

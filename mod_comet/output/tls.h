@@ -40,7 +40,8 @@ apr_ssize_t mod_comet_tls_send(mod_comet_tls_t *tls, comet_text_t bytes);
 
 typedef enum {
     MOD_COMET_TLS_SILENT,
-    MOD_COMET_TLS_SPEAKS, /* the client has sent data */
+    MOD_COMET_TLS_SPEAKS, /* the client has sent data, or a flood of other
+                           * records */
     MOD_COMET_TLS_GONE
 } mod_comet_tls_e;
 

@@ -3,6 +3,9 @@
 (CometAdoptTLS)."""
 
 import contextlib
+import glob
+import os
+import signal
 import socket
 import ssl
 import struct
@@ -12,7 +15,7 @@ import time
 import pytest
 
 from event_stream import EventStream
-from httpd_env import SLOW, thread_count, wait_until
+from httpd_env import SLOW, Httpd, thread_count, wait_until
 from stream_client import EVENTS, post
 from test_250_adopt import adopted, wait_adopted, wait_line
 
@@ -151,20 +154,27 @@ def test_615_05_the_log(on_event):
     assert 1000 < body < network < 2000
 
 
+def s_client(server, version="1.3"):
+    """Start a client that reads a stream, and that changes its key for each line
+    "k"."""
+    process = subprocess.Popen(
+        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % server.tls_port,
+         "-tls1_%s" % version[-1], "-crlf"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process.stdin.write(b"GET /comet/news HTTP/1.1\nHost: localhost\n"
+                        b"Accept: text/event-stream\n\n")
+    process.stdin.flush()
+    return process
+
+
 @pytest.mark.event
 @pytest.mark.parametrize("version, command", [
     pytest.param("1.3", b"k", marks=pytest.mark.long), ("1.3", b"K"),
     pytest.param("1.2", b"R", marks=pytest.mark.long)])
 def test_615_06_keys(on_event, version, command):
     """A client may change the keys of TLS 1.3.  TLS 1.2 is not renegotiated."""
-    process = subprocess.Popen(
-        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % on_event.tls_port,
-         "-tls1_%s" % version[-1], "-crlf"], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = s_client(on_event, version)
     try:
-        process.stdin.write(b"GET /comet/news HTTP/1.1\nHost: localhost\n"
-                            b"Accept: text/event-stream\n\n")
-        process.stdin.flush()
         wait_adopted(on_event, 1)
         process.stdin.write(command + b"\n")
         process.stdin.flush()
@@ -215,3 +225,44 @@ def test_615_08_resumed(on_event):
                 assert sock.session_reused == (session is not None)
                 session = sock.session
         wait_adopted(on_event, 0)
+
+
+def unread(server):
+    """Return how many bytes of its TLS clients httpd has not read yet."""
+    with open("/proc/net/tcp") as table:
+        lines = [line.split() for line in table.readlines()[1:]]
+    return sum(int(line[4].split(":")[1], 16) for line in lines
+               if line[1].endswith(":%04X" % server.tls_port)
+               and line[3] in ("01", "08"))       # ESTABLISHED, CLOSE_WAIT
+
+
+def is_stopped(pid):
+    """Return whether all threads of a process are stopped."""
+    return all(Httpd.slurp(path).rpartition(")")[2].split()[0] == "T"
+               for path in glob.glob("/proc/%d/task/*/stat" % pid))
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("keys", [
+    3, pytest.param(40, marks=pytest.mark.long)])
+def test_615_09_keys_and_the_end_at_once(make_server, keys):
+    """A client changes its keys and leaves, before the server has read anything
+    of that. The server notices that it has left."""
+    server = make_server(mpm="event", tls=True, threads=8,
+                         conf=CONF.replace("beat 1s", "beat 60s"))
+    process = s_client(server)
+    child = server.children()[0]
+    try:
+        wait_adopted(server, 1)
+        os.kill(child, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(child), 5, "the child's threads to stop")
+        for number in range(keys):
+            process.stdin.write(b"k\n")
+            process.stdin.flush()
+            wait_until(lambda n=number: unread(server) >= 20 * (n + 1), 5,
+                       "the key")
+    finally:
+        process.kill()
+        process.wait()
+        os.kill(child, signal.SIGCONT)
+    wait_adopted(server, 0)
