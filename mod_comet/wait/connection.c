@@ -2,6 +2,18 @@
 /* What mod_comet keeps for each of httpd's connections. */
 #include "wait/connection.h"
 
+#include "wait/handover.h"
+
+#ifdef __SANITIZE_THREAD__
+char mod_comet_handover;
+
+apr_status_t mod_comet_handover_memory(void *nothing)
+{
+    HAND_ON();
+    return APR_SUCCESS;
+}
+#endif
+
 mod_comet_connection_t *mod_comet_connection(const conn_rec *c)
 {
     return ap_get_module_config(c->conn_config, &comet_module);
@@ -9,6 +21,7 @@ mod_comet_connection_t *mod_comet_connection(const conn_rec *c)
 
 int mod_comet_connection_make(conn_rec *c, void *socket)
 {
+    TAKE_OVER();
     ap_set_module_config(c->conn_config, &comet_module,
                          apr_pcalloc(c->pool, sizeof(mod_comet_connection_t)));
     return OK;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/handover.h
- * Annotations for ThreadSanitizer, used by wait/park_hooks.c.
+ * Annotations for ThreadSanitizer, used where httpd hands over a connection.
+ * What they refer to is in wait/connection.c.
  */
 #ifndef MOD_COMET_HANDOVER_H
 #define MOD_COMET_HANDOVER_H
+
+#include <apr_pools.h>
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -15,18 +18,14 @@
  * connection to the next one, in ways that ThreadSanitizer cannot see.
  */
 #ifdef __SANITIZE_THREAD__
-static char handed_on;
+extern char mod_comet_handover;
 
-static apr_status_t hand_on_memory(void *nothing)
-{
-    __tsan_release(&handed_on);
-    return APR_SUCCESS;
-}
+apr_status_t mod_comet_handover_memory(void *nothing);
 
-#define TAKE_OVER() __tsan_acquire(&handed_on)
-#define HAND_ON() __tsan_release(&handed_on)
+#define TAKE_OVER() __tsan_acquire(&mod_comet_handover)
+#define HAND_ON() __tsan_release(&mod_comet_handover)
 #define HAND_ON_MEMORY(c) \
-    apr_pool_cleanup_register((c)->pool, NULL, hand_on_memory, \
+    apr_pool_cleanup_register((c)->pool, NULL, mod_comet_handover_memory, \
                               apr_pool_cleanup_null)
 /* mod_http2 gives the memory of a request to the next one. */
 #define IS_HANDED_ON(c) ((c)->master != NULL)
