@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define BUFFER_FIRST_BYTES 256
 
@@ -34,20 +33,6 @@ int comet_buffer_reserve(comet_buffer_t *buffer, apr_size_t more)
     buffer->data = data;
     buffer->size = size;
     return 1;
-}
-
-void comet_buffer_add(comet_buffer_t *buffer, const char *data,
-                      apr_size_t length)
-{
-    if (length && comet_buffer_reserve(buffer, length)) {
-        memcpy(buffer->data + buffer->length, data, length);
-        buffer->length += length;
-    }
-}
-
-void comet_buffer_puts(comet_buffer_t *buffer, const char *string)
-{
-    comet_buffer_add(buffer, string, strlen(string));
 }
 
 void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)

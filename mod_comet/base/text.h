@@ -6,6 +6,8 @@
 #ifndef COMET_TEXT_H
 #define COMET_TEXT_H
 
+#include <string.h>
+
 #include "base/comet.h"
 
 /** Text by address and length.  It may contain any byte and need not end in
@@ -16,10 +18,17 @@ typedef struct comet_text_t {
 } comet_text_t;
 
 /** Whether two texts hold the same bytes. */
-int comet_text_equal(comet_text_t a, comet_text_t b);
+static inline int comet_text_equal(comet_text_t a, comet_text_t b)
+{
+    return a.length == b.length
+           && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
 
 /** The text of a NUL-terminated string; NULL gives {NULL, 0}. */
-comet_text_t comet_text(const char *string);
+static inline comet_text_t comet_text(const char *string)
+{
+    return (comet_text_t){ string, string ? strlen(string) : 0 };
+}
 
 /**
  * Copy a text into a block of memory that holds several.

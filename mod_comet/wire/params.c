@@ -84,6 +84,13 @@ static comet_param_t decode_pair(char *data, apr_size_t length)
     return param;
 }
 
+static int is_named(const comet_param_t *param, const char *name)
+{
+    /* most names that are looked for differ in the first character */
+    return (!param->name.length || *param->name.data == *name)
+           && comet_text_equal(param->name, comet_text(name));
+}
+
 void comet_params_parse(comet_params_t *params, comet_text_t encoded,
                         apr_pool_t *pool)
 {
@@ -118,7 +125,7 @@ char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool)
         apr_size_t pair = pair_length(text + at, length - at);
         comet_param_t param = decode_pair(scratch + at, pair);
 
-        if (comet_text_equal(param.name, comet_text(name))) {
+        if (is_named(&param, name)) {
             const char *equals = memchr(text + at, '=', pair);
             apr_size_t kept =
                 equals ? (apr_size_t)(equals + 1 - (text + at)) : pair;
@@ -143,11 +150,10 @@ char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool)
 int comet_params_get(const comet_params_t *params, const char *name,
                      comet_text_t *value)
 {
-    comet_text_t wanted = comet_text(name);
     apr_size_t i;
 
     for (i = params->count; i-- > 0;) {
-        if (comet_text_equal(params->list[i].name, wanted)) {
+        if (is_named(&params->list[i], name)) {
             *value = params->list[i].value;
             return 1;
         }
