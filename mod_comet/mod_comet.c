@@ -174,6 +174,7 @@ static void register_hooks(apr_pool_t *p)
     register_claiming_hooks();
     register_answering_hooks();
     mod_comet_engines_register(p);
+    mod_comet_subrequest_register(p);
     mod_comet_require_register(p);
     mod_comet_require_token_register(p);
     mod_comet_require_request_register(p);

@@ -162,7 +162,7 @@ int mod_comet_claim_find_type(request_rec *r)
         return DECLINED;
     }
     mod_comet_token_untell(r);
-    request->env = apr_table_copy(r->pool, r->subprocess_env);
+    request->env = mod_comet_subrequest_copy_env(r);
     r->handler = "comet";
     return OK;
 }

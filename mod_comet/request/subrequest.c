@@ -18,6 +18,21 @@ typedef struct change_t {
     const char *before, *after; /* NULL: not set */
 } change_t;
 
+/* The copy of an empty environment.  Most environments are empty. */
+static const apr_table_t *nothing;
+
+void mod_comet_subrequest_register(apr_pool_t *p)
+{
+    nothing = apr_table_make(p, 1);
+}
+
+const apr_table_t *mod_comet_subrequest_copy_env(const request_rec *r)
+{
+    return apr_is_empty_table(r->subprocess_env)
+               ? nothing
+               : apr_table_copy(r->pool, r->subprocess_env);
+}
+
 static int is_same(const char *a, const char *b)
 {
     return a == b || (a && b && strcmp(a, b) == 0);
@@ -25,8 +40,7 @@ static int is_same(const char *a, const char *b)
 
 static void begin_watching(request_rec *r)
 {
-    mod_comet_request_record(r)->env_before =
-        apr_table_copy(r->pool, r->subprocess_env);
+    mod_comet_request_record(r)->env_before = mod_comet_subrequest_copy_env(r);
 }
 
 static int note_change(void *baton, const char *name, const char *value)

@@ -22,6 +22,15 @@
 
 #include "server/mod_comet.h"
 
+/** Called when the module's hooks are registered.
+ * @param p  a pool that lives until they are registered anew */
+void mod_comet_subrequest_register(apr_pool_t *p);
+
+/** Copy a request's environment, for reading only.  Called by the request's
+ * thread.
+ * @return a table in r->pool, or one that all requests share */
+const apr_table_t *mod_comet_subrequest_copy_env(const request_rec *r);
+
 /** Copy a request's environment, before rules that depend on the URL change the
  * environment.  Does nothing for a sub-request.  Called by the request's
  * thread. */
