@@ -53,9 +53,15 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
     return failed ? failed : comet_condition_init(&made->vacated);
 }
 
+static comet_store_t *pop_locked(comet_readers_t *readers)
+{
+    return readers->count ? readers->idle[--readers->count] : NULL;
+}
+
 /* Wait for one of the places, and take it.
+ * @param idle  set to an idle connection; NULL: none is idle
  * @return as comet_readers_take() */
-static apr_status_t seize_place(comet_readers_t *readers)
+static apr_status_t seize_place(comet_readers_t *readers, comet_store_t **idle)
 {
     apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
     apr_time_t until = deadline;
@@ -76,6 +82,7 @@ static apr_status_t seize_place(comet_readers_t *readers)
     if (seized && !readers->taken++ && !readers->fails) {
         readers->moved_at = now;
     }
+    *idle = seized ? pop_locked(readers) : NULL;
     pthread_mutex_unlock(&readers->lock);
     return seized                             ? APR_SUCCESS
            : atomic_load(&readers->dismissed) ? COMET_ESTOPPING
@@ -92,34 +99,38 @@ static void note_answer_locked(comet_readers_t *readers, apr_status_t status)
     }
 }
 
-static void vacate_place(comet_readers_t *readers, apr_status_t status)
+static void vacate_place_locked(comet_readers_t *readers, apr_status_t status)
 {
-    pthread_mutex_lock(&readers->lock);
     readers->taken--;
     note_answer_locked(readers, status);
     pthread_cond_signal(&readers->vacated);
+}
+
+static void vacate_place(comet_readers_t *readers, apr_status_t status)
+{
+    pthread_mutex_lock(&readers->lock);
+    vacate_place_locked(readers, status);
     pthread_mutex_unlock(&readers->lock);
 }
 
 /* @return NULL: none is idle */
 static comet_store_t *pop(comet_readers_t *readers)
 {
-    comet_store_t *store = NULL;
+    comet_store_t *store;
 
     pthread_mutex_lock(&readers->lock);
-    if (readers->count) {
-        store = readers->idle[--readers->count];
-    }
+    store = pop_locked(readers);
     pthread_mutex_unlock(&readers->lock);
     return store;
 }
 
-/* Find an idle connection that is still usable, or open a new one. */
+/* Find an idle connection that is still usable, or open a new one.
+ * @param store  IN OUT: the idle connection to begin with; NULL: none is
+ *               idle */
 static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 {
     apr_status_t status;
 
-    *store = pop(readers);
     while (*store && !comet_store_is_usable(*store, LOOK_USEC)) {
         comet_store_close(*store);
         *store = pop(readers);
@@ -141,9 +152,8 @@ static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 
 apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
 {
-    apr_status_t status = seize_place(readers);
+    apr_status_t status = seize_place(readers, store);
 
-    *store = NULL;
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -157,19 +167,23 @@ apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status)
 {
+    int may_idle;
+
     if (!store) {
         return;
     }
-    if (status == APR_SUCCESS && comet_store_may_idle(store)) {
-        pthread_mutex_lock(&readers->lock);
-        if (readers->count < readers->keep) {
-            readers->idle[readers->count++] = store;
-            store = NULL;
-        }
-        pthread_mutex_unlock(&readers->lock);
+    may_idle = status == APR_SUCCESS && comet_store_may_idle(store);
+    pthread_mutex_lock(&readers->lock);
+    if (may_idle && readers->count < readers->keep) {
+        readers->idle[readers->count++] = store;
+        store = NULL;
+        vacate_place_locked(readers, status);
     }
-    comet_store_close(store);
-    vacate_place(readers, status);
+    pthread_mutex_unlock(&readers->lock);
+    if (store) {
+        comet_store_close(store);
+        vacate_place(readers, status);
+    }
 }
 
 void comet_readers_dismiss(comet_readers_t *readers)

@@ -47,18 +47,22 @@ static int on_progress(void *baton)
 
 void comet_sqlite_limit(comet_sqlite_t *store, const comet_budget_t *budget)
 {
-    apr_time_t now = comet_monotonic();
+    apr_time_t now;
 
     store->spending = (comet_sqlite_spending_t){ .ended = APR_SUCCESS };
-    if (budget) {
-        store->spending.budget = *budget;
-        store->spending.look_at = now + budget->look_every;
+    if (!budget) {
+        return; /* the handler stays, and ends nothing */
     }
-    if (budget && budget->cpu) {
+    now = comet_monotonic();
+    store->spending.budget = *budget;
+    store->spending.look_at = now + budget->look_every;
+    if (budget->cpu) {
         store->spending.ends_at = now + WAITING * budget->cpu->time;
     }
-    sqlite3_progress_handler(store->db, budget ? STEPS_PER_LOOK : 0,
-                             on_progress, store);
+    if (!store->watched) {
+        sqlite3_progress_handler(store->db, STEPS_PER_LOOK, on_progress, store);
+        store->watched = 1;
+    }
 }
 
 void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time)

@@ -142,6 +142,7 @@ typedef struct comet_sqlite_t {
     apr_time_t in_place_at; /* when the files were last found at their paths,
                              * by comet_monotonic(); 0: not found, or not
                              * looked for */
+    int watched; /* SQLite calls the progress handler (budget.c) */
     int moved; /* a writer has found that the file was moved */
     int entered; /* comet_sqlite_enter() has counted this connection */
     int read_only; /* set by comet_sqlite_enter() */
