@@ -43,18 +43,62 @@ void mod_comet_answer_claim(request_rec *r)
     mod_comet_cors_headers(r, r->err_headers_out);
 }
 
+/* Whether a table has the common headers and nothing else. */
+static int is_common(const apr_table_t *headers)
+{
+    const apr_array_header_t *fields = apr_table_elts(headers);
+    apr_size_t i = 0;
+
+    while (i < COMMON_COUNT && fields->nelts == COMMON_COUNT
+           && APR_ARRAY_IDX(fields, i, apr_table_entry_t).val
+                  == common_headers[i][1]) {
+        i++;
+    }
+    return i == COMMON_COUNT;
+}
+
+/* Take one of the common headers out of the error headers.
+ * @return whether it was there */
+static int take(apr_table_t *errors, const char *name)
+{
+    int found = apr_table_get(errors, name) != NULL;
+
+    if (found) {
+        apr_table_unset(errors, name);
+    }
+    return found;
+}
+
 void mod_comet_answer_headers(request_rec *r)
 {
+    apr_table_t *errors = r->err_headers_out;
+    int all = is_common(errors);
     apr_size_t i;
 
+    if (all) {
+        apr_table_clear(errors); /* cheaper than to take each of them */
+    }
     for (i = 0; i < COMMON_COUNT; i++) {
-        if (apr_table_get(r->err_headers_out, common_headers[i][0])) {
-            apr_table_unset(r->err_headers_out, common_headers[i][0]);
+        if (all || take(errors, common_headers[i][0])) {
             apr_table_mergen(r->headers_out, common_headers[i][0],
                              common_headers[i][1]);
         }
     }
     mod_comet_cors_headers(r, r->headers_out);
+}
+
+/* Send a body and its end in one brigade.  ap_rwrite() would copy the body, and
+ * add a filter for that. */
+static void send_whole(request_rec *r, const comet_buffer_t *body)
+{
+    apr_bucket_alloc_t *list = r->connection->bucket_alloc;
+    apr_bucket_brigade *brigade = apr_brigade_create(r->pool, list);
+
+    APR_BRIGADE_INSERT_TAIL(
+        brigade, apr_bucket_transient_create(body->data, body->length, list));
+    APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_eos_create(list));
+    ap_pass_brigade(r->output_filters, brigade);
+    apr_brigade_cleanup(brigade);
 }
 
 int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
@@ -70,7 +114,7 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
     ap_set_content_length(r, (apr_off_t)body->length);
     if (body->length && !r->header_only) {
         mod_comet_outbox_note(r, body->length);
-        ap_rwrite(body->data, (int)body->length, r);
+        send_whole(r, body);
     }
     return OK;
 }
@@ -210,16 +254,16 @@ int mod_comet_answer_options(request_rec *r, const char *allow)
     return OK;
 }
 
-/* A compressor adds a suffix to an answer's ETag, and the client sends the ETag
- * back with the suffix. */
-void mod_comet_answer_tidy_conditions(request_rec *r)
+/* Remove the suffixes that compressors add to an answer's ETag, and that the
+ * client sends back.
+ * @return a copy in @a pool */
+static char *without_suffixes(const char *sent, apr_pool_t *pool)
 {
     static const char *const suffixes[] = { "-gzip\"", "-br\"" };
-    const char *sent = apr_table_get(r->headers_in, "If-None-Match");
-    char *tags = sent ? apr_pstrdup(r->pool, sent) : NULL;
+    char *tags = apr_pstrdup(pool, sent);
     apr_size_t i;
 
-    for (i = 0; tags && i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+    for (i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
         char *found;
 
         while ((found = strstr(tags, suffixes[i])) != NULL) {
@@ -228,14 +272,26 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
             memmove(found, rest, strlen(rest) + 1);
         }
     }
-    if (tags) {
-        apr_table_setn(r->headers_in, "If-None-Match", tags);
+    return tags;
+}
+
+int mod_comet_answer_conditions(request_rec *r)
+{
+    const char *none = apr_table_get(r->headers_in, "If-None-Match");
+
+    if (!none && !apr_table_get(r->headers_in, "If-Match")) {
+        return OK;
+    }
+    if (none) {
+        apr_table_setn(r->headers_in, "If-None-Match",
+                       without_suffixes(none, r->pool));
     }
     /* these conditions are only for a resource with a modification date (RFC
      * 9110, 13.1.3 and 13.1.4); httpd would compare them with the current
      * time */
     apr_table_unset(r->headers_in, "If-Modified-Since");
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
+    return ap_meets_conditions(r);
 }
 
 void mod_comet_answer_prepare(request_rec *r,

@@ -90,10 +90,11 @@ int mod_comet_answer_not_allowed(request_rec *r, const char *allow);
  * mod_comet_answer_not_allowed(). */
 int mod_comet_answer_options(request_rec *r, const char *allow);
 
-/** Prepare a request for ap_meets_conditions(): remove from If-None-Match what
- * compressors add to ETags, and remove conditions by date, since answers of
- * mod_comet have no modification date. */
-void mod_comet_answer_tidy_conditions(request_rec *r);
+/** Check a request's conditions (If-Match, If-None-Match) against the ETag that
+ * was set.  Conditions by date do not count, since answers of mod_comet have no
+ * modification date.
+ * @return OK: answer; otherwise what the handler returns */
+int mod_comet_answer_conditions(request_rec *r);
 
 /**
  * Whether all header fields of an answer are mod_comet's own, except those that

@@ -75,20 +75,21 @@ int mod_comet_cors_permits(const request_rec *sub)
 
 /* --- the headers of answers ---------------------------------------------- */
 
+static void drop(apr_table_t *headers)
+{
+    if (!apr_is_empty_table(headers)) {
+        apr_table_unset(headers, "Access-Control-Allow-Origin");
+        apr_table_unset(headers, "Access-Control-Allow-Credentials");
+        apr_table_unset(headers, "Access-Control-Expose-Headers");
+    }
+}
+
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
 {
-    static const char *const ours[] = {
-        "Access-Control-Allow-Origin",
-        "Access-Control-Allow-Credentials",
-        "Access-Control-Expose-Headers",
-    };
     const char *allowed = find_allowed(r);
-    apr_size_t i;
 
-    for (i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
-        apr_table_unset(r->err_headers_out, ours[i]);
-        apr_table_unset(r->headers_out, ours[i]);
-    }
+    drop(r->err_headers_out);
+    drop(r->headers_out);
     if (!allowed) {
         return;
     }

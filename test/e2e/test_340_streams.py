@@ -480,7 +480,7 @@ def test_340_30_history_etag(server):
     first = server.get(target)
     assert bodies(first) == ["1"]
     tag = first.header("etag")
-    assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
+    assert re.fullmatch(r'"[0-9a-f]{16}"', tag)
     assert first.header("cache-control") == "private, no-cache"
     for match in (tag, "W/" + tag, '"x", %s' % tag, "*"):
         answer = server.get(target, {"If-None-Match": match})
@@ -504,6 +504,34 @@ def test_340_30_history_etag(server):
         assert answer.status == 200 and answer.header("etag") is None
         assert answer.header("cache-control") == "no-store"
     assert server.get("/comet/etag?before=9007199254740991").header("etag")
+
+
+def test_340_34_etag_is_of_the_content(server):
+    """The ETag depends on nothing but the page.  Every child makes the same
+    one, and messages of other channels do not change it.  It changes when
+    another program deletes a message in the middle, or puts another one in its
+    place."""
+    target = "/comet/content?since=0&wait=0"
+    for text in ("a", "b", "c"):
+        post(server, "content", text)
+    tags = [server.get(target).header("etag")]
+    post(server, "other", "d")
+    server.graceful()
+    assert server.get(target, {"If-None-Match": tags[0]}).status == 304
+    row = server.sql("SELECT timestamp FROM message WHERE channel='content'"
+                     " AND body='b'")[0][0]
+    for change, left in (
+            ("DELETE FROM message WHERE timestamp=%s" % row, ["a", "c"]),
+            ("DELETE FROM message WHERE channel='content' AND body='a'",
+             ["c"]),
+            ("INSERT INTO message (channel, body) VALUES ('content', 'b')",
+             ["c", "b"])):
+        server.sql(change)
+        answer = server.get(target, {"If-None-Match": ", ".join(tags)})
+        assert bodies(answer) == left
+        tags.append(answer.header("etag"))
+        assert server.get(target, {"If-None-Match": tags[-1]}).status == 304
+    assert len(set(tags)) == 4
 
 
 def test_340_31_history_without_a_date(server):
