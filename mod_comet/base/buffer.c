@@ -37,6 +37,11 @@ int comet_buffer_reserve(comet_buffer_t *buffer, apr_size_t more)
 
 void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)
 {
+    static const char pairs[] = "0001020304050607080910111213141516171819"
+                                "2021222324252627282930313233343536373839"
+                                "4041424344454647484950515253545556575859"
+                                "6061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
     char digits[24];
     char *end = digits + sizeof(digits);
     char *start = end;
@@ -44,6 +49,11 @@ void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)
 
     if (number < 0) {
         rest = 0 - rest; /* well defined even for the smallest number */
+    }
+    while (rest >= 100) { /* two digits a division: timestamps have 16 */
+        start -= 2;
+        memcpy(start, pairs + rest % 100 * 2, 2);
+        rest /= 100;
     }
     do {
         *--start = (char)('0' + rest % 10);

@@ -113,11 +113,14 @@ comet_selection_t *comet_selection_create(const comet_text_t *names,
     end = copy(start, list, selection->name_count, NEXT_NAME);
     end = copy(end, list + name_count, selection->prefix_count,
                COMET_SELECTION_PREFIX);
-    selection->key.text = (comet_text_t){ start, (apr_size_t)(end - start) };
     if (selection->name_count == 1 && selection->prefix_count == 0) {
-        selection->key.text = selection->names[0].text;
+        selection->key = selection->names[0];
     }
-    selection->key.hash = comet_message_hash(selection->key.text);
+    else {
+        const comet_text_t key = { start, (apr_size_t)(end - start) };
+
+        selection->key = (comet_selected_t){ key, comet_message_hash(key) };
+    }
     return selection;
 }
 

@@ -75,6 +75,10 @@ void mod_comet_answer_headers(request_rec *r)
     int all = is_common(errors);
     apr_size_t i;
 
+    if (apr_is_empty_table(errors)
+        && apr_table_get(r->headers_out, common_headers[0][0])) {
+        return; /* they are all there already */
+    }
     if (all) {
         apr_table_clear(errors); /* cheaper than to take each of them */
     }

@@ -65,11 +65,13 @@ static void end_watching(request_rec *r)
 {
     mod_comet_request_t *request = mod_comet_request_record(r);
 
-    if (request->env_before) {
+    if (request->env_before
+        && (request->env_before != nothing
+            || !apr_is_empty_table(r->subprocess_env))) {
         apr_table_do(note_change, r, r->subprocess_env, NULL);
         apr_table_do(note_change, r, request->env_before, NULL);
-        request->env_before = NULL;
     }
+    request->env_before = NULL;
 }
 
 /* Whether the request may make sub-requests to channels. */
