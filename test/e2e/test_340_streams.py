@@ -488,6 +488,9 @@ def test_340_30_history_etag(server):
         assert answer.header("etag") == tag
         assert answer.header("cache-control") == "private, no-cache"
         assert "Origin" in answer.header("vary"), answer
+    for match, status in ((tag, 200), ("*", 200), ('"x"', 412)):
+        answer = server.get(target, {"If-Match": match})
+        assert answer.status == status, (match, answer)
     head = server.request("HEAD", target)
     assert head.status == 200 and head.header("etag") == tag, head
     assert head.header("content-length") == str(len(first.body))
@@ -506,7 +509,7 @@ def test_340_30_history_etag(server):
     assert server.get("/comet/etag?before=9007199254740991").header("etag")
 
 
-def test_340_34_etag_is_of_the_content(server):
+def test_340_37_etag_is_of_the_content(server):
     """The ETag depends on nothing but the page.  Every child makes the same
     one, and messages of other channels do not change it.  It changes when
     another program deletes a message in the middle, or puts another one in its

@@ -14,7 +14,7 @@ CONTEXTS = {"SERVER": "server config, virtual host",
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
 # Headers that the glue names, but that do not belong to the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
-                        "Accept-Language", "Sec-Fetch-User"},
+                        "Accept-Language", "Sec-Fetch-User", "If-Match"},
             "response": set()}
 
 
