@@ -122,6 +122,10 @@ typedef struct search_t {
     comet_sqlite_words_t words;
     comet_timestamp_t after, before; /* the range that has not been searched
                                       * yet */
+    comet_timestamp_t
+        rest; /* where another search can continue: as `before`, but
+                             * always the timestamp of a message that the client
+                             * may see */
     apr_size_t limit;
     apr_size_t piece; /* bytes left to read in this piece; 0: the piece is
                        * finished */
@@ -158,7 +162,7 @@ static apr_status_t look_through(void *baton, comet_timestamp_t id,
     if (comet_sqlite_words_match(&search->words, body)) {
         status = take(search, id, row);
     }
-    search->before = id;
+    search->before = search->rest = id;
     search->piece -= body.length < search->piece ? body.length : search->piece;
     return status == APR_SUCCESS && !search->piece ? APR_EOF : status;
 }
@@ -219,6 +223,7 @@ static apr_status_t find(comet_sqlite_t *store, search_t *search)
 
         if (comet_sqlite_is_of(search->selection, row)) {
             status = take(search, id, row);
+            search->rest = id;
         }
         search->before = id;
     }
@@ -301,6 +306,7 @@ apr_status_t comet_sqlite_search(comet_sqlite_t *store,
         .selection = selection,
         .after = after,
         .before = before,
+        .rest = before,
         .limit = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
     };
     apr_status_t status;
@@ -321,8 +327,8 @@ apr_status_t comet_sqlite_search(comet_sqlite_t *store,
         status = search(store, &found);
     }
     comet_sqlite_words_free(&found.words);
-    if (status == COMET_ECOSTLY && found.before < before) {
-        *rest = found.before;
+    if (status == COMET_ECOSTLY && found.rest < before) {
+        *rest = found.rest;
         status = APR_SUCCESS;
     }
     return deliver(&found.page, status, callback, baton);

@@ -282,6 +282,43 @@ static void test_costly_words_in_parts(void **state)
     comet_store_close(store);
 }
 
+/* Wherever a search is cut short, it continues at one of its own messages: the
+ * timestamp of another channel's message would reveal that this message has the
+ * words. */
+static void test_rest_is_of_the_selection(void **state)
+{
+    comet_store_t *store = search_open(1, COMET_STORE_WRITE);
+    apr_interval_time_t time;
+
+    search_fill("a", 1500);
+    kit_run_outside(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 60) INSERT INTO message(channel, body)"
+        " SELECT 'b', replace(hex(zeroblob(4600)), '00', 'the of ')"
+        " || iif(i % 3, 'alpha', 'alpha beta') FROM n");
+    search_fill("a", 1500);
+    for (time = 100; time < 60000; time += time / 16 + 1) {
+        comet_allowance_t cpu = comet_allowance_begin(time);
+        const comet_budget_t budget = { .cpu = &cpu };
+
+        comet_store_limit(store, &budget);
+        search_try(store, "a",
+                   "the.of.the.of of.the.of.the the.of.the alpha beta",
+                   COMET_LIMIT_MAX);
+        if (search_rest) {
+            char sql[100];
+
+            snprintf(
+                sql, sizeof(sql),
+                "SELECT channel = 'a' FROM message WHERE timestamp = %" APR_INT64_T_FMT,
+                search_rest);
+            assert_int_equal(kit_number(sql), 1);
+        }
+    }
+    comet_store_limit(store, NULL);
+    comet_store_close(store);
+}
+
 /* The search looks at the channel before it looks at the words, so a small
  * channel costs almost nothing. */
 static void test_small_channel(void **state)
@@ -401,6 +438,7 @@ int main(void)
         KIT_TEST(test_any_bytes),
         KIT_TEST(test_how_many_words),
         KIT_TEST(test_costly_words_in_parts),
+        KIT_TEST(test_rest_is_of_the_selection),
         KIT_TEST(test_small_channel),
         KIT_TEST(test_client_leaves),
         KIT_TEST(test_costly_reading),
