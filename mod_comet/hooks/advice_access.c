@@ -155,6 +155,74 @@ static void check_mapping(mod_comet_warnings_t *warnings,
         limited ? " with every method (remove <Limit>)" : "", mapping->url);
 }
 
+/* Whether a line may close something to readers. */
+static int closes(const mod_comet_line_t *line, apr_pool_t *p)
+{
+    return mod_comet_scene_is(line, "Require") && !line->is_limited
+           && !is_word(line, 0, "comet-publish", p)
+           && !(is_word(line, 0, "all", p) && is_word(line, 1, "granted", p));
+}
+
+/* Find a line that may close a mapping's URL, or one below it, to readers.
+ * @return NULL: there is none */
+static const mod_comet_line_t *find_closing(const mod_comet_scene_t *scene,
+                                            const mod_comet_mapping_t *mapping)
+{
+    int i;
+
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line = line_at(scene, i);
+
+        if (line->section && closes(line, scene->pool)
+            && mod_comet_scene_concerns(line->section, mapping, scene->pool)) {
+            return line;
+        }
+    }
+    return NULL;
+}
+
+/* Whether two mappings show the same channels, at least in part. */
+static int are_shared(const mod_comet_mapping_t *hub,
+                      const mod_comet_mapping_t *other)
+{
+    apr_size_t shorter = strlen(hub->channel), length = strlen(other->channel);
+
+    return !other->dialect->by_mercure
+           && (other->dialect->subtree || length) /* else it is a clock */
+           && strncmp(hub->channel, other->channel,
+                      shorter < length ? shorter : length)
+                  == 0;
+}
+
+/* Warn if a hub without any rule shows the channels of a mapping with a rule for
+ * its readers: the hub shows each subscriber all that is public. */
+static void check_hub(mod_comet_warnings_t *warnings,
+                      const mod_comet_scene_t *scene,
+                      const mod_comet_mapping_t *hub)
+{
+    int i;
+
+    if (!hub->dialect->by_mercure || find_closing(scene, hub)) {
+        return;
+    }
+    for (i = 0; i < scene->config->mappings->nelts; i++) {
+        const mod_comet_mapping_t *other = mapping_at(scene, i);
+        const mod_comet_line_t *line =
+            are_shared(hub, other) ? find_closing(scene, other) : NULL;
+
+        if (line) {
+            mod_comet_warning_say(
+                warnings, "COMET0170", hub->line,
+                "%s: its subscribers may read every channel of %s %s, "
+                "whatever the Require in <Location \"%s\"> says; write %s %s "
+                "PREFIX/, with a prefix that these channels do not have",
+                hub->directive, other->directive, other->url,
+                line->section->path, hub->directive, hub->url);
+            return;
+        }
+    }
+}
+
 static void check_status(mod_comet_warnings_t *warnings,
                          const mod_comet_scene_t *scene,
                          const mod_comet_line_t *line)
@@ -280,6 +348,7 @@ void mod_comet_advice_access_check(mod_comet_warnings_t *warnings,
 
     for (i = 0; i < scene->config->mappings->nelts; i++) {
         check_mapping(warnings, scene, mapping_at(scene, i));
+        check_hub(warnings, scene, mapping_at(scene, i));
     }
     for (i = 0; i < scene->lines->nelts; i++) {
         const mod_comet_line_t *line = line_at(scene, i);

@@ -216,6 +216,11 @@ WARNED = [
     ("a hub without a key",
      STORE + "CometMercure /hub\n" + at("/hub", "Require all granted"),
      "CometMercure", r"does nothing without CometTokenKey; add"),
+    ("a hub without a prefix beside an endpoint",
+     GOOD + at("/comet/team", "Require local") + "CometMercure /hub\n"
+     + at("/hub", "CometTokenKey HS256 {root}/a.key"), "CometMercure /hub",
+     r'may read every channel of CometEndpoint /comet, whatever the Require in '
+     r'<Location "/comet/team"> says; write CometMercure /hub PREFIX/'),
     ("polls longer than Timeout",
      GOOD + at("/comet", "CometPollTimeout 55s"), "CometPollTimeout",
      r"Timeout 60 allows 48s at most; raise Timeout to 69, or lower this"),
@@ -342,6 +347,14 @@ FINE = [
           "CometMercureAnonymous on")),
     ("a hub whose messages come by SQL", STORE + "CometMercure /hub\n"
      + at("/hub", "Require local", "CometMercureAnonymous on")),
+    ("a hub with channels of its own", STORE + "CometEndpoint /a a/\n"
+     "CometMercure /hub hub/\n" + at("/a/team", "Require local")
+     + at("/hub", "CometTokenKey HS256 {root}/a.key")),
+    ("a hub and an <If>", GOOD + '<If "true">\nRequire local\n</If>\n'
+     "CometMercure /hub\n" + at("/hub", "CometTokenKey HS256 {root}/a.key")),
+    ("a hub beside an open endpoint", GOOD + at(
+        "/comet", "Require comet-publish local", "Require all granted")
+     + "CometMercure /hub\n" + at("/hub", "CometTokenKey HS256 {root}/a.key")),
     ("durations within Timeout", "Timeout 30\n" + GOOD
      + "CometPollTimeout 24s\nCometHeartbeat 25s\nLimitRequestBody 65536\n"),
 ]
