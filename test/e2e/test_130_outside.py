@@ -16,7 +16,7 @@ import pytest
 
 from descriptors import many_hosts
 from http_client import Poller, Raw, quote
-from httpd_env import REPO, SLOW, connect, sqlite, thread_count, wait_until
+from httpd_env import REPO, SLOW, connect, sqlite, wait_until
 from stream_client import Stream
 
 SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
@@ -353,29 +353,38 @@ def child_of(server, conn, token):
     return int(line.split()[0])
 
 
+STATUS = '<Location "/server-status">\nSetHandler server-status\n</Location>\n'
+
+
+def started_threads(server):
+    """Return how many threads of all children serve a request or could."""
+    board = server.get("/server-status?auto").body.decode().partition(
+        "Scoreboard: ")[2].split()[0]
+    return len(board) - board.count(".") - board.count("S")
+
+
+def two_children(make_server, conf="", env=None):
+    """Start a server with two children, and wait for all their threads: until
+    then a child closes kept-alive connections instead of letting them wait."""
+    server = make_server(children=2, modules=("status",), env=env,
+                         conf=conf + "\n" + STATUS)
+    wait_until(lambda: len(server.children()) == 2
+               and started_threads(server) == 2 * server.threads, 10,
+               "all threads")
+    return server
+
+
 def connections_by_child(server, each):
-    """Return {pid: [conn…]} with `each` kept-alive connections to every
-    child."""
-    # a child that has not started all its threads closes kept-alive
-    # connections instead of letting them wait
-    wait_until(lambda: all(thread_count(p) > server.threads + 1
-                           for p in server.children()), 10, "all threads")
+    """Return {pid: [conn…]} with `each` kept-alive connections to every child, or
+    more.  (Closing the others at once would keep all threads busy for a moment;
+    then a child closes the kept-alive connections, too.)"""
     found = {pid: [] for pid in server.children()}
-    spare = []
     for i in range(200):
         conn = Raw(server.port, timeout=20 * SLOW)
-        pid = child_of(server, conn, "who%d-%d" % (id(found), i))
-        if len(found[pid]) < each:
-            found[pid].append(conn)
-        else:
-            # Keep it open, so that the next connection goes to another child.
-            spare.append(conn)
-        if all(len(c) == each for c in found.values()):
-            break
-    for conn in spare:
-        conn.close()
-    assert all(len(c) == each for c in found.values()), found
-    return found
+        found[child_of(server, conn, "who%d-%d" % (id(found), i))].append(conn)
+        if all(len(conns) >= each for conns in found.values()):
+            return found
+    raise AssertionError(found)
 
 
 @pytest.mark.event
@@ -384,9 +393,8 @@ def test_130_20_two_children(make_server, deaf):
     """Clients publish and poll in different children, with hints in both
     children or only in one. No message is lost or repeated, and no cursor is
     reset. With hints a message arrives at once."""
-    server = make_server(children=2, conf="CometPollTimeout 20s",
-                         env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
-    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    server = two_children(make_server, conf="CometPollTimeout 20s",
+                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     conns = connections_by_child(server, 3)
     pids = sorted(conns)
     # Put a first message into the store.
@@ -459,9 +467,8 @@ def test_130_20_two_children(make_server, deaf):
 def test_130_21_read_your_write_elsewhere(make_server, deaf):
     """A cursor that one child has just returned is known to the other child,
     too. The client does not start over there."""
-    server = make_server(children=2, conf="CometPollTimeout 2s",
-                         env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
-    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    server = two_children(make_server, conf="CometPollTimeout 2s",
+                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     conns = connections_by_child(server, 1)
     one, two = [c[0] for c in conns.values()]
     for a, b in ((one, two), (two, one)) * 10:
@@ -482,8 +489,7 @@ def test_130_21_read_your_write_elsewhere(make_server, deaf):
 def test_130_22_delete_in_every_child(make_server):
     """No child answers with a deleted message from its memory, even if it gets
     no hints."""
-    server = make_server(children=2, env={"COMET_TEST_NO_HINTS": "1"})
-    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    server = two_children(make_server, env={"COMET_TEST_NO_HINTS": "1"})
     conns = connections_by_child(server, 1)
     for i in range(4):
         server.post("chat", "m%d" % i)
