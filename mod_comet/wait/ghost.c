@@ -70,10 +70,21 @@ static void say_locked(ghost_t *ghost, const comet_buffer_t *bytes, int last)
     mod_comet_h2_wake_locked(ghost->h2);
 }
 
+/* Whether the child stops, and the client of a poll may take the rest of its
+ * answer as long as it takes something now and then (wait/parked_limit.h). */
+static int may_finish(const ghost_t *ghost)
+{
+    return ghost->stops_at && !ghost->ask.transport->streams
+           && !mod_comet_child_must_end();
+}
+
 static apr_time_t next_look(const ghost_t *ghost)
 {
     apr_time_t beat;
 
+    if (may_finish(ghost)) { /* soon enough to extend the limit */
+        return mod_comet_news_due(ghost->stops_at, MOD_COMET_CLOSING_LIMIT / 2);
+    }
     if (ghost->stops_at) {
         return ghost->stops_at;
     }
@@ -101,6 +112,9 @@ static comet_outcome_e serve_stalled(ghost_t *ghost, unsigned reasons,
 {
     if (pending != ghost->pending) {
         ghost->silent = 0;
+        if (may_finish(ghost)) {
+            ghost->stops_at = mod_comet_h2_extend(ghost->h2);
+        }
     }
     ghost->pending = pending;
     ghost->silent += (reasons & COMET_TIMEOUT) != 0;
@@ -108,9 +122,7 @@ static comet_outcome_e serve_stalled(ghost_t *ghost, unsigned reasons,
         || (ghost->stops_at && comet_monotonic() >= ghost->stops_at)) {
         return lose(ghost, COMET_METRIC_dropped);
     }
-    ghost->subscriber.timeout_at =
-        ghost->stops_at ? ghost->stops_at
-                        : mod_comet_h2_next_beat(ghost->h2, ghost->heartbeat);
+    ghost->subscriber.timeout_at = next_look(ghost);
     return COMET_WAIT;
 }
 

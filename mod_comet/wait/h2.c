@@ -151,6 +151,12 @@ static int send_frames(mod_comet_h2_t *h2)
     return status == APR_SUCCESS && !c->aborted;
 }
 
+apr_time_t mod_comet_h2_extend(mod_comet_h2_t *h2)
+{
+    h2->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+    return h2->stops_at;
+}
+
 /* When the carrier must be served next.
  * @return 0: the connection ends at once */
 static apr_time_t next_look(mod_comet_h2_t *h2, unsigned reasons)

@@ -52,8 +52,8 @@ struct mod_comet_h2_t {
     apr_time_t born; /* heartbeats are sent a whole number of intervals after
                       * this time */
     int trimmed; /* the spare memory of `c` was returned to the system */
-    apr_time_t stops_at; /* when all frames must be sent, once the child ends;
-                          * 0: it does not end */
+    apr_time_t stops_at; /* [the hub's thread] when all frames must be sent,
+                          * once the child ends; 0: it does not end */
 };
 
 /** Find the record of a connection; NULL: it has none. */
@@ -73,6 +73,11 @@ void mod_comet_h2_unref(mod_comet_h2_t *h2);
 /** Let the thread that owns c1 send frames of ghosts.  The caller holds the
  * lock. */
 void mod_comet_h2_wake_locked(mod_comet_h2_t *h2);
+
+/** The child stops, and a client takes the rest of a poll's answer: give the
+ * connection more time.  The hub's thread.
+ * @return until when, by comet_monotonic() */
+apr_time_t mod_comet_h2_extend(mod_comet_h2_t *h2);
 
 /** When those streams of the connection that send a heartbeat at this interval
  * send the next one.  All of them do so at the same moment, so that the

@@ -12,7 +12,7 @@ import pytest
 
 from h2_client import H2Tls
 from http_client import Closed
-from httpd_env import MODULES, SLOW, thread_count, wait_until
+from httpd_env import MODULES, SLOW, alive, thread_count, wait_until
 from test_491_cheap import ANNA, fill, groups_server, set_groups
 
 pytestmark = pytest.mark.event
@@ -168,6 +168,36 @@ def test_601_06_graceful(site):
         conn.finish(poll, 5 * SLOW)
         assert b"retry: " in stream.body()
         assert json.loads(poll.body())["messages"] == []
+
+
+def test_601_06b_slow_reader_over_a_reload(site):
+    """After a graceful reload a client goes on reading a long answer, however
+    long that takes.  One that grants no more window holds the old child for a
+    short time only."""
+    text = "x" * 60000
+    with H2Tls(site.tls_port, window=8192) as conn, \
+            H2Tls(site.tls_port, window=8192) as stuck:
+        polls = [c.request("GET", "/comet/other?transport=poll")
+                 for c in (conn, stuck)]
+        wait_ghosts(site, 2)
+        conn.grants = stuck.grants = False
+        site.post("other", text)
+        assert conn.pump(lambda: len(polls[0].body()) == 8192, 5 * SLOW)
+        old = site.graceful()
+        end = time.monotonic() + 2.5    # the limit for streams is 2 s
+        while time.monotonic() < end:
+            assert conn.pump(lambda: not conn.credit[1], 5 * SLOW)
+            conn.used[1] = 1024         # to read slowly
+            conn.grant(1)
+            assert not conn.pump(lambda: polls[0].ended, 0.1)
+        conn.credit[1], conn.grants = 0, True
+        conn.used[1] = 1 << 20
+        conn.grant(1)
+        conn.finish(polls[0], 5 * SLOW)
+        message, = json.loads(polls[0].body())["messages"]
+        assert message["body"] == text
+        conn.close()
+        wait_until(lambda: not any(map(alive, old)), 10, "the old child's end")
 
 
 def test_601_07_access_log(site):
