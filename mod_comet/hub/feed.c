@@ -295,10 +295,11 @@ static apr_status_t ask_for_news(comet_feed_t *feed, pthread_mutex_t *lock,
         const comet_store_state_t known = feed->ring.state;
         comet_store_state_t state;
 
-        status = comet_store_news(feed->store, &known,
-                                  comet_ring_newest(&feed->ring), BATCH,
-                                  comet_batch_add, &batch, &state, goes_on);
+        status = comet_store_news(
+            feed->store, &known, comet_ring_newest(&feed->ring), BATCH,
+            feed->awaits_commit, comet_batch_add, &batch, &state, goes_on);
         more = comet_batch_is_full(&batch);
+        feed->awaits_commit = 0;
         if (status == APR_SUCCESS && *goes_on) {
             pthread_mutex_lock(lock);
             take_locked(feed, &batch, known.last, callback, baton);

@@ -28,6 +28,8 @@ typedef struct comet_feed_t {
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
     comet_watch_t *watch; /* NULL: this child does not watch */
+    int awaits_commit; /* the next look at a remote log waits for a commit that
+                        * is under way (comet_store_news()) */
     apr_uint32_t told; /* how many commits of this server the watch has
                         * announced to other servers */
     apr_status_t status; /* status of the last look */

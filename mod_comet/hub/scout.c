@@ -23,6 +23,9 @@
  * cost a hundred looks. */
 #define CROWD 8
 #define CROWD_REST_USEC 10000
+/* After a look for an announced commit, further announcements are ignored for
+ * this long. */
+#define ANNOUNCED_USEC 10000
 #define BACK_OFF_MIN_USEC 50000
 #define BACK_OFF_MAX_USEC 2000000
 
@@ -42,6 +45,9 @@ struct comet_scout_t {
     /* the following: [thread] */
     apr_time_t notified_at; /* when the first notification since the last look
                              * came; 0: none has come */
+    int has_announcement; /* a commit was announced since the last look */
+    apr_time_t awaited_at; /* when the last look for such a commit began */
+    comet_bus_counts_t counts; /* the bus's counts when they were read last */
     apr_time_t rests_until;
     apr_interval_time_t back_off; /* the current pause after failures; 0: the
                                    * last look succeeded */
@@ -64,7 +70,8 @@ static apr_time_t look_wanted(comet_scout_t *scout)
     is_asked = scout->asked != scout->begun;
     is_awaited = scout->hub->members > scout->hub->resting;
     pthread_mutex_unlock(&scout->hub->lock);
-    if (is_asked || (scout->notified_at && is_awaited)) {
+    if (is_asked
+        || ((scout->notified_at || scout->has_announcement) && is_awaited)) {
         return scout->rests_until;
     }
     return !scout->notified_at         ? APR_INT64_MAX
@@ -91,19 +98,41 @@ static void pass_on_hint(const comet_scout_t *scout)
 {
     comet_feed_t *feed = feed_of(scout);
 
-    if (feed->watch && comet_watch_take_hint(feed->watch)) {
+    if (!feed->watch) {
+        return;
+    }
+    if (comet_watch_take_announcement(feed->watch)) {
+        comet_bus_pass_on_announcement(feed->bus);
+    }
+    if (comet_watch_take_hint(feed->watch)) {
         comet_bus_notify(feed->bus);
     }
 }
 
-/* Note a notification.  If it is for a commit of this server, tell the other
- * servers at once, before this child looks. */
+/* Note a notification or an announcement.  If it is for a commit of this
+ * server, tell the other servers at once, before this child looks. */
 static void note_notification(comet_scout_t *scout, apr_time_t now)
 {
-    if (!scout->notified_at) {
-        scout->notified_at = now;
+    comet_feed_t *feed = feed_of(scout);
+    comet_bus_counts_t before = scout->counts;
+    int is_own;
+
+    scout->counts = comet_bus_counts(feed->bus);
+    if (scout->counts.notifications != before.notifications) {
+        if (!scout->notified_at) {
+            scout->notified_at = now;
+        }
+        comet_feed_tell_others(feed, now);
+        return;
     }
-    comet_feed_tell_others(feed_of(scout), now);
+    is_own = scout->counts.announcements != before.announcements;
+    if (is_own && feed->watch) {
+        comet_watch_announce(feed->watch, now);
+    }
+    if ((is_own || scout->counts.passed_on != before.passed_on)
+        && now - scout->awaited_at >= ANNOUNCED_USEC) {
+        scout->has_announcement = 1;
+    }
 }
 
 /* Sleep until it is time to look, or until something happens. */
@@ -183,10 +212,23 @@ static void answer_questions(comet_scout_t *scout, apr_status_t status)
     pthread_mutex_unlock(&scout->hub->lock);
 }
 
+/* Whether the look that begins now may wait for an announced commit.  It may not
+ * if there is anything else to look for. */
+static int may_await(comet_scout_t *scout, apr_uint64_t asked, apr_time_t now)
+{
+    int may = scout->has_announcement && !scout->notified_at && !asked;
+
+    scout->has_announcement = 0;
+    if (may) {
+        scout->awaited_at = now;
+    }
+    return may;
+}
+
 static void look(comet_scout_t *scout)
 {
     apr_time_t now = comet_monotonic();
-    int notified = scout->notified_at != 0;
+    int notified, awaits;
     apr_uint64_t asked;
     apr_status_t status;
 
@@ -195,12 +237,18 @@ static void look(comet_scout_t *scout)
                                EVENT_WATCH, now);
         now = comet_monotonic();
     }
-    scout->notified_at = 0;
     asked = take_questions(scout);
+    awaits = may_await(scout, asked, now);
+    notified = scout->notified_at != 0 || awaits;
+    scout->notified_at = 0;
+    feed_of(scout)->awaits_commit = awaits;
     status = comet_hub_refresh(scout->hub, scout->number, notified, now);
     answer_questions(scout, status);
     pass_on_hint(scout);
     note_look(scout, status, now, asked < CROWD ? REST_USEC : CROWD_REST_USEC);
+    if (awaits && status == APR_SUCCESS) {
+        scout->rests_until = 0; /* the look may have been too early */
+    }
     comet_hub_wake(scout->hub);
 }
 

@@ -50,6 +50,8 @@ static const struct {
 } rests[] = { { 128000, 26000 }, { 228000, 51000 }, { 0, 101000 } };
 /** How long the result of a look for such writers is used. */
 #define LOOK_USEC 1000000
+/** A server rests if it has committed nothing for this long. */
+#define RESTED_USEC 20000
 
 typedef struct shared_t {
     pthread_mutex_t write;
@@ -74,6 +76,10 @@ typedef struct shared_t {
                             * outside httpd; 0: none yet */
     int has_guests; /* [write] whether the last look has found such writers */
     _Atomic apr_uint32_t commits; /* [atomic] for comet_bus_commits() */
+    _Atomic apr_int64_t busy_at; /* [atomic] monotonic: when this server has
+                                  * announced or notified a commit last */
+    /* [atomic] for comet_bus_counts() */
+    _Atomic apr_uint32_t notifications, announcements, passed_on;
 } shared_t;
 
 struct comet_bus_t {
@@ -224,7 +230,8 @@ void comet_bus_unlock(comet_bus_t *bus)
     }
 }
 
-void comet_bus_notify(comet_bus_t *bus)
+/* Wake every child. */
+static void wake(comet_bus_t *bus)
 {
     static const apr_uint64_t one = 1;
     ssize_t written;
@@ -235,10 +242,47 @@ void comet_bus_notify(comet_bus_t *bus)
     } while (written < 0 && errno == EINTR);
 }
 
+void comet_bus_notify(comet_bus_t *bus)
+{
+    atomic_fetch_add(&bus->shared->notifications, 1);
+    wake(bus);
+}
+
 void comet_bus_notify_commit(comet_bus_t *bus)
 {
+    atomic_store(&bus->shared->busy_at, comet_monotonic());
     atomic_fetch_add(&bus->shared->commits, 1);
     comet_bus_notify(bus);
+}
+
+int comet_bus_rests(const comet_bus_t *bus)
+{
+    return comet_monotonic() - atomic_load(&bus->shared->busy_at)
+           >= RESTED_USEC;
+}
+
+void comet_bus_announce_commit(comet_bus_t *bus)
+{
+    atomic_store(&bus->shared->busy_at, comet_monotonic());
+    atomic_fetch_add(&bus->shared->announcements, 1);
+    wake(bus);
+}
+
+void comet_bus_pass_on_announcement(comet_bus_t *bus)
+{
+    atomic_fetch_add(&bus->shared->passed_on, 1);
+    wake(bus);
+}
+
+comet_bus_counts_t comet_bus_counts(const comet_bus_t *bus)
+{
+    const shared_t *shared = bus->shared;
+
+    return (comet_bus_counts_t){
+        .notifications = atomic_load(&shared->notifications),
+        .announcements = atomic_load(&shared->announcements),
+        .passed_on = atomic_load(&shared->passed_on),
+    };
 }
 
 apr_uint32_t comet_bus_commits(const comet_bus_t *bus)

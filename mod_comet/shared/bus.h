@@ -77,6 +77,28 @@ void comet_bus_notify_commit(comet_bus_t *bus);
 /** How many commits of this server were counted.  Any thread, any process. */
 apr_uint32_t comet_bus_commits(const comet_bus_t *bus);
 
+/** Whether this server rests: for 20 ms no child has announced a commit or
+ * notified the others of one.  Any thread, any process. */
+int comet_bus_rests(const comet_bus_t *bus);
+
+/** Announce to every child that a commit has begun.  Any thread, any
+ * process. */
+void comet_bus_announce_commit(comet_bus_t *bus);
+
+/** Pass on to every child the announcement of another server.  Any thread, any
+ * process. */
+void comet_bus_pass_on_announcement(comet_bus_t *bus);
+
+/** What the eventfd was written for, and how often. */
+typedef struct comet_bus_counts_t {
+    apr_uint32_t notifications; /* that the store has changed */
+    apr_uint32_t announcements; /* of this server's commits */
+    apr_uint32_t passed_on; /* announcements of other servers' commits */
+} comet_bus_counts_t;
+
+/** Any thread, any process. */
+comet_bus_counts_t comet_bus_counts(const comet_bus_t *bus);
+
 /**
  * The eventfd of the notifications, for an epoll with EPOLLET.  Never read it:
  * every child sees every notification because no child consumes it.

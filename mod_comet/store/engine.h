@@ -164,8 +164,8 @@ struct comet_engine_t {
     /** NULL: the engine is not remote. */
     apr_status_t (*news)(comet_store_t *store, const comet_store_state_t *known,
                          comet_timestamp_t newest, apr_size_t limit,
-                         comet_store_cb *callback, void *baton,
-                         comet_store_state_t *state, int *goes_on);
+                         int awaits_commit, comet_store_cb *callback,
+                         void *baton, comet_store_state_t *state, int *goes_on);
 
     /** NULL: the engine does not know the sizes.  Fields that it does not set
      * stay -1. */
@@ -199,6 +199,9 @@ struct comet_engine_t {
 /** The struct that every engine's connection begins with. */
 struct comet_store_t {
     const comet_engine_t *engine;
+    /** For comet_store_announce(), during one append; or NULL. */
+    comet_store_begun_cb *on_begun;
+    void *begun_baton;
     /** comet_message_create(), with which the engine makes the messages that it
      * hands over.  Set on opening.  An engine in another module must not call
      * its own copy of that function: the hash of a channel depends on a secret,

@@ -26,6 +26,7 @@ apr_status_t comet_store_open(comet_store_t **store,
         (*store)->reads = comet_selection_reads;
         (*store)->viewed.is_known = 0;
         (*store)->appended.is_known = 0;
+        (*store)->on_begun = NULL;
     }
     else {
         failed_engine = config->place.engine;
@@ -215,11 +216,12 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 apr_status_t comet_store_news(comet_store_t *store,
                               const comet_store_state_t *known,
                               comet_timestamp_t newest, apr_size_t limit,
-                              comet_store_cb *callback, void *baton,
-                              comet_store_state_t *state, int *goes_on)
+                              int awaits_commit, comet_store_cb *callback,
+                              void *baton, comet_store_state_t *state,
+                              int *goes_on)
 {
-    return store->engine->news(store, known, newest, limit, callback, baton,
-                               state, goes_on);
+    return store->engine->news(store, known, newest, limit, awaits_commit,
+                               callback, baton, state, goes_on);
 }
 
 apr_status_t comet_store_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
@@ -242,6 +244,13 @@ apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
     return store->engine->reserve(store, wait);
 }
 
+void comet_store_announce(comet_store_t *store, comet_store_begun_cb *callback,
+                          void *baton)
+{
+    store->on_begun = callback;
+    store->begun_baton = baton;
+}
+
 apr_status_t comet_store_append(comet_store_t *store,
                                 comet_store_group_t *const *groups,
                                 apr_size_t count)
@@ -249,6 +258,7 @@ apr_status_t comet_store_append(comet_store_t *store,
     apr_status_t status = store->engine->append(store, groups, count);
     apr_size_t i;
 
+    store->on_begun = NULL;
     for (i = 0; i < count; i++) {
         /* setting a rule changes a row; if it did not, there are too many
          * rules */

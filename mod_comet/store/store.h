@@ -360,6 +360,8 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
  *                 expire, by which a replaced log is recognised; 0: there is
  *                 none
  * @param limit    how many messages to read at most
+ * @param awaits_commit  if there is no such message, first wait a few
+ *                 milliseconds for the end of a commit that is under way
  * @param state    OUT: the state of the log.  If @a callback stopped the
  *                 reading, or was called @a limit times, there may be further
  *                 messages up to this state
@@ -369,8 +371,9 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 apr_status_t comet_store_news(comet_store_t *store,
                               const comet_store_state_t *known,
                               comet_timestamp_t newest, apr_size_t limit,
-                              comet_store_cb *callback, void *baton,
-                              comet_store_state_t *state, int *goes_on);
+                              int awaits_commit, comet_store_cb *callback,
+                              void *baton, comet_store_state_t *state,
+                              int *goes_on);
 
 /** The sizes of a store.  A field is -1 if the engine cannot tell. */
 typedef struct comet_store_sizes_t {
@@ -437,6 +440,16 @@ typedef struct comet_store_group_t {
 /** Set the hash of a group's key, from the messages' channels, types and
  * bodies. */
 void comet_store_hash(comet_store_group_t *group);
+
+typedef void comet_store_begun_cb(void *baton);
+
+/**
+ * Let the next append be announced, if the engine can do that: the callback
+ * runs when the append has begun, and comet_store_news() can wait for the end
+ * of the commit.
+ */
+void comet_store_announce(comet_store_t *store, comet_store_begun_cb *callback,
+                          void *baton);
 
 /**
  * Append in one transaction: number the messages, insert them, commit.  If

@@ -51,6 +51,19 @@ void comet_watch_tell(comet_watch_t *watch, apr_time_t now)
     }
 }
 
+void comet_watch_announce(comet_watch_t *watch, apr_time_t now)
+{
+    if (watch->engine->announce) {
+        watch->engine->announce(watch, now);
+    }
+}
+
+int comet_watch_take_announcement(comet_watch_t *watch)
+{
+    return watch->engine->take_announcement
+           && watch->engine->take_announcement(watch);
+}
+
 int comet_watch_take_hint(comet_watch_t *watch)
 {
     return watch->engine->take_hint && watch->engine->take_hint(watch);

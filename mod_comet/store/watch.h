@@ -24,7 +24,9 @@ typedef struct comet_watch_engine_t {
     void (*looked)(comet_watch_t *watch, int changed, apr_time_t now);
     void (*pause)(comet_watch_t *watch, apr_time_t now);
     void (*tell)(comet_watch_t *watch, apr_time_t now); /* or NULL */
+    void (*announce)(comet_watch_t *watch, apr_time_t now); /* or NULL */
     int (*take_hint)(comet_watch_t *watch); /* or NULL */
+    int (*take_announcement)(comet_watch_t *watch); /* or NULL */
 } comet_watch_engine_t;
 
 /** Every engine's watch begins with this struct. */
@@ -72,8 +74,16 @@ void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
  * engine cannot tell them. */
 void comet_watch_tell(comet_watch_t *watch, apr_time_t now);
 
+/** Call this when a child of this server has begun to commit after a rest.  It
+ * announces the commit to the watches of other servers, if that can be done at
+ * once. */
+void comet_watch_announce(comet_watch_t *watch, apr_time_t now);
+
 /** Whether another server has told this watch of a commit since the last
  * call. */
 int comet_watch_take_hint(comet_watch_t *watch);
+
+/** Whether another server has announced a commit since the last call. */
+int comet_watch_take_announcement(comet_watch_t *watch);
 
 #endif /* COMET_WATCH_H */

@@ -249,6 +249,7 @@ static void publish_queued(comet_writer_t *writer)
     status = comet_store_reserve(writer->store, TURN_USEC);
     if (status == APR_SUCCESS) {
         count = comet_writer_take_jobs(writer);
+        comet_writer_announce(writer, count);
         status = comet_store_append(writer->store, writer->groups,
                                     writer->group_count);
         if (status == APR_SUCCESS && writer->config.committed) {

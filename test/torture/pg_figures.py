@@ -60,7 +60,8 @@ def far_publishing(make_server, count, askers=0):
     while `askers` clients ask the first one for its history."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")
     try:
-        here, there = start_hosts(make_server, cluster, 2, children=2)
+        here, there = start_hosts(make_server, cluster, 2, children=2,
+                                  extra="CometFastPublish on\n")
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(Listener(there.port))
             for _ in range(askers):

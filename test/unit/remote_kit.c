@@ -20,7 +20,8 @@ typedef struct remote_t {
     int reads; /* whether it is a fetcher's connection */
 } remote_t;
 
-static atomic_int closed, broken, holding, hanging, held, reads, looks, views;
+static atomic_int closed, broken, holding, hanging, held, reads, looks, views,
+    awaited;
 
 void remote_close_gate(void)
 {
@@ -166,12 +167,13 @@ static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
 /* The real engine is not remote: read its log in one view. */
 static apr_status_t news(comet_store_t *store, const comet_store_state_t *known,
                          comet_timestamp_t newest, apr_size_t most,
-                         comet_store_cb *callback, void *baton,
-                         comet_store_state_t *state, int *goes_on)
+                         int awaits_commit, comet_store_cb *callback,
+                         void *baton, comet_store_state_t *state, int *goes_on)
 {
     apr_int64_t has = 1;
     apr_status_t status = begin_look(store, state);
 
+    atomic_fetch_add(&awaited, awaits_commit);
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -232,7 +234,7 @@ static apr_status_t append(comet_store_t *store,
 
 /* --- The watch ------------------------------------------------------------ */
 
-static atomic_int told, hinted;
+static atomic_int told, hinted, announced, has_announcement;
 static int hint_fd = -1;
 
 void remote_hint(void)
@@ -244,6 +246,22 @@ void remote_hint(void)
 int remote_told(void)
 {
     return atomic_load(&told);
+}
+
+void remote_announce(void)
+{
+    atomic_store(&has_announcement, 1);
+    eventfd_write(hint_fd, 1);
+}
+
+int remote_announced(void)
+{
+    return atomic_load(&announced);
+}
+
+int remote_awaited(void)
+{
+    return atomic_load(&awaited);
 }
 
 static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
@@ -290,6 +308,16 @@ static int take_hint(comet_watch_t *watch)
     return atomic_exchange(&hinted, 0);
 }
 
+static void count_announced(comet_watch_t *watch, apr_time_t now)
+{
+    atomic_fetch_add(&announced, 1);
+}
+
+static int take_announcement(comet_watch_t *watch)
+{
+    return atomic_exchange(&has_announcement, 0);
+}
+
 static const comet_watch_engine_t remote_watch = {
     .open = open_watch,
     .close = close_watch,
@@ -300,7 +328,9 @@ static const comet_watch_engine_t remote_watch = {
     .looked = note_look,
     .pause = note_nothing,
     .tell = count_told,
+    .announce = count_announced,
     .take_hint = take_hint,
+    .take_announcement = take_announcement,
 };
 
 const comet_engine_t *remote_engine(void)

@@ -46,4 +46,13 @@ void remote_hint(void);
 /** How many times the watch was to tell other servers of a commit. */
 int remote_told(void);
 
+/** Ring the bell as another server does that announces a commit. */
+void remote_announce(void);
+
+/** How many times the watch was to announce a commit to other servers. */
+int remote_announced(void);
+
+/** How many looks could wait for a commit. */
+int remote_awaited(void);
+
 #endif /* REMOTE_KIT_H */

@@ -7,6 +7,10 @@
 #define TURN_MSEC 500
 /* How long the answer to an append may take in all. */
 #define APPEND_USEC APR_INT64_C(5000000)
+/* The advisory lock of an announced append, for which comet.next_news() waits.
+ * The append does not wait for the lock: while readers of the commit before
+ * still have it, nobody can wait for this one. */
+#define ANNOUNCED_LOCK "pg_try_advisory_xact_lock(1668246885, 116)"
 
 /* The outcomes that comet.publish() returns for a group. */
 enum { STORED, REPEATED, DIFFERENT };
@@ -261,10 +265,15 @@ static apr_status_t append_plain(comet_pg_t *pg,
     add_messages(&args, groups, count);
     comet_pg_add_int4(&args, TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
-    status = comet_pg_call(pg, "SELECT comet.append($1, $2, $3, $4, $5, $6)",
-                           &args, APPEND_USEC, &result);
+    pg->announces = pg->base.on_begun != NULL;
+    status = comet_pg_call(
+        pg,
+        pg->announces ? "SELECT " ANNOUNCED_LOCK
+                        ", comet.append($1, $2, $3, $4, $5, $6)"
+                      : "SELECT true, comet.append($1, $2, $3, $4, $5, $6)",
+        &args, APPEND_USEC, &result);
     if (status == APR_SUCCESS) {
-        next = PQntuples(result) == 1 ? comet_pg_int(result, 0, 0) : 0;
+        next = PQntuples(result) == 1 ? comet_pg_int(result, 0, 1) : 0;
         PQclear(result);
         if (next <= 0) {
             return fail_unsure(pg);

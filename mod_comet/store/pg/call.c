@@ -272,16 +272,67 @@ static apr_status_t drain(comet_pg_t *pg, apr_time_t deadline)
 
 /* --- Calls ---------------------------------------------------------------- */
 
+#define NAME_BYTES 16
+
+static void name_statement(int number, char *name)
+{
+    snprintf(name, NAME_BYTES, "c%d", number);
+}
+
+/* Find the number of a prepared statement.
+ * @return -1: the statement is not prepared */
+static int find_prepared(const comet_pg_t *pg, const char *sql)
+{
+    int i = pg->prepared_count - 1;
+
+    while (i >= 0 && pg->prepared[i] != sql) {
+        i--;
+    }
+    return i;
+}
+
+/* Prepare a statement, so that the server need not parse it again each time.
+ * Only connections of threads that repeat a few statements do so, and only if
+ * there is no pooler, which would send the statements to changing sessions. */
+static apr_status_t prepare(comet_pg_t *pg, const char *sql,
+                            const comet_pg_args_t *args, apr_time_t deadline)
+{
+    PGresult *result = NULL;
+    char name[NAME_BYTES];
+    apr_status_t status;
+
+    if (!pg->is_direct || pg->mode == COMET_STORE_READ
+        || pg->prepared_count == COMET_PG_PREPARED
+        || find_prepared(pg, sql) >= 0) {
+        return APR_SUCCESS;
+    }
+    name_statement(pg->prepared_count, name);
+    if (!PQsendPrepare(pg->connection, name, sql, args ? args->count : 0,
+                       args ? args->types : NULL)) {
+        return comet_pg_fail_connection(pg);
+    }
+    pg->draining = 1;
+    status = take(pg, deadline, &result);
+    if (status == APR_SUCCESS && PQresultStatus(result) != PGRES_COMMAND_OK) {
+        status = result ? comet_pg_fail_result(pg, result)
+                        : comet_pg_fail_connection(pg);
+    }
+    PQclear(result);
+    if (status == APR_SUCCESS) {
+        pg->prepared[pg->prepared_count++] = sql;
+    }
+    return status;
+}
+
 static int send_call(comet_pg_t *pg, const char *sql,
                      const comet_pg_args_t *args)
 {
+    static const comet_pg_args_t none = { .count = 0 };
     const char *values[COMET_PG_ARGS];
-    int lengths[COMET_PG_ARGS], i;
+    int lengths[COMET_PG_ARGS], number = find_prepared(pg, sql), i;
+    char name[NAME_BYTES];
 
-    if (!args) {
-        return PQsendQueryParams(pg->connection, sql, 0, NULL, NULL, NULL, NULL,
-                                 1);
-    }
+    args = args ? args : &none;
     for (i = 0; i < args->count; i++) {
         apr_size_t end =
             i + 1 < args->count ? args->offsets[i + 1] : args->buffer.length;
@@ -289,6 +340,11 @@ static int send_call(comet_pg_t *pg, const char *sql,
         values[i] =
             args->buffer.data ? args->buffer.data + args->offsets[i] : "";
         lengths[i] = (int)(end - args->offsets[i]);
+    }
+    if (number >= 0) {
+        name_statement(number, name);
+        return PQsendQueryPrepared(pg->connection, name, args->count, values,
+                                   lengths, args->formats, 1);
     }
     return PQsendQueryParams(pg->connection, sql, args->count, args->types,
                              values, lengths, args->formats, 1);
@@ -306,12 +362,19 @@ apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
     if (status == APR_SUCCESS && args && args->buffer.failed) {
         status = comet_pg_fail(pg, APR_ENOMEM, "no memory for a statement");
     }
+    if (status == APR_SUCCESS) {
+        status = prepare(pg, sql, args, deadline);
+    }
     if (status == APR_SUCCESS && !send_call(pg, sql, args)) {
         status = comet_pg_fail_connection(pg);
     }
     if (args) {
         comet_buffer_free(&args->buffer);
     }
+    if (status == APR_SUCCESS && pg->announces) {
+        pg->base.on_begun(pg->base.begun_baton);
+    }
+    pg->announces = 0;
     if (status == APR_SUCCESS) {
         pg->draining = 1;
         status = take(pg, deadline, &got);

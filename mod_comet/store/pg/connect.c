@@ -146,10 +146,10 @@ static apr_status_t dial(comet_pg_t *pg)
  * to date. */
 static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
 {
-    static const char *const files[COMET_PG_SCHEMA] = { "001_initial.sql",
-                                                        "002_messages.sql",
-                                                        "003_presence.sql",
-                                                        "004_looks.sql" };
+    static const char *const files[COMET_PG_SCHEMA] = {
+        "001_initial.sql", "002_messages.sql", "003_presence.sql",
+        "004_looks.sql", "005_announcements.sql"
+    };
     char text[sizeof(pg->error)];
     int length = snprintf(text, sizeof(text),
                           "the schema comet is older than this module: as its "
@@ -172,8 +172,8 @@ static apr_status_t check_schema(comet_pg_t *pg)
     PGresult *result;
     apr_status_t status = comet_pg_call(
         pg,
-        "SELECT version::bigint, (getdatabaseencoding() = 'UTF8')::int::bigint"
-        " FROM comet.schema",
+        "SELECT version::bigint, (getdatabaseencoding() = 'UTF8')::int::bigint,"
+        " pg_backend_pid()::bigint FROM comet.schema",
         NULL, COMET_PG_ANSWER_USEC, &result);
     apr_int64_t version;
 
@@ -189,6 +189,7 @@ static apr_status_t check_schema(comet_pg_t *pg)
                                "the database's encoding is not UTF8: create a "
                                "database with createdb -E UTF8 -T template0");
     }
+    pg->is_direct = comet_pg_int(result, 0, 2) == PQbackendPID(pg->connection);
     PQclear(result);
     return status;
 }
@@ -218,8 +219,10 @@ static apr_status_t check(comet_pg_t *pg)
 static apr_status_t connect_to(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
-    apr_status_t status = dial(pg);
+    apr_status_t status;
 
+    pg->is_direct = pg->prepared_count = 0;
+    status = dial(pg);
     pg->look_all_at = 0; /* this may be another database server, with other
                           * transaction numbers */
     if (status == APR_SUCCESS) {

@@ -16,6 +16,10 @@ static const struct {
     { "40003", COMET_EUNSURE, 1 }, /* the transaction may have been committed */
     { "40", COMET_ELOCKED, 0 }, /* a deadlock, among others; the transaction was
                                  * undone */
+    { "26000", COMET_ELOCKED, 1 }, /* the session has lost its statements */
+    { "42P05", COMET_ELOCKED, 1 }, /* it has the statements of another client */
+    { "0A000", APR_EGENERAL, 1 }, /* among others: a prepared function has
+                                   * changed */
     { "53100", APR_ENOSPC, 0 },
     { "53200", APR_ENOMEM, 0 },
     { "53", APR_EGENERAL, 1 }, /* too many connections */
@@ -50,7 +54,7 @@ static const char *remedy(apr_status_t status)
     case COMET_ENOTDB:
         return "; create the schema: as the role that will own it, run psql "
                "-f 001_initial.sql -f 002_messages.sql -f 003_presence.sql "
-               "-f 004_looks.sql "
+               "-f 004_looks.sql -f 005_announcements.sql "
                "-f grants.sql (in share/mod_comet/sql/postgresql) in this "
                "database";
     case APR_EACCES:

@@ -17,11 +17,14 @@
 #include "store/pg/pg.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 /* A server sends at most one hint in this time. */
 #define PACE_USEC 5000
+/* Servers announce commits on this channel, and send hints on `comet`. */
+#define SOON "comet_soon"
 #define DEAF_USEC 20000
 #define BACK_OFF_MIN_USEC 50000
 #define BACK_OFF_MAX_USEC 2000000
@@ -41,6 +44,7 @@ typedef struct listen_t {
     apr_time_t sent_at; /* when that statement was sent */
     int hears; /* LISTEN works on this connection */
     int has_hint; /* a hint has come that was not taken yet */
+    int has_announcement; /* so has an announcement */
     apr_time_t looked_at, told_at;
     int must_tell; /* a hint must be sent when PACE_USEC allows it */
     apr_time_t again_at; /* when to give up (while STARTING or CONNECTING), or
@@ -125,7 +129,7 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
         listen->phase = UP;
         listen->back_off = BACK_OFF_MIN_USEC / 2;
         PQsetnonblocking(listen->connection, 1);
-        send_on(listen, "LISTEN comet; NOTIFY comet", now);
+        send_on(listen, "LISTEN comet_soon; LISTEN comet; NOTIFY comet", now);
         listen->has_hint = 1; /* some may have been missed meanwhile */
         break;
     case PGRES_POLLING_READING:
@@ -146,6 +150,9 @@ static void take_hints(listen_t *listen)
     while ((hint = PQnotifies(listen->connection)) != NULL) {
         if (hint->be_pid == PQbackendPID(listen->connection)) {
             listen->hears = 1;
+        }
+        else if (strcmp(hint->relname, SOON) == 0) {
+            listen->has_announcement = 1;
         }
         else {
             listen->has_hint = 1;
@@ -295,6 +302,25 @@ static void tell(comet_watch_t *watch, apr_time_t now)
     advance(listen, now);
 }
 
+static void announce(comet_watch_t *watch, apr_time_t now)
+{
+    listen_t *listen = (listen_t *)watch;
+
+    advance(listen, now);
+    if (listen->phase == UP && !listen->busy && !listen->must_tell) {
+        send_on(listen, "NOTIFY " SOON, now);
+    }
+}
+
+static int take_announcement(comet_watch_t *watch)
+{
+    listen_t *listen = (listen_t *)watch;
+    int had = listen->has_announcement;
+
+    listen->has_announcement = 0;
+    return had;
+}
+
 static int take_hint(comet_watch_t *watch)
 {
     listen_t *listen = (listen_t *)watch;
@@ -314,5 +340,7 @@ const comet_watch_engine_t comet_pg_listen = {
     .looked = after_look,
     .pause = after_failure,
     .tell = tell,
+    .announce = announce,
     .take_hint = take_hint,
+    .take_announcement = take_announcement,
 };

@@ -33,10 +33,13 @@
 #include "store/engine.h"
 
 /** The version of the schema in sql/postgresql/ that this module needs. */
-#define COMET_PG_SCHEMA 4
+#define COMET_PG_SCHEMA 5
 /** How long to wait for a connection, and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
+
+/** How many statements a connection prepares at most. */
+#define COMET_PG_PREPARED 16
 
 /** place->own of this engine. */
 typedef struct comet_pg_place_t {
@@ -61,8 +64,14 @@ typedef struct comet_pg_t {
     comet_store_mode_e mode;
     const atomic_int *stopping; /* or NULL */
     PGconn *connection;
+    int is_direct; /* no pooler is between this module and the server */
+    /* The texts of the prepared statements of this connection. */
+    const char *prepared[COMET_PG_PREPARED];
+    int prepared_count;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
+    int announces; /* the next call runs base.on_begun once it has sent its
+                    * statement */
     int warned; /* since the last call began, the server has warned that a
                  * commit may not have reached its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
@@ -216,6 +225,7 @@ int comet_pg_is_strange(const PGresult *result);
 
 /**
  * Run a statement and wait for its answer.
+ * @param sql     the same text at each call; the pointer identifies it
  * @param args    freed; NULL: none
  * @param limit   how long the answer may take
  * @param result  set to the rows, in binary form, which the caller clears; set
@@ -327,8 +337,9 @@ apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
 apr_status_t comet_pg_news(comet_store_t *store,
                            const comet_store_state_t *known,
                            comet_timestamp_t newest, apr_size_t limit,
-                           comet_store_cb *callback, void *baton,
-                           comet_store_state_t *state, int *goes_on);
+                           int awaits_commit, comet_store_cb *callback,
+                           void *baton, comet_store_state_t *state,
+                           int *goes_on);
 apr_status_t comet_pg_find_event(comet_store_t *store, comet_text_t event,
                                  comet_timestamp_t *timestamp);
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait);

@@ -138,8 +138,9 @@ enum { NEWS_LAST = 11, NEWS_ERASED, NEWS_GOES_ON };
 apr_status_t comet_pg_news(comet_store_t *store,
                            const comet_store_state_t *known,
                            comet_timestamp_t newest, apr_size_t limit,
-                           comet_store_cb *callback, void *baton,
-                           comet_store_state_t *state, int *goes_on)
+                           int awaits_commit, comet_store_cb *callback,
+                           void *baton, comet_store_state_t *state,
+                           int *goes_on)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     const comet_pg_question_t every = { .selection = NULL };
@@ -153,8 +154,11 @@ apr_status_t comet_pg_news(comet_store_t *store,
     comet_pg_add_int(&args, newest);
     comet_pg_add_int(&args, (apr_int64_t)limit);
     comet_pg_add_int(&args, COMET_BATCH_BYTES);
-    status = comet_pg_ask(pg, "SELECT * FROM comet.news($1, $2, $3, $4, $5)",
-                          &args, &result);
+    status = comet_pg_ask(
+        pg,
+        awaits_commit ? "SELECT * FROM comet.next_news($1, $2, $3, $4, $5)"
+                      : "SELECT * FROM comet.news($1, $2, $3, $4, $5)",
+        &args, &result);
     if (status != APR_SUCCESS) {
         return status;
     }

@@ -392,20 +392,59 @@ static void test_hints(void **state)
     close(epoll);
 }
 
+/* Announce commits until a counter has grown.  (An announcement is ignored if
+ * there is another reason to look at the same time.) */
+static void announce_until(void (*ring)(void), int (*counter)(void))
+{
+    int before = counter(), i;
+
+    for (i = 0; counter() == before; i++) {
+        assert_true(i < 500);
+        ring();
+        poll(NULL, 0, 20);
+    }
+}
+
+static void announce_own(void)
+{
+    comet_bus_announce_commit(hub_buses[0]);
+}
+
+/* A child for whose clients a message may come waits for an announced commit.
+ * This server's own announcements are passed on to other servers, but theirs
+ * are not sent back. */
+static void test_announcements(void **state)
+{
+    client_t *client;
+    int announced;
+
+    hub_start();
+    wait_until(hub_in_step());
+    comet_bus_notify_commit(hub_buses[0]);
+    wait_until(remote_told() > 0); /* there is a watch */
+    announce_until(announce_own, remote_announced);
+    assert_int_equal(remote_awaited(), 0);
+    client = client_joined("chat", hub_last());
+    announce_until(announce_own, remote_awaited);
+    announced = remote_announced();
+    announce_until(remote_announce, remote_awaited);
+    assert_int_equal(remote_announced(), announced);
+    hub_append("chat");
+    comet_bus_notify_commit(hub_buses[0]);
+    wait_until(client_got(client) == 1);
+    client_leave(client);
+    client_free(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_shares_looks),
-        TEST(test_asks_in_vain),
-        TEST(test_hints),
-        TEST(test_announces),
-        TEST(test_fetches_once),
-        TEST(test_hangs),
-        TEST(test_ends),
-        TEST(test_while_served),
-        TEST(test_older_than_news),
-        TEST(test_goes_on),
-        TEST(test_until_announced),
+        TEST(test_shares_looks), TEST(test_asks_in_vain),
+        TEST(test_hints),        TEST(test_announcements),
+        TEST(test_announces),    TEST(test_fetches_once),
+        TEST(test_hangs),        TEST(test_ends),
+        TEST(test_while_served), TEST(test_older_than_news),
+        TEST(test_goes_on),      TEST(test_until_announced),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);

@@ -106,6 +106,37 @@ static void test_bell(void **state)
     }
 }
 
+/* A server rests unless it has just committed or announced a commit.  What other
+ * servers announce does not count. */
+static void test_rests(void **state)
+{
+    comet_bus_counts_t before = comet_bus_counts(bus), now;
+    apr_int64_t begun;
+    int rests;
+
+    wait_until(comet_bus_rests(bus));
+    comet_bus_notify(bus);
+    comet_bus_pass_on_announcement(bus);
+    assert_true(comet_bus_rests(bus));
+    do {
+        begun = comet_monotonic();
+        comet_bus_announce_commit(bus);
+        rests = comet_bus_rests(bus);
+    } while (comet_monotonic() - begun >= 10000); /* this process was stopped */
+    assert_false(rests);
+    wait_until(comet_bus_rests(bus));
+    do {
+        begun = comet_monotonic();
+        comet_bus_notify_commit(bus);
+        rests = comet_bus_rests(bus);
+    } while (comet_monotonic() - begun >= 10000);
+    assert_false(rests);
+    now = comet_bus_counts(bus);
+    assert_in_range(now.notifications - before.notifications, 2, 1000);
+    assert_in_range(now.announcements - before.announcements, 1, 1000);
+    assert_int_equal(now.passed_on - before.passed_on, 1);
+}
+
 /* --- The write lock ------------------------------------------------------ */
 
 static int count_up(void *baton)
@@ -425,11 +456,17 @@ static void test_upkeep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bell),          TEST(test_lock),
-        TEST(test_holder_killed), TEST(test_holder_stopped),
-        TEST(test_fair),          TEST(test_owes_outsiders_a_rest),
-        TEST(test_looks_rarely),  TEST(test_owes_nothing_at_leisure),
-        TEST(test_watch),         TEST(test_upkeep_is_done_once),
+        TEST(test_bell),
+        TEST(test_rests),
+        TEST(test_lock),
+        TEST(test_holder_killed),
+        TEST(test_holder_stopped),
+        TEST(test_fair),
+        TEST(test_owes_outsiders_a_rest),
+        TEST(test_looks_rarely),
+        TEST(test_owes_nothing_at_leisure),
+        TEST(test_watch),
+        TEST(test_upkeep_is_done_once),
         TEST(test_upkeep),
     };
     int failed;

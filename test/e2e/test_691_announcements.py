@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commits that web servers announce before they are made, and prepared
+statements, with PostgreSQL as the store."""
+
+import re
+import threading
+import time
+
+import pytest
+
+from httpd_env import wait_until
+from pg_env import Cluster, Pooler, server_conf
+from stream_client import Stream
+
+pytestmark = [pytest.mark.event, pytest.mark.bound(60)]
+LOCK = "(1668246885, 116)"
+APPEND = ("SELECT pg_try_advisory_xact_lock" + LOCK + ", comet.append("
+          "ARRAY['chat'], ARRAY['message'], ARRAY[NULL]::text[], ARRAY['%s'],"
+          " 1500, true)")
+NEXT = ("SELECT string_agg(n.body, ',') FROM comet.state() s CROSS JOIN LATERAL"
+        " comet.next_news(s.last, s.erased, 0, 256, 1000000) n")
+
+
+class Asker(threading.Thread):
+    """A session that asks for the next news."""
+
+    def __init__(self, cluster):
+        super().__init__(daemon=True)
+        self.session, self.answer = cluster.session(), None
+        self.start()
+
+    def run(self):
+        self.answer = self.session.run(NEXT)
+
+    def take(self):
+        self.join(30)
+        assert not self.is_alive(), "the question hangs"
+        self.session.close()
+        return self.answer
+
+
+def test_691_01_waiting_for_a_commit():
+    """A reader that waits gets the message as soon as the commit ends. It waits
+    only for an announced commit, and not for long; nobody waits for it."""
+    cluster = Cluster()
+    waiting = ("SELECT count(*) FROM pg_stat_activity"
+               " WHERE wait_event = 'advisory'")
+    try:
+        writer, reader = cluster.session(), cluster.session()
+        assert cluster.psql(NEXT) == ""
+        writer.run("BEGIN")
+        writer.run(APPEND % "slow")
+        assert cluster.psql(NEXT) == ""     # gives up after 5 ms
+        cluster.psql("ALTER FUNCTION comet.next_news SET lock_timeout = '30s'")
+        asker = Asker(cluster)
+        wait_until(lambda: cluster.psql(waiting) == "1", 10, "the question")
+        writer.run("COMMIT")
+        assert asker.take() == "slow"
+        # an application has the lock; then a reader
+        writer.run("SELECT pg_advisory_lock" + LOCK)
+        asker = Asker(cluster)
+        wait_until(lambda: cluster.psql(waiting) == "1", 10, "the question")
+        cluster.psql(APPEND % "quick")
+        writer.run("SELECT pg_advisory_unlock" + LOCK)
+        assert asker.take() == "quick"
+        reader.run("SELECT pg_advisory_lock_shared" + LOCK)
+        cluster.psql(APPEND % "third")
+        writer.close()
+        reader.close()
+    finally:
+        cluster.close()
+
+
+def test_691_02_two_servers(make_server):
+    """At rest, the other server waits for the end of the commit. Forged
+    announcements, and an application that holds the lock, change nothing but
+    the time."""
+    cluster = Cluster(settings=["log_min_duration_statement=0"])
+    try:
+        here, there = (make_server(**server_conf(cluster)) for _ in range(2))
+        for host in (here, there):
+            wait_until(lambda h=host: h.get("/comet/chat?wait=0").status == 200,
+                       20, "the database")
+        with Stream(there, "/comet/chat") as stream:
+            sent = []
+
+            def publish():
+                sent.append("m%d" % len(sent))
+                assert here.post("chat", sent[-1])
+                time.sleep(0.03)    # so that the servers rest
+
+            while "comet.next_news" not in cluster.log():
+                assert len(sent) < 300, "nobody waits for a commit"
+                publish()
+            session = cluster.session()
+            session.run("SELECT pg_advisory_lock" + LOCK)
+            for _ in range(20):
+                session.run("NOTIFY comet_soon")
+                publish()
+            session.close()
+            assert stream.until(len(sent)) == sent
+        assert re.search(r"execute c\d+: SELECT", cluster.log())
+    finally:
+        cluster.close()
+
+
+def test_691_03_no_statements_through_a_pooler(make_server):
+    """Through a pooler no statement is prepared, since each transaction may
+    have another session."""
+    cluster = Cluster(settings=["log_min_duration_statement=0"])
+    try:
+        pooler = Pooler(cluster)
+        try:
+            host = make_server(**server_conf(cluster))
+            wait_until(lambda: host.get("/comet/chat?wait=0").status == 200,
+                       20, "the database")
+            for number in range(5):
+                assert host.post("chat", "m%d" % number)
+            assert "execute <unnamed>: SELECT true, comet.append" \
+                in cluster.log().replace(
+                    "SELECT pg_try_advisory_xact_lock" + LOCK, "SELECT true")
+            assert not re.search(r"execute c\d+:", cluster.log())
+        finally:
+            pooler.close()
+    finally:
+        cluster.close()
