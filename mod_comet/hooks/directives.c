@@ -171,27 +171,38 @@ SWITCH(search)
 SWITCH(deletions)
 SWITCH(park_http2)
 
-/* Find a rule that can allow one request of a connection and refuse the next.
- * The hub, which answers later polls, would not notice. */
-static const char *find_fickle(const ap_directive_t *directive)
+/* Whether the arguments of a `Require` name a provider that can allow one request
+ * of a connection and refuse the next. */
+static int is_fickle(const char *args, apr_pool_t *pool)
 {
     static const char *const words[] = { "expr", "env", "session" };
+    const char *word;
+    apr_size_t i = 0;
+
+    do {
+        word = ap_getword_conf(pool, &args);
+    } while (strcasecmp(word, "not") == 0
+             || strcasecmp(word, "comet-publish") == 0);
+    while (i < sizeof(words) / sizeof(*words)
+           && strcasecmp(word, words[i]) != 0) {
+        i++;
+    }
+    return i < sizeof(words) / sizeof(*words);
+}
+
+/* Find such a rule.  The hub, which answers later requests, would not notice. */
+static const char *find_fickle(const ap_directive_t *directive,
+                               apr_pool_t *pool)
+{
     const char *found = NULL;
-    apr_size_t i;
 
     for (; directive && !found; directive = directive->next) {
         if (directive->first_child) {
-            found = find_fickle(directive->first_child);
+            found = find_fickle(directive->first_child, pool);
         }
-        else if (strcasecmp(directive->directive, "Require") == 0) {
-            const char *word = directive->args;
-
-            word += strncasecmp(word, "not ", 4) == 0 ? 4 : 0;
-            for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
-                if (strncasecmp(word, words[i], strlen(words[i])) == 0) {
-                    found = directive->args;
-                }
-            }
+        else if (strcasecmp(directive->directive, "Require") == 0
+                 && is_fickle(directive->args, pool)) {
+            found = directive->args;
         }
     }
     return found;
@@ -203,8 +214,9 @@ static const char *check_fast(cmd_parms *cmd, int on)
 {
     const ap_directive_t *section = cmd->directive->parent;
     const char *error = NO_DIRECTORY(cmd);
-    const char *fickle =
-        on && section ? find_fickle(section->first_child) : NULL;
+    const char *fickle = on && section
+                             ? find_fickle(section->first_child, cmd->temp_pool)
+                             : NULL;
 
     if (!error && fickle) {
         error = apr_psprintf(cmd->pool,

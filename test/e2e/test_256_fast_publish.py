@@ -569,6 +569,9 @@ def test_256_22b_other_mpms(make_server, other):
 
 @pytest.mark.parametrize("require, refused", [
     ("Require expr true", True), ("Require env X", True),
+    ("Require comet-publish expr true", True),
+    ("<RequireAll>\nRequire all granted\nRequire  not  env X\n</RequireAll>",
+     True),
     ("<RequireAny>\nRequire ip 127.0.0.1\nRequire expr true\n</RequireAny>",
      True),
     ("Require ip 127.0.0.1", False), ("Require all granted", False)])
