@@ -7,6 +7,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* @return 0: the socket is no TCP socket */
+static int read_info(int fd, struct tcp_info *info)
+{
+    socklen_t size = sizeof(*info);
+
+    memset(info, 0, sizeof(*info)); /* an old kernel fills in fewer fields */
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0;
+}
+
 /* Check the client.  @return whether it has acknowledged none of the bytes that
  * were unacknowledged at the last check */
 static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
@@ -14,11 +23,9 @@ static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
     apr_interval_time_t every =
         heartbeat < COMET_PULSE_LEAST ? COMET_PULSE_LEAST : heartbeat;
     struct tcp_info info;
-    socklen_t size = sizeof(info);
     int lost;
 
-    memset(&info, 0, sizeof(info)); /* an old kernel fills in fewer fields */
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+    if (!read_info(fd, &info)) {
         pulse->look_at = 0;
         return 0;
     }
@@ -44,4 +51,11 @@ int comet_pulse_is_lost(comet_pulse_t *pulse, int fd,
 {
     return pulse->look_at && comet_monotonic() >= pulse->look_at
            && look(pulse, fd, heartbeat);
+}
+
+int comet_pulse_has_unsent(int fd)
+{
+    struct tcp_info info;
+
+    return read_info(fd, &info) && info.tcpi_notsent_bytes > 0;
 }

@@ -303,8 +303,10 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
             stopping ? mod_comet_parked_limit_close(park)
                      : comet_monotonic() + park->keep_alive;
     }
-    else if (timeout || stopping || c->aborted
-             || c->keepalive != AP_CONN_KEEPALIVE) {
+    else if ((timeout || stopping || c->aborted
+              || c->keepalive != AP_CONN_KEEPALIVE)
+             && ((reasons & COMET_YIELD)
+                 || !mod_comet_parked_limit_linger(park))) {
         mod_comet_parked_make_mpm_close(park);
     }
     return COMET_REST;

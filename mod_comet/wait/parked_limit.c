@@ -5,6 +5,9 @@
 #include "server/child.h"
 #include "output/news.h"
 
+/* How often to check whether a client has taken the end of its answer. */
+#define LINGER_STEP apr_time_from_msec(50)
+
 apr_time_t mod_comet_parked_limit_close(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
@@ -32,6 +35,21 @@ int mod_comet_parked_limit_finish(mod_comet_parked_t *park)
     park->subscriber.timeout_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
     return !comet_pulse_is_lost(&park->pulse, park->fd,
                                 MOD_COMET_CLOSING_LIMIT);
+}
+
+int mod_comet_parked_limit_linger(mod_comet_parked_t *park)
+{
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int is_limited = stopping && !mod_comet_parked_limit_may_finish(park);
+
+    if (park->c->aborted || !comet_pulse_has_unsent(park->fd)
+        || (is_limited
+            && mod_comet_parked_limit_close(park) <= comet_monotonic())
+        || !mod_comet_parked_limit_finish(park)) {
+        return 0;
+    }
+    park->subscriber.timeout_at = comet_monotonic() + LINGER_STEP;
+    return 1;
 }
 
 int mod_comet_parked_limit_keep(mod_comet_parked_t *park, unsigned reasons)

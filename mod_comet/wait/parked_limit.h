@@ -33,6 +33,13 @@ int mod_comet_parked_limit_may_finish(const mod_comet_parked_t *park);
  * @return 0: the client is stuck */
 int mod_comet_parked_limit_finish(mod_comet_parked_t *park);
 
+/** Whether the MPM must not be made to close the connection of a client that has
+ * its answer yet, because the kernel still holds a part of it.  Ending the input
+ * wakes the MPM, but keeps it from a lingering close.  If the client then sends
+ * something, the kernel resets the connection and drops that part.
+ * @return 0: the connection may be closed; else the client is served again soon */
+int mod_comet_parked_limit_linger(mod_comet_parked_t *park);
+
 /** Set until when a client that has not taken all of its answer is served next.
  * @param reasons  why it is served now
  * @return 0: the client has exceeded its limit */

@@ -114,3 +114,26 @@ def test_205_04_the_connection_breaks(takers):
             assert conn.at_eof(5), attempt
     server.post("chat", "y")
     assert len(server.access_lines(target)) == 10
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_205_05_more_bytes_behind_the_last_answer(make_server, tls):
+    """A client sends something behind its last request (Connection: close, or
+    MaxKeepAliveRequests) before it reads the long answer. It gets the whole
+    answer, although the server has closed the connection meanwhile."""
+    server = make_server(tls=tls, max_keepalive=1)
+    for headers in ({"Connection": "close"}, {}):
+        cursor = server.post("big", "x")
+        with server.raw(tls=tls) as conn:
+            if not headers:
+                conn.request("GET", "/static.txt")
+                assert conn.answer().status == 200
+            conn.request("GET", "/comet/big?since=%d" % cursor, headers)
+            server.wait_waiting(1)
+            server.post("big", BIG)
+            wait_until(lambda: not server.status()["sending"]
+                       and not server.waiting(), 5, "the kernel to have it")
+            conn.send(NEXT)
+            got = conn.answer()
+            assert got.header("connection") == "close"
+            assert [m["body"] for m in got.json()["messages"]] == [BIG]

@@ -223,13 +223,37 @@ static void test_nobody(void **state)
     close(pair[1]);
 }
 
+static void test_unsent(void **state)
+{
+    char bytes[100000] = { 0 };
+    int pair[2];
+
+    assert_false(comet_pulse_has_unsent(server));
+    while (send(server, bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {
+    }
+    assert_true(comet_pulse_has_unsent(server)); /* the client reads nothing */
+    while (comet_pulse_has_unsent(server)
+           && recv(client, bytes, sizeof(bytes), 0) > 0) {
+    }
+    assert_false(comet_pulse_has_unsent(server));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_false(comet_pulse_has_unsent(pair[0]));
+    close(pair[0]);
+    close(pair[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_silent_and_beating), TEST(test_just_sent), TEST(test_slow),
-        TEST(test_vanished),           TEST(test_stuck),     TEST(test_nobody),
+        TEST(test_silent_and_beating),
+        TEST(test_just_sent),
+        TEST(test_slow),
+        TEST(test_vanished),
+        TEST(test_stuck),
+        TEST(test_nobody),
+        TEST(test_unsent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
