@@ -251,8 +251,9 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
     if (recall_remote(r, ask, missed)) {
         return APR_SUCCESS;
     }
-    status = mod_comet_reading_take(r, ask, &store);
+    status = mod_comet_reading_borrow(r, &store);
     if (status == APR_SUCCESS && !recall(r, store, ask, missed)) {
+        mod_comet_reading_limit(r, ask, store);
         status = comet_store_begin(store, &state);
         if (status == APR_SUCCESS) {
             status = read_missed(r, store, &state, ask, missed);

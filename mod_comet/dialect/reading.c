@@ -108,8 +108,8 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
  * them from filling the log of a busy site. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
-apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
-                                    comet_store_t **store)
+apr_status_t mod_comet_reading_borrow(const request_rec *r,
+                                      comet_store_t **store)
 {
     const mod_comet_child_store_t *mine = mod_comet_child_store(r);
     apr_status_t status = comet_readers_take(mine->readers, store);
@@ -118,6 +118,14 @@ apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
         && comet_writer_await(mine->writer, OPEN_PATIENCE)) {
         status = comet_readers_take(mine->readers, store);
     }
+    return status;
+}
+
+apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
+                                    comet_store_t **store)
+{
+    apr_status_t status = mod_comet_reading_borrow(r, store);
+
     if (status == APR_SUCCESS) {
         mod_comet_reading_limit(r, ask, *store);
     }

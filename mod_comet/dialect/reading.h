@@ -50,12 +50,17 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
                             apr_status_t status);
 
 /**
- * Take a connection to the store of a request (comet_readers_take()).  Reading
- * is limited by what is left of the request's budget.  In a child that has just
- * started, this waits for up to a second for the writer to open the store.
+ * Take a connection to the store of a request (comet_readers_take()).  In a
+ * child that has just started, this waits for up to a second for the writer to
+ * open the store.  Reading is not limited yet (mod_comet_reading_limit()).
  * @param store  OUT: mod_comet_reading_return() gives it back
  * @return as comet_readers_take()
  */
+apr_status_t mod_comet_reading_borrow(const request_rec *r,
+                                      comet_store_t **store);
+
+/** Take a connection as mod_comet_reading_borrow() does.  Reading is limited by
+ * what is left of the request's budget. */
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t **store);
 

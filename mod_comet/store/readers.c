@@ -58,16 +58,13 @@ static comet_store_t *pop_locked(comet_readers_t *readers)
     return readers->count ? readers->idle[--readers->count] : NULL;
 }
 
-/* Wait for one of the places, and take it.
- * @param idle  set to an idle connection; NULL: none is idle
- * @return as comet_readers_take() */
-static apr_status_t seize_place(comet_readers_t *readers, comet_store_t **idle)
+/* Wait until a place is free, the store counts as hanging, or nobody may wait
+ * any more. */
+static void await_place_locked(comet_readers_t *readers)
 {
     apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
     apr_time_t until = deadline;
-    int seized;
 
-    pthread_mutex_lock(&readers->lock);
     while (readers->taken >= readers->places && now < until
            && !atomic_load(&readers->dismissed)) {
         until = readers->moved_at + HANGS_USEC < deadline
@@ -78,9 +75,22 @@ static apr_status_t seize_place(comet_readers_t *readers, comet_store_t **idle)
             until < now + DISMISSED_USEC ? until : now + DISMISSED_USEC);
         now = comet_monotonic();
     }
+}
+
+/* Wait for one of the places, and take it.
+ * @param idle  set to an idle connection; NULL: none is idle
+ * @return as comet_readers_take() */
+static apr_status_t seize_place(comet_readers_t *readers, comet_store_t **idle)
+{
+    int seized;
+
+    pthread_mutex_lock(&readers->lock);
+    if (readers->taken >= readers->places) {
+        await_place_locked(readers);
+    }
     seized = readers->taken < readers->places;
     if (seized && !readers->taken++ && !readers->fails) {
-        readers->moved_at = now;
+        readers->moved_at = comet_monotonic();
     }
     *idle = seized ? pop_locked(readers) : NULL;
     pthread_mutex_unlock(&readers->lock);
