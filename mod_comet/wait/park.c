@@ -41,6 +41,7 @@ static void begin(mod_comet_parked_t *park, const request_rec *r)
                         mod_comet_request_timeout_server(r)->timeout);
     park->retry_msec = 0;
     park->end_msec = 0;
+    park->lingered = 0;
     park->at_once = 0;
     park->over = 0;
     park->said_all = 0;

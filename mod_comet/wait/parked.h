@@ -60,10 +60,12 @@ typedef struct mod_comet_parked_t {
                                      * answer */
     mod_comet_ack_t ack; /* keeps the connection beyond the MPM's Timeout */
     apr_interval_time_t heartbeat; /* only of a stream */
-    comet_pulse_t pulse; /* of a stream, and of a poll whose child stops */
+    comet_pulse_t pulse; /* of a stream, and of a poll whose connection ends */
     apr_time_t ends_at; /* from mod_comet_ask_end() */
     apr_time_t stops_at; /* when all bytes must be sent, once the child ends or
                           * the WebSocket's time is over; 0: neither */
+    apr_interval_time_t lingered; /* the last wait of wait/parked_limit for the
+                                   * client to take the end; 0: none */
     /** Streams: if not 0, the stream ends after the bytes in the outbox, and
      * its client is told to come back within this many milliseconds. */
     int retry_msec;

@@ -5,8 +5,10 @@
 #include "server/child.h"
 #include "output/news.h"
 
-/* How often to check whether a client has taken the end of its answer. */
-#define LINGER_STEP apr_time_from_msec(50)
+/* How long to wait before it is checked whether a client has taken the end of its
+ * answer: at first, and at most. */
+#define LINGER_LEAST apr_time_from_msec(2)
+#define LINGER_MOST apr_time_from_msec(64)
 
 apr_time_t mod_comet_parked_limit_close(mod_comet_parked_t *park)
 {
@@ -48,7 +50,11 @@ int mod_comet_parked_limit_linger(mod_comet_parked_t *park)
         || !mod_comet_parked_limit_finish(park)) {
         return 0;
     }
-    park->subscriber.timeout_at = comet_monotonic() + LINGER_STEP;
+    park->lingered = park->lingered ? 2 * park->lingered : LINGER_LEAST;
+    if (park->lingered > LINGER_MOST) {
+        park->lingered = LINGER_MOST;
+    }
+    park->subscriber.timeout_at = comet_monotonic() + park->lingered;
     return 1;
 }
 
