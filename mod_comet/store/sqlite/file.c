@@ -280,16 +280,16 @@ static int is_in_place(comet_sqlite_t *store)
            && !(store->read_only && may_write(store));
 }
 
-/* When another connection of this process last found the files of this
- * connection unchanged at their paths; 0: never.  A read-only connection uses
- * only its own checks. */
+/* When a connection of this process last found the files of this connection
+ * unchanged at their paths; 0: never.  A read-only connection uses only its own
+ * checks. */
 static apr_time_t found_at(const comet_sqlite_t *store)
 {
     const known_t *known;
     apr_time_t at = 0;
 
     if (store->read_only) {
-        return 0;
+        return store->in_place_at;
     }
     pthread_mutex_lock(&known_lock);
     known = find_known_locked(store->path);
@@ -317,23 +317,16 @@ static void note_found(const comet_sqlite_t *store)
     pthread_mutex_unlock(&known_lock);
 }
 
-static int is_recent(apr_time_t at, apr_time_t now, apr_interval_time_t within)
-{
-    return at && now - at < within;
-}
-
 int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within)
 {
-    apr_time_t now = comet_monotonic();
+    apr_time_t now = comet_monotonic(), at = within ? found_at(store) : 0;
 
-    if (within && !is_recent(store->in_place_at, now, within)) {
-        store->in_place_at = found_at(store);
-    }
-    if (!within || !is_recent(store->in_place_at, now, within)) {
+    if (!at || now - at >= within) {
         store->in_place_at = is_in_place(store) ? now : 0;
         note_found(store);
+        return store->in_place_at == 0;
     }
-    return store->in_place_at == 0;
+    return 0;
 }
 
 int comet_sqlite_is_read_only(const comet_sqlite_t *store)

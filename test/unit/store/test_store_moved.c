@@ -47,6 +47,22 @@ static void test_deleted(void **state)
     kit_assert_healthy();
 }
 
+/* Once a connection has noticed that the database is gone, no other connection
+ * of the process relies on an earlier look of its own. */
+static void test_noticed_by_another(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    assert_true(comet_store_is_usable(reader, 0));
+    unlink(kit_database);
+    assert_true(comet_store_is_usable(reader, apr_time_from_sec(60)));
+    assert_false(comet_store_is_usable(store, 0));
+    assert_false(comet_store_is_usable(reader, apr_time_from_sec(60)));
+    comet_store_close(reader);
+    comet_store_close(store);
+}
+
 /* A new database is made while a reader still uses the old one's log, with the
  * shared memory of that log. */
 static void test_deleted_while_read(void **state)
@@ -279,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         KIT_TEST(test_deleted),
+        KIT_TEST(test_noticed_by_another),
         KIT_TEST(test_deleted_while_read),
         KIT_TEST(test_replaced),
         KIT_TEST(test_log_deleted),
