@@ -3,6 +3,10 @@
  * for a while. */
 #include "hooks/landing.h"
 
+#include <http_core.h>
+#include <http_protocol.h>
+#include <string.h>
+
 #include "request/ask.h"
 #include "request/dialect.h"
 #include "request/reasons.h"
@@ -19,28 +23,67 @@ static int accepts_events(const request_rec *r)
            && ap_strcasestr(accept, "text/event-stream");
 }
 
+/* The statuses that are landed softly. */
+static const int statuses[] = { HTTP_SERVICE_UNAVAILABLE,
+                                HTTP_TOO_MANY_REQUESTS };
+
+/* Replace the site's ErrorDocument for these statuses. */
+static void replace_pages(request_rec *r)
+{
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
+        ap_custom_response(r, statuses[i], MOD_COMET_LANDING_REASON);
+    }
+}
+
+/* Give the site its ErrorDocument back. */
+static void restore_pages(request_rec *r)
+{
+    core_request_config *config = ap_get_core_module_config(r->request_config);
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
+        char **page =
+            &config->response_code_strings[ap_index_of_response(statuses[i])];
+
+        if (*page && strcmp(*page, "\"" MOD_COMET_LANDING_REASON) == 0) {
+            *page = NULL; /* else another module has set it since */
+        }
+    }
+}
+
 void mod_comet_landing_prepare(request_rec *r, mod_comet_request_t *request,
                                const mod_comet_mapping_t *mapping)
 {
     const comet_transport_t *transport =
         accepts_events(r) ? mapping->dialect->find_transport(r, request) : NULL;
 
-    request->softly = NULL;
+    if (request->softly) {
+        restore_pages(r);
+        request->softly = NULL;
+    }
     if (transport && !transport->upgrades
         && mod_comet_ask_is_deaf(r, transport)) {
         request->softly = transport;
-        ap_custom_response(r, HTTP_SERVICE_UNAVAILABLE,
-                           MOD_COMET_LANDING_REASON);
-        ap_custom_response(r, HTTP_TOO_MANY_REQUESTS, MOD_COMET_LANDING_REASON);
+        replace_pages(r);
     }
+}
+
+/* Whether httpd may map a request to another path than the one it names
+ * ("/comet/../other"). */
+static int may_move(const char *path)
+{
+    return strstr(path, "/.") || strstr(path, "//")
+           || ap_strcasestr(path, "%2e") || ap_strcasestr(path, "%2f");
 }
 
 int mod_comet_landing_post_read_request(request_rec *r)
 {
     const mod_comet_mapping_t *mapping =
-        accepts_events(r) ? mod_comet_request_find_mapping(
+        accepts_events(r) && !may_move(r->uri) ? mod_comet_request_find_mapping(
             mod_comet_config_server(r->server), r->uri)
-                          : NULL;
+                                               : NULL;
     mod_comet_request_t *request;
 
     if (mapping) {
@@ -64,7 +107,7 @@ void mod_comet_landing_insert_error_filter(request_rec *r)
     if (!request->mapping) { /* refused before mod_comet could claim it */
         request->mapping = mod_comet_request_find_mapping(
             mod_comet_config_server(r->server), r->uri);
-        if (!request->mapping) { /* "/comet/../other" */
+        if (!request->mapping) { /* that module has changed the URL */
             return;
         }
         mod_comet_answer_claim(r);

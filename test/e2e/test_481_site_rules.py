@@ -292,6 +292,7 @@ require "apache2"
 function refuse(r) return 503 end
 function early(r)
   if r.uri:find("early") then return 503 end
+  if r.uri:find("plain") then r.headers_in["Accept"] = "*/*" end
   return apache2.DECLINED
 end
 """
@@ -303,7 +304,8 @@ LANDED = re.compile(rb": a rule of this site .*\nretry: \d+\n\n$")
 def test_481_09_streams_outlive_rules_of_sections(make_server):
     """An EventSource is told to come back, too, if a rule within a section, a
     rule with the status 429 or another module answers with an error that is
-    only for now, whatever ErrorDocument says.  Other clients get the error."""
+    only for now, whatever ErrorDocument says.  Other clients get the error, and
+    the site's ErrorDocument with it."""
     # (mod_security2 has leaks of its own)
     guarded = SANITIZER == "none" and os.path.exists(
         os.path.join(MODULES, "mod_security2.so"))
@@ -315,7 +317,8 @@ def test_481_09_streams_outlive_rules_of_sections(make_server):
              "SecRule REQUEST_URI first id:1,phase:1,deny,status:503\n"
              "</IfModule>\nRewriteEngine on\nRewriteRule ^/comet/soon - [R=429,L]\n"
              "LuaHookPreTranslateName {docroot}/later.lua early\n"
-             "CometMercure /hub\n"
+             "CometMercure /hub\nErrorDocument 503 \"page of the site\"\n"
+             "RewriteRule ^/comet/plain - [R=503,L]\n"
              + "".join('<LocationMatch "^/(comet|hub)/%s$">\n%s\n'
                        "</LocationMatch>\n" % (channel, rule)
                        for channel, (rule, _) in LATER_RULES.items()))
@@ -342,8 +345,9 @@ def test_481_09_streams_outlive_rules_of_sections(make_server):
                                 ("GET", {"Accept": "*/*"})):
             answer = server.request(method, target, None, headers)
             assert answer.status == status, (channel, method, answer)
-    answer = server.get("/comet/../early", EVENTS)
-    assert answer.status == 503, answer
+    for target in ("/comet/../early", "/comet/%2E%2e/early", "/comet/plain"):
+        answer = server.get(target, EVENTS)
+        assert (answer.status, answer.body) == (503, b"page of the site"), target
 
 
 def test_481_10_streams_of_channels_that_a_rule_closes(make_server):
