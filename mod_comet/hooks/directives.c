@@ -15,6 +15,7 @@
 #include "request/presence.h"
 #include "dialect/dialects.h"
 #include "hooks/engines.h"
+#include "hooks/fickle.h"
 #include "hooks/mapping.h"
 #include "hooks/value.h"
 
@@ -171,60 +172,25 @@ SWITCH(search)
 SWITCH(deletions)
 SWITCH(park_http2)
 
-/* Whether the arguments of a `Require` name a provider that can allow one request
- * of a connection and refuse the next. */
-static int is_fickle(const char *args, apr_pool_t *pool)
-{
-    static const char *const words[] = { "expr", "env", "session" };
-    const char *word;
-    apr_size_t i = 0;
-
-    do {
-        word = ap_getword_conf(pool, &args);
-    } while (strcasecmp(word, "not") == 0
-             || strcasecmp(word, "comet-publish") == 0);
-    while (i < sizeof(words) / sizeof(*words)
-           && strcasecmp(word, words[i]) != 0) {
-        i++;
-    }
-    return i < sizeof(words) / sizeof(*words);
-}
-
-/* Find such a rule.  The hub, which answers later requests, would not notice. */
-static const char *find_fickle(const ap_directive_t *directive,
-                               apr_pool_t *pool)
-{
-    const char *found = NULL;
-
-    for (; directive && !found; directive = directive->next) {
-        if (directive->first_child) {
-            found = find_fickle(directive->first_child, pool);
-        }
-        else if (strcasecmp(directive->directive, "Require") == 0
-                 && is_fickle(directive->args, pool)) {
-            found = directive->args;
-        }
-    }
-    return found;
-}
-
 /* Check whether the hub may repeat what httpd has decided in this section.
  * @return NULL, or why not */
 static const char *check_fast(cmd_parms *cmd, int on)
 {
     const ap_directive_t *section = cmd->directive->parent;
     const char *error = NO_DIRECTORY(cmd);
-    const char *fickle = on && section
-                             ? find_fickle(section->first_child, cmd->temp_pool)
-                             : NULL;
+    const ap_directive_t *fickle =
+        on && section
+            ? mod_comet_fickle_find(section->first_child, cmd->temp_pool)
+            : NULL;
 
     if (!error && fickle) {
         error = apr_psprintf(cmd->pool,
-                             "%s: 'Require %s' may decide "
+                             "%s: '%s %s' may decide "
                              "differently for each request, but %s "
                              "has it checked only once a minute; use just one "
                              "of them in a section",
-                             cmd->cmd->name, fickle, cmd->cmd->name);
+                             cmd->cmd->name, fickle->directive, fickle->args,
+                             cmd->cmd->name);
     }
     return error;
 }
