@@ -15,29 +15,38 @@ UPDATE comet.schema SET version = 5;
 
 -- ---- News -------------------------------------------------------------------
 
--- comet.news(); but if nothing has changed, first wait up to 5 ms for the end of
--- an announced commit.  Each statement of this function has a new snapshot, so
--- the second one sees that commit.
+-- Wait up to 5 ms for the end of an announced commit.  Only this function has
+-- the short lock_timeout: comet.next_news() may have to wait longer for a table,
+-- as comet.news() may.
+CREATE FUNCTION comet.await_commit() RETURNS void
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '5ms' AS $$
+BEGIN
+  PERFORM pg_advisory_lock_shared(1668246885, 116),
+          pg_advisory_unlock_shared(1668246885, 116);
+EXCEPTION WHEN lock_not_available THEN
+  -- the commit is slow; a notification will follow it
+END $$;
+
+-- comet.news(); but if nothing has changed, first wait for the end of an
+-- announced commit.  Each statement of this function has a new snapshot, so the
+-- last one sees that commit.
 CREATE FUNCTION comet.next_news(known_last bigint, known_erased bigint,
   newest bigint, most bigint, most_bytes bigint)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text,
   private smallint, event text, retry integer, alternates text, keep integer,
   expires bigint, last bigint, erased bigint, goes_on boolean)
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
-SET lock_timeout = '5ms' AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 BEGIN
   IF (SELECT s.last = known_last FROM comet.state() s) THEN
-    BEGIN
-      PERFORM pg_advisory_lock_shared(1668246885, 116),
-              pg_advisory_unlock_shared(1668246885, 116);
-    EXCEPTION WHEN lock_not_available THEN
-      -- the commit is slow; a notification will follow it
-    END;
+    PERFORM comet.await_commit();
   END IF;
   RETURN QUERY SELECT * FROM comet.news(known_last, known_erased, newest, most,
                                         most_bytes);
 END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA comet FROM PUBLIC;
+-- Without this, servers would fail now and then until grants.sql is run.
+GRANT EXECUTE ON FUNCTION comet.await_commit(),
+  comet.next_news(bigint, bigint, bigint, bigint, bigint) TO comet_httpd;
 COMMIT;

@@ -2,18 +2,20 @@
 """Commits that web servers announce before they are made, and prepared
 statements, with PostgreSQL as the store."""
 
+import os
 import re
 import threading
 import time
 
 import pytest
 
-from httpd_env import wait_until
+from httpd_env import REPO, wait_until
 from pg_env import Cluster, Pooler, server_conf
 from stream_client import Stream
 
 pytestmark = [pytest.mark.event, pytest.mark.bound(60)]
 LOCK = "(1668246885, 116)"
+SCHEMA_5 = os.path.join(REPO, "sql/postgresql/005_announcements.sql")
 APPEND = ("SELECT pg_try_advisory_xact_lock" + LOCK + ", comet.append("
           "ARRAY['chat'], ARRAY['message'], ARRAY[NULL]::text[], ARRAY['%s'],"
           " 1500, true)")
@@ -32,13 +34,14 @@ def start(make_server, cluster):
 class Asker(threading.Thread):
     """A session that asks for the next news."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, question=NEXT):
         super().__init__(daemon=True)
         self.session, self.answer = cluster.session(), None
+        self.question = question
         self.start()
 
     def run(self):
-        self.answer = self.session.run(NEXT)
+        self.answer = self.session.run(self.question)
 
     def take(self):
         self.join(30)
@@ -59,11 +62,25 @@ def test_691_01_waiting_for_a_commit():
         writer.run("BEGIN")
         writer.run(APPEND % "slow")
         assert cluster.psql(NEXT) == ""     # gives up after 5 ms
-        cluster.psql("ALTER FUNCTION comet.next_news SET lock_timeout = '30s'")
+        # another session has a table to itself: no reason to give up
+        writer.run("COMMIT")
+        writer.run("BEGIN; LOCK TABLE comet.log")
+        asker = Asker(cluster, "SELECT count(*) FROM"
+                               " comet.next_news(1, 0, 0, 256, 1000000)")
+        wait_until(lambda: cluster.psql(
+            "SELECT max(now() - query_start) > interval '100 ms'"
+            " FROM pg_stat_activity WHERE wait_event = 'relation'") == "t",
+            10, "the wait for the table")
+        writer.run("COMMIT")
+        assert asker.take() == "1"
+        writer.run("BEGIN")
+        writer.run(APPEND % "slower")
+        cluster.psql("ALTER FUNCTION comet.await_commit"
+                     " SET lock_timeout = '30s'")
         asker = Asker(cluster)
         wait_until(lambda: cluster.psql(waiting) == "1", 10, "the question")
         writer.run("COMMIT")
-        assert asker.take() == "slow"
+        assert asker.take() == "slower"
         # an application has the lock; then a reader
         writer.run("SELECT pg_advisory_lock" + LOCK)
         asker = Asker(cluster)
@@ -125,5 +142,17 @@ def test_691_03_no_statements_through_a_pooler(make_server):
             assert not re.search(r"execute c\d+:", cluster.log())
         finally:
             pooler.close()
+    finally:
+        cluster.close()
+
+
+def test_691_04_without_the_grants():
+    """Web servers may ask for the next news even if 005_announcements.sql was
+    run without grants.sql."""
+    cluster = Cluster()
+    try:
+        cluster.psql("DROP FUNCTION comet.next_news, comet.await_commit;"
+                     " \\i " + SCHEMA_5)
+        assert cluster.psql(NEXT, user="comet_httpd") == ""
     finally:
         cluster.close()
