@@ -170,7 +170,8 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
     try:
         host.graceful()
         wait_until(lambda: "psql -f 002_messages.sql -f 003_presence.sql -f"
-                   " 004_looks.sql -f 005_announcements.sql -f" in host.error_log(), 10, "the log")
+                   " 004_looks.sql -f 005_announcements.sql -f"
+                   in host.error_log(), 10, "the log")
     finally:
         cluster.psql("UPDATE comet.schema SET version = 5")
     wait_until(lambda: try_post(host, "chat", b"x") == 201, 10, "the version")
