@@ -26,9 +26,13 @@ NEXT = ("SELECT string_agg(n.body, ',') FROM comet.state() s CROSS JOIN LATERAL"
 def start(make_server, cluster):
     """Start a web server of one child, and wait until it can publish."""
     host = make_server(**server_conf(cluster, children=1))
+    await_publishing(host)
+    return host
+
+
+def await_publishing(host):
     wait_until(lambda: host.request("POST", "/comet/other", b"x", {
         "Content-Type": "text/plain"}).status == 201, 20, "the database")
-    return host
 
 
 class Asker(threading.Thread):
@@ -121,7 +125,7 @@ def test_691_02_two_servers(make_server):
                 publish()
             session.close()
             assert stream.until(len(sent)) == sent
-        assert re.search(r"execute c\d+: SELECT", cluster.log())
+        assert re.search(r"execute comet_\w+: SELECT", cluster.log())
     finally:
         cluster.close()
 
@@ -139,7 +143,7 @@ def test_691_03_no_statements_through_a_pooler(make_server):
             assert "execute <unnamed>: SELECT true, comet.append" \
                 in cluster.log().replace(
                     "SELECT pg_try_advisory_xact_lock" + LOCK, "SELECT true")
-            assert not re.search(r"execute c\d+:", cluster.log())
+            assert not re.search(r"execute comet_\w+:", cluster.log())
         finally:
             pooler.close()
     finally:
@@ -154,5 +158,40 @@ def test_691_04_without_the_grants():
         cluster.psql("DROP FUNCTION comet.next_news, comet.await_commit;"
                      " \\i " + SCHEMA_5)
         assert cluster.psql(NEXT, user="comet_httpd") == ""
+    finally:
+        cluster.close()
+
+
+def test_691_05_statements_of_another_client(make_server):
+    """Some poolers give a session to the next client as the last one left it. A
+    server that finds its statements there prepares none, and publishes."""
+    cluster = Cluster(settings=["log_min_duration_statement=0"])
+    try:
+        host = start(make_server, cluster)
+        assert host.post("chat", "alone")
+        names = set(re.findall(r"execute (comet_\w+):", cluster.log()))
+        assert names
+        # each new session of a writer seems to have been used before
+        cluster.psql("""
+            ALTER FUNCTION comet.configure RENAME TO configure_;
+            CREATE FUNCTION comet.configure(deletions boolean) RETURNS void
+            LANGUAGE plpgsql AS $f$
+            DECLARE
+              name_ text;
+            BEGIN
+              PERFORM comet.configure_(deletions);
+              FOREACH name_ IN ARRAY '{%s}'::text[] LOOP
+                IF NOT EXISTS (SELECT FROM pg_prepared_statements
+                                WHERE name = name_) THEN
+                  EXECUTE format('PREPARE %%I AS SELECT 1', name_);
+                END IF;
+              END LOOP;
+            END $f$;
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE usename = 'comet_httpd';""" % ",".join(names))
+        await_publishing(host)
+        assert "already exists" in cluster.log()
+        for number in range(3):
+            assert host.post("chat", "m%d" % number)
     finally:
         cluster.close()

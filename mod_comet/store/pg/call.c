@@ -272,23 +272,30 @@ static apr_status_t drain(comet_pg_t *pg, apr_time_t deadline)
 
 /* --- Calls ---------------------------------------------------------------- */
 
-#define NAME_BYTES 16
-
-static void name_statement(int number, char *name)
+/* Name a statement by a hash of its text (FNV-1a).  So if a pooler shares a
+ * session between clients, a name never stands for another statement.
+ * @param name  OUT: COMET_PG_NAME_BYTES bytes */
+static void name_statement(const char *sql, char *name)
 {
-    snprintf(name, NAME_BYTES, "c%d", number);
+    apr_uint64_t hash = APR_UINT64_C(0xcbf29ce484222325);
+
+    for (; *sql; sql++) {
+        hash = (hash ^ (unsigned char)*sql) * APR_UINT64_C(0x100000001b3);
+    }
+    snprintf(name, COMET_PG_NAME_BYTES, "comet_%016" APR_UINT64_T_HEX_FMT,
+             hash);
 }
 
-/* Find the number of a prepared statement.
- * @return -1: the statement is not prepared */
-static int find_prepared(const comet_pg_t *pg, const char *sql)
+/* Find the name of a prepared statement.
+ * @return NULL: the statement is not prepared */
+static const char *find_prepared(const comet_pg_t *pg, const char *sql)
 {
     int i = pg->prepared_count - 1;
 
-    while (i >= 0 && pg->prepared[i] != sql) {
+    while (i >= 0 && pg->prepared[i].sql != sql) {
         i--;
     }
-    return i;
+    return i >= 0 ? pg->prepared[i].name : NULL;
 }
 
 /* Prepare a statement, so that the server need not parse it again each time.
@@ -297,17 +304,18 @@ static int find_prepared(const comet_pg_t *pg, const char *sql)
 static apr_status_t prepare(comet_pg_t *pg, const char *sql,
                             const comet_pg_args_t *args, apr_time_t deadline)
 {
+    comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
+    comet_pg_prepared_t *next = &pg->prepared[pg->prepared_count];
     PGresult *result = NULL;
-    char name[NAME_BYTES];
     apr_status_t status;
 
     if (!pg->is_direct || pg->mode == COMET_STORE_READ
-        || pg->prepared_count == COMET_PG_PREPARED
-        || find_prepared(pg, sql) >= 0) {
+        || atomic_load(&place->shares_sessions)
+        || pg->prepared_count == COMET_PG_PREPARED || find_prepared(pg, sql)) {
         return APR_SUCCESS;
     }
-    name_statement(pg->prepared_count, name);
-    if (!PQsendPrepare(pg->connection, name, sql, args ? args->count : 0,
+    name_statement(sql, next->name);
+    if (!PQsendPrepare(pg->connection, next->name, sql, args ? args->count : 0,
                        args ? args->types : NULL)) {
         return comet_pg_fail_connection(pg);
     }
@@ -319,7 +327,8 @@ static apr_status_t prepare(comet_pg_t *pg, const char *sql,
     }
     PQclear(result);
     if (status == APR_SUCCESS) {
-        pg->prepared[pg->prepared_count++] = sql;
+        next->sql = sql;
+        pg->prepared_count++;
     }
     return status;
 }
@@ -329,8 +338,8 @@ static int send_call(comet_pg_t *pg, const char *sql,
 {
     static const comet_pg_args_t none = { .count = 0 };
     const char *values[COMET_PG_ARGS];
-    int lengths[COMET_PG_ARGS], number = find_prepared(pg, sql), i;
-    char name[NAME_BYTES];
+    const char *name = find_prepared(pg, sql);
+    int lengths[COMET_PG_ARGS], i;
 
     args = args ? args : &none;
     for (i = 0; i < args->count; i++) {
@@ -341,8 +350,7 @@ static int send_call(comet_pg_t *pg, const char *sql,
             args->buffer.data ? args->buffer.data + args->offsets[i] : "";
         lengths[i] = (int)(end - args->offsets[i]);
     }
-    if (number >= 0) {
-        name_statement(number, name);
+    if (name) {
         return PQsendQueryPrepared(pg->connection, name, args->count, values,
                                    lengths, args->formats, 1);
     }

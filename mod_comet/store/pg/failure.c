@@ -5,19 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The connection cannot be used any more, and a pooler shares sessions. */
+#define SHARED 2
+
 /* `state` is an SQLSTATE or the first characters of one.  The first entry that
  * matches counts. */
 static const struct {
     const char *state;
     apr_status_t status;
-    int lost; /* the connection cannot be used any more */
+    int lost; /* 1: the connection cannot be used any more; or SHARED */
 } meanings[] = {
     { "55P03", COMET_ELOCKED, 0 }, /* lock_timeout */
     { "40003", COMET_EUNSURE, 1 }, /* the transaction may have been committed */
     { "40", COMET_ELOCKED, 0 }, /* a deadlock, among others; the transaction was
                                  * undone */
-    { "26000", COMET_ELOCKED, 1 }, /* the session has lost its statements */
-    { "42P05", COMET_ELOCKED, 1 }, /* it has the statements of another client */
+    { "26000", COMET_ELOCKED, SHARED }, /* the session has lost its
+                                         * statements */
+    { "42P05", COMET_ELOCKED, SHARED }, /* it has those of another client */
     { "0A000", APR_EGENERAL, 1 }, /* among others: a prepared function has
                                    * changed */
     { "53100", APR_ENOSPC, 0 },
@@ -96,6 +100,10 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
     }
     status = meanings[i].status;
     pg->lost |= meanings[i].lost || is_fatal(result);
+    if (meanings[i].lost == SHARED) {
+        atomic_store(
+            &((comet_pg_place_t *)pg->config->place.own)->shares_sessions, 1);
+    }
     snprintf(pg->error, sizeof(pg->error), "%s (SQLSTATE %s)%s",
              message ? message : "no message", state, remedy(status));
     return status == APR_EGENERAL && is_fatal(result) ? APR_ECONNRESET : status;

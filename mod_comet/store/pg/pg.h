@@ -48,6 +48,10 @@ typedef struct comet_pg_place_t {
     /** [atomic] A pooler between this module and the server refuses the
      * parameter `options`. */
     atomic_int refuses_options;
+    /** [atomic] A session had lost a prepared statement, or had one of another
+     * client: a pooler shares the sessions, and nothing is prepared any
+     * more. */
+    atomic_int shares_sessions;
     /** [atomic] The host to try first: the last one that worked.  Hosts are
      * counted from 0.  The number may exceed the number of hosts, and is then
      * taken modulo that number. */
@@ -57,6 +61,14 @@ typedef struct comet_pg_place_t {
     apr_int64_t server;
 } comet_pg_place_t;
 
+#define COMET_PG_NAME_BYTES 24
+
+/** A prepared statement. */
+typedef struct comet_pg_prepared_t {
+    const char *sql;
+    char name[COMET_PG_NAME_BYTES];
+} comet_pg_prepared_t;
+
 /** A connection. */
 typedef struct comet_pg_t {
     comet_store_t base;
@@ -65,8 +77,7 @@ typedef struct comet_pg_t {
     const atomic_int *stopping; /* or NULL */
     PGconn *connection;
     int is_direct; /* no pooler is between this module and the server */
-    /* The texts of the prepared statements of this connection. */
-    const char *prepared[COMET_PG_PREPARED];
+    comet_pg_prepared_t prepared[COMET_PG_PREPARED];
     int prepared_count;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
