@@ -16,6 +16,11 @@ static int read_info(int fd, struct tcp_info *info)
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0;
 }
 
+static int is_behind(const struct tcp_info *info)
+{
+    return info->tcpi_unacked || info->tcpi_notsent_bytes;
+}
+
 /* Check the client.  @return whether it has acknowledged none of the bytes that
  * were unacknowledged at the last check */
 static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
@@ -33,9 +38,8 @@ static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
     /* The next check is due in less than a heartbeat, so that a call one
      * heartbeat from now is not too early. */
     pulse->look_at = comet_monotonic() + every - every / 8;
-    pulse->acknowledged = info.tcpi_unacked || info.tcpi_notsent_bytes
-                              ? info.tcpi_bytes_acked
-                              : APR_UINT64_MAX;
+    pulse->acknowledged =
+        is_behind(&info) ? info.tcpi_bytes_acked : APR_UINT64_MAX;
     return lost;
 }
 
@@ -53,9 +57,9 @@ int comet_pulse_is_lost(comet_pulse_t *pulse, int fd,
            && look(pulse, fd, heartbeat);
 }
 
-int comet_pulse_has_unsent(int fd)
+int comet_pulse_is_behind(int fd)
 {
     struct tcp_info info;
 
-    return read_info(fd, &info) && info.tcpi_notsent_bytes > 0;
+    return read_info(fd, &info) && is_behind(&info);
 }

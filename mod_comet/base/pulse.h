@@ -48,9 +48,9 @@ void comet_pulse_begin(comet_pulse_t *pulse, int fd,
 int comet_pulse_is_lost(comet_pulse_t *pulse, int fd,
                         apr_interval_time_t heartbeat);
 
-/** Whether the kernel holds bytes that it cannot send yet, because the client
- * reads slowly or the network is slow.  Any thread.
- * @return 0: all bytes are sent, or @a fd is no TCP socket */
-int comet_pulse_has_unsent(int fd);
+/** Whether the client has not acknowledged everything yet: the kernel holds bytes
+ * that it cannot send yet, or may have to send again.  Any thread.
+ * @return 0: all bytes have arrived, or @a fd is no TCP socket */
+int comet_pulse_is_behind(int fd);
 
 #endif /* COMET_PULSE_H */

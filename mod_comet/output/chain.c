@@ -83,6 +83,16 @@ int mod_comet_chain_ends_plain(const request_rec *r, int tls)
     return filter == NULL;
 }
 
+int mod_comet_chain_is_clear(const conn_rec *c)
+{
+    const ap_filter_t *filter = c->output_filters;
+
+    while (filter && is_plain(filter, 0)) {
+        filter = filter->next;
+    }
+    return filter == NULL;
+}
+
 /* Whether a filter belongs to a stream of mod_http2.  Such filters hand the
  * answer to the thread of the connection. */
 static int is_http2(const ap_filter_t *filter)

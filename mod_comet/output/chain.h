@@ -8,7 +8,7 @@
  * when the first bytes pass (mod_expires, mod_cache, mod_filter).  So a stream
  * is judged twice: before its headers are sent, and afterwards.
  *
- * Only the thread that owns the request calls these functions.
+ * Only the owner of the request or of the connection calls these functions.
  */
 #ifndef MOD_COMET_CHAIN_H
 #define MOD_COMET_CHAIN_H
@@ -34,6 +34,10 @@ int mod_comet_chain_reads_plain(const request_rec *r);
  * network.  These stay in the chain when the headers are sent.  The content
  * filters before them might not. */
 int mod_comet_chain_ends_plain(const request_rec *r, int tls);
+
+/** Whether a connection's output is not encrypted: every filter next to the
+ * network is known to change nothing. */
+int mod_comet_chain_is_clear(const conn_rec *c);
 
 /** Whether mod_headers computes headers when the answer is sent: their values
  * can depend on anything (`Header set X "expr=…"`). */

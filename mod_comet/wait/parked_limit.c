@@ -2,7 +2,10 @@
 /* Until when a parked client must have taken its bytes. */
 #include "wait/parked_limit.h"
 
+#include <sys/socket.h>
+
 #include "server/child.h"
+#include "output/chain.h"
 #include "output/news.h"
 
 /* How long to wait before it is checked whether a client has taken the end of its
@@ -39,16 +42,30 @@ int mod_comet_parked_limit_finish(mod_comet_parked_t *park)
                                 MOD_COMET_CLOSING_LIMIT);
 }
 
+/* Tell a client whose connection ends behind its answer at once that nothing
+ * follows: its kernel may delay the ACK for which the end is held back.  TLS
+ * has to send its own end first, which httpd does when it closes. */
+static void announce_end(const mod_comet_parked_t *park)
+{
+    if (!park->r && park->c->keepalive == AP_CONN_CLOSE
+        && mod_comet_chain_is_clear(park->c)) {
+        shutdown(park->fd, SHUT_WR);
+    }
+}
+
 int mod_comet_parked_limit_linger(mod_comet_parked_t *park)
 {
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
     int is_limited = stopping && !mod_comet_parked_limit_may_finish(park);
 
-    if (park->c->aborted || !comet_pulse_has_unsent(park->fd)
+    if (park->c->aborted || !comet_pulse_is_behind(park->fd)
         || (is_limited
             && mod_comet_parked_limit_close(park) <= comet_monotonic())
         || !mod_comet_parked_limit_finish(park)) {
         return 0;
+    }
+    if (!park->lingered) {
+        announce_end(park);
     }
     park->lingered = park->lingered ? 2 * park->lingered : LINGER_LEAST;
     if (park->lingered > LINGER_MOST) {

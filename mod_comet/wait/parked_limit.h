@@ -33,11 +33,15 @@ int mod_comet_parked_limit_may_finish(const mod_comet_parked_t *park);
  * @return 0: the client is stuck */
 int mod_comet_parked_limit_finish(mod_comet_parked_t *park);
 
-/** Whether the MPM must not be made to close the connection of a client that has
- * its answer yet, because the kernel still holds a part of it.  Ending the input
- * wakes the MPM, but keeps it from a lingering close.  If the client then sends
- * something, the kernel resets the connection and drops that part.
- * @return 0: the connection may be closed; else the client is served again soon */
+/** Whether the MPM must not be made to close the connection of an answered client
+ * yet, because the client has not acknowledged all of its answer.  Ending the
+ * input wakes the MPM, but keeps it from a lingering close.  If the client then
+ * sends something, the kernel resets the connection, and neither sends the rest
+ * nor repeats what was lost on the way.  Without TLS the first call ends the
+ * output, so that the client learns at once that nothing follows.
+ * @return 0: the connection may be closed: the client has everything, or has
+ *         acknowledged nothing for MOD_COMET_CLOSING_LIMIT; else the client is
+ *         served again soon */
 int mod_comet_parked_limit_linger(mod_comet_parked_t *park);
 
 /** Set until when a client that has not taken all of its answer is served next.
