@@ -35,8 +35,9 @@ int mod_comet_publish_refuse_length(request_rec *r);
  * them. */
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
 
-/** Read the whole body, as mod_comet_body_read() does.  A body that its client
- * has not sent to its end is refused. */
+/** Read the whole body, as mod_comet_body_read() does, which is for requests that
+ * only read.  A body that its client has not sent to its end is refused, because
+ * a part of a message must not be stored. */
 int mod_comet_publish_read_body(request_rec *r, apr_size_t limit,
                                 comet_text_t *body);
 

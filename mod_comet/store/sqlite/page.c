@@ -122,10 +122,9 @@ typedef struct search_t {
     comet_sqlite_words_t words;
     comet_timestamp_t after, before; /* the range that has not been searched
                                       * yet */
-    comet_timestamp_t
-        rest; /* where another search can continue: as `before`, but
-                             * always the timestamp of a message that the client
-                             * may see */
+    /** Where another search can continue: as `before`, but always the timestamp
+     * of a message that the client may see. */
+    comet_timestamp_t rest;
     apr_size_t limit;
     apr_size_t piece; /* bytes left to read in this piece; 0: the piece is
                        * finished */
