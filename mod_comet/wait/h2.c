@@ -387,14 +387,15 @@ int mod_comet_h2_is_cut(const request_rec *r)
     const conn_rec *c = r->connection;
     mod_comet_h2_t *h2 = c->master ? mod_comet_h2_find(c->master) : NULL;
     apr_uint32_t stream = mod_comet_h2_stream(r);
-    int is_cut = c->master && c->aborted;
+    comet_h2_extent_e extent = COMET_H2_UNKNOWN;
 
     if (h2 && stream) {
         pthread_mutex_lock(&h2->lock);
-        is_cut |= comet_h2_session_is_cut(&h2->session, stream);
+        extent = comet_h2_session_extent(&h2->session, stream);
         pthread_mutex_unlock(&h2->lock);
     }
-    return is_cut;
+    return extent == COMET_H2_UNKNOWN ? c->master && c->aborted
+                                      : extent == COMET_H2_CUT;
 }
 
 int mod_comet_h2_is_waiting(conn_rec *c, int can_wait)

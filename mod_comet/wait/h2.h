@@ -54,9 +54,10 @@ void mod_comet_h2_leave(const conn_rec *c);
 
 /** Whether the client of a request over HTTP/2 has left before it had sent all
  * of the request's body.  If the client resets the stream, mod_http2 first
- * reports the end of the body, and only then that the client is gone.  Called by
- * the thread that has the request, after it has read the body.
- * @return 0: the body is complete, or this is not known */
+ * reports the end of the body, and only then that the client is gone.  A client
+ * that leaves after it has sent all is none of these.  Called by the thread that
+ * has the request, after it has read the body.
+ * @return 0: the body is complete, or nobody knows and the client is there */
 int mod_comet_h2_is_cut(const request_rec *r);
 
 /** Decide what happens to c1, which mod_http2 has given back.

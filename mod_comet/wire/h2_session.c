@@ -326,11 +326,11 @@ void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
     }
 }
 
-int comet_h2_session_is_cut(const comet_h2_session_t *session,
-                            apr_uint32_t stream)
+comet_h2_extent_e comet_h2_session_extent(const comet_h2_session_t *session,
+                                          apr_uint32_t stream)
 {
-    return !session->foreign
-           && comet_h2_window_is_cut(&session->window, stream);
+    return session->foreign ? COMET_H2_UNKNOWN
+                            : comet_h2_window_extent(&session->window, stream);
 }
 
 void comet_h2_session_lend(comet_h2_session_t *session, comet_buffer_t *to)

@@ -111,12 +111,11 @@ void comet_h2_session_drop(comet_h2_session_t *session,
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to);
 
-/** Whether the client has left a stream, or the stream was reset, before the
- * client had sent all of its request.  mod_http2 may report the end of such a
- * request's body as if it were complete.
- * @return 0: it is complete, or this is not known */
-int comet_h2_session_is_cut(const comet_h2_session_t *session,
-                            apr_uint32_t stream);
+/** Whether the client has sent all of a stream's request.  If the client resets
+ * the stream before the end, mod_http2 may report the end of the body as if it
+ * were complete. */
+comet_h2_extent_e comet_h2_session_extent(const comet_h2_session_t *session,
+                                          apr_uint32_t stream);
 
 /**
  * Give mod_http2 more window if it has little left.

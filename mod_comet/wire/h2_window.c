@@ -101,12 +101,29 @@ void comet_h2_window_complete(comet_h2_window_t *window, apr_uint32_t stream)
     }
 }
 
-int comet_h2_window_is_cut(const comet_h2_window_t *window, apr_uint32_t stream)
+static int was_whole(const comet_h2_window_t *window, apr_uint32_t stream)
+{
+    int i;
+
+    for (i = 0; i < COMET_H2_WHOLE_MOST; i++) {
+        if (window->whole[i] == stream) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+comet_h2_extent_e comet_h2_window_extent(const comet_h2_window_t *window,
+                                         apr_uint32_t stream)
 {
     const comet_h2_stream_t *found = find(window, stream);
 
-    return found ? !found->complete
-                 : stream <= window->latest && !window->untracked;
+    if (found ? found->complete : was_whole(window, stream)) {
+        return COMET_H2_WHOLE;
+    }
+    return found || (stream <= window->latest && !window->untracked)
+               ? COMET_H2_CUT
+               : COMET_H2_UNKNOWN;
 }
 
 void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream)
@@ -275,6 +292,9 @@ comet_h2_action_e comet_h2_window_reset(comet_h2_window_t *window,
     const comet_h2_stream_t *found = find(window, stream);
     int ours = found && found->ours;
 
+    if (found && found->complete && !ours) {
+        window->whole[window->next_whole++ % COMET_H2_WHOLE_MOST] = stream;
+    }
     comet_h2_window_end(window, stream);
     return ours ? COMET_H2_CONSUME : COMET_H2_FORWARD;
 }

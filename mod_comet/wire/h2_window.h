@@ -48,6 +48,10 @@
  * allows 100. */
 #define COMET_H2_STREAMS_MOST 1024
 
+/** How many streams are remembered that the client reset after it had sent all of
+ * their requests. */
+#define COMET_H2_WHOLE_MOST 32
+
 /** A stream that the client has opened and that has not ended. */
 typedef struct comet_h2_stream_t {
     apr_uint32_t id;
@@ -69,6 +73,10 @@ typedef struct comet_h2_window_t {
 
     apr_uint32_t latest; /* the id of the stream that was opened last */
     int untracked; /* a stream was opened that is not tracked */
+    apr_uint32_t whole[COMET_H2_WHOLE_MOST]; /* the latest streams that were
+                                              * reset when their requests were
+                                              * complete; 0: none */
+    apr_size_t next_whole; /* which of them is replaced next */
     comet_h2_stream_t *streams; /* malloc'd; sorted by id */
     apr_size_t count, size;
 } comet_h2_window_t;
@@ -125,11 +133,20 @@ void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
  * END_STREAM has arrived completely. */
 void comet_h2_window_complete(comet_h2_window_t *window, apr_uint32_t stream);
 
-/** Whether the client has left a stream, or the stream was reset, before its
- * request was complete.
- * @return 0: it is complete, or this is not known */
-int comet_h2_window_is_cut(const comet_h2_window_t *window,
-                           apr_uint32_t stream);
+/** What is known of a request's end. */
+typedef enum {
+    COMET_H2_UNKNOWN, /* the stream is not tracked */
+    COMET_H2_WHOLE, /* the client has sent all of the request, even if it has
+                     * reset the stream since then */
+    COMET_H2_CUT /* the client has not sent the end, or it has left or reset the
+                  * stream before */
+} comet_h2_extent_e;
+
+/** Whether the client has sent all of a stream's request.  Only the latest
+ * COMET_H2_WHOLE_MOST streams are known to be whole after a reset; an older one
+ * counts as cut. */
+comet_h2_extent_e comet_h2_window_extent(const comet_h2_window_t *window,
+                                         apr_uint32_t stream);
 
 /**
  * Handle WINDOW_UPDATE (section 6.9).

@@ -285,31 +285,57 @@ static void client_sends_data(apr_uint32_t stream, unsigned char flags,
     comet_buffer_free(&bytes);
 }
 
-static void test_whether_a_request_is_cut(void **state)
+static void assert_extent(apr_uint32_t stream, comet_h2_extent_e extent)
+{
+    assert_int_equal(comet_h2_session_extent(&session, stream), extent);
+}
+
+static void client_resets(apr_uint32_t stream)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    assert_false(comet_h2_session_is_cut(&session, 1)); /* setup: no body */
-    client_opens(3, 0);
-    assert_true(comet_h2_session_is_cut(&session, 3));
-    client_sends_data(3, 0, 4, 4);
-    assert_true(comet_h2_session_is_cut(&session, 3));
-    client_sends_data(3, COMET_H2_FLAG_END_STREAM, 0, 0);
-    assert_false(comet_h2_session_is_cut(&session, 3));
-    client_opens(5, 0);
-    client_opens(5, COMET_H2_FLAG_END_STREAM); /* trailers */
-    assert_false(comet_h2_session_is_cut(&session, 5));
-    client_opens(7, 0);
-    comet_h2_frame_add_reset(&bytes, 7, COMET_H2_CANCEL);
+    comet_h2_frame_add_reset(&bytes, stream, COMET_H2_CANCEL);
     client_sends(&bytes);
     comet_buffer_free(&bytes);
-    assert_true(comet_h2_session_is_cut(&session, 7));
-    assert_false(comet_h2_session_is_cut(&session, 9)); /* not known yet */
+}
+
+static void test_whether_a_request_is_cut(void **state)
+{
+    assert_extent(1, COMET_H2_WHOLE); /* setup: no body */
+    client_opens(3, 0);
+    assert_extent(3, COMET_H2_CUT);
+    client_sends_data(3, 0, 4, 4);
+    assert_extent(3, COMET_H2_CUT);
+    client_sends_data(3, COMET_H2_FLAG_END_STREAM, 0, 0);
+    assert_extent(3, COMET_H2_WHOLE);
+    client_opens(5, 0);
+    client_opens(5, COMET_H2_FLAG_END_STREAM); /* trailers */
+    assert_extent(5, COMET_H2_WHOLE);
+    client_opens(7, 0);
+    client_resets(7);
+    assert_extent(7, COMET_H2_CUT);
+    assert_extent(9, COMET_H2_UNKNOWN);
     client_opens(9, 0);
     client_sends_data(9, COMET_H2_FLAG_END_STREAM, 4, 3);
-    assert_true(comet_h2_session_is_cut(&session, 9));
+    assert_extent(9, COMET_H2_CUT);
     comet_h2_session_in(&session, (comet_text_t){ "y", 1 }, &to_server);
-    assert_false(comet_h2_session_is_cut(&session, 9));
+    assert_extent(9, COMET_H2_WHOLE);
+}
+
+/* A client that has sent all of a request may reset its stream at once: a closed
+ * tab. */
+static void test_a_reset_behind_the_end_cuts_nothing(void **state)
+{
+    apr_uint32_t i, last = 2 * COMET_H2_WHOLE_MOST + 3;
+
+    for (i = 3; i <= last; i += 2) {
+        client_opens(i, 0);
+        client_sends_data(i, COMET_H2_FLAG_END_STREAM, 4, 4);
+        client_resets(i);
+        assert_extent(i, COMET_H2_WHOLE);
+    }
+    assert_extent(5, COMET_H2_WHOLE);
+    assert_extent(3, COMET_H2_CUT); /* too many to remember all */
 }
 
 /* Nothing is said about streams that are not tracked. */
@@ -320,8 +346,8 @@ static void test_too_many_requests_to_know_whether_one_is_cut(void **state)
     for (i = 0; i < COMET_H2_STREAMS_MOST; i++) {
         client_opens(2 * i + 3, 0);
     }
-    assert_true(comet_h2_session_is_cut(&session, 3));
-    assert_false(comet_h2_session_is_cut(&session, 2 * i + 1));
+    assert_extent(3, COMET_H2_CUT);
+    assert_extent(2 * i + 1, COMET_H2_UNKNOWN);
 }
 
 static void test_what_cannot_be_claimed(void **state)
@@ -412,6 +438,8 @@ int main(void)
             test_a_farewell_stays_here_while_a_stream_is_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(test_whether_a_request_is_cut, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_reset_behind_the_end_cuts_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_too_many_requests_to_know_whether_one_is_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_claimed, setup,
