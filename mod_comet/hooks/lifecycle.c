@@ -81,8 +81,9 @@ static apr_status_t share_memory(const apr_array_header_t *stores,
 {
     int children = mod_comet_mpm_capacity()->children_limit + 8, i;
     void *thing = NULL;
-    apr_status_t status = mod_comet_retained_get(
-        &thing, "metrics", create_metrics, &children, ptemp);
+    apr_status_t status =
+        mod_comet_retained_get(&thing, "metrics", comet_metrics_layout(),
+                               create_metrics, &children, ptemp);
 
     mod_comet_child_set_metrics(thing);
     if (status == APR_SUCCESS) {
@@ -93,8 +94,8 @@ static apr_status_t share_memory(const apr_array_header_t *stores,
             ptemp, "bus:",
             APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place.name, NULL);
 
-        status = mod_comet_retained_get(&thing, name, create_bus,
-                                        s->process->pool, ptemp);
+        status = mod_comet_retained_get(&thing, name, comet_bus_layout(),
+                                        create_bus, s->process->pool, ptemp);
         APR_ARRAY_PUSH(buses, comet_bus_t *) = thing;
     }
     return status;

@@ -28,8 +28,8 @@ static apr_status_t create(void **thing, void *children)
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp)
 {
     void *thing;
-    apr_status_t status =
-        mod_comet_retained_get(&thing, "limits", create, &children, ptemp);
+    apr_status_t status = mod_comet_retained_get(
+        &thing, "limits", comet_quota_layout(), create, &children, ptemp);
 
     limits = thing;
     return status;

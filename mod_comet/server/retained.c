@@ -5,11 +5,12 @@
 #include <apr_strings.h>
 
 apr_status_t mod_comet_retained_get(void **thing, const char *name,
+                                    apr_size_t layout,
                                     mod_comet_retained_cb *create, void *baton,
                                     apr_pool_t *ptemp)
 {
-    const char *key =
-        apr_pstrcat(ptemp, "comet-", name, "-" MOD_COMET_VERSION, NULL);
+    const char *key = apr_psprintf(
+        ptemp, "comet-%s-" MOD_COMET_VERSION "-%" APR_SIZE_T_FMT, name, layout);
     void **kept = ap_retained_data_get(key);
     apr_status_t status = APR_SUCCESS;
 

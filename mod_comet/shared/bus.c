@@ -135,6 +135,11 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     return failed;
 }
 
+apr_size_t comet_bus_layout(void)
+{
+    return sizeof(comet_bus_t) + sizeof(shared_t);
+}
+
 /*
  * How long to leave the store's lock free for outside writers.
  * @param period  how long such writers can have waited, in microseconds

@@ -25,6 +25,9 @@ typedef struct comet_bus_t comet_bus_t;
  */
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 
+/** Get the sum of the sizes of a bus's structs. */
+apr_size_t comet_bus_layout(void);
+
 /**
  * Take the store's write lock.  The lock is fair to the children, and it is
  * recovered if its holder was killed.  Any thread that holds no other lock.

@@ -31,6 +31,11 @@ static _Atomic(slot_t *) own; /* [atomic] this process's slot */
 static _Atomic apr_time_t stopped_until; /* [atomic] until when the lock's
                                           * holder counts as stopped */
 
+apr_size_t comet_metrics_layout(void)
+{
+    return sizeof(comet_metrics_t) + sizeof(slot_t);
+}
+
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
     apr_size_t size = sizeof(**metrics) + (apr_size_t)slots * sizeof(slot_t);

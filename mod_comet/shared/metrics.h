@@ -49,6 +49,9 @@ typedef struct comet_metrics_total_t {
  */
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots);
 
+/** Get the sum of the sizes of the structs in that memory. */
+apr_size_t comet_metrics_layout(void);
+
 /**
  * Take a slot for this process.  Called in child_init.
  * @return the slot's number, or -1 if none was free

@@ -86,6 +86,12 @@ static int init_mutexes(comet_quota_t *quota)
     return failed;
 }
 
+apr_size_t comet_quota_layout(void)
+{
+    return sizeof(comet_quota_t) + sizeof(entry_t) + sizeof(ticket_t)
+           + sizeof(child_t);
+}
+
 apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries)
 {

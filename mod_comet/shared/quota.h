@@ -55,6 +55,9 @@ typedef struct comet_quota_place_t {
 apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries);
 
+/** Get the sum of the sizes of the structs in that memory. */
+apr_size_t comet_quota_layout(void);
+
 /**
  * Register this child.  Called in child_init by the thread that lives as long
  * as the process: its death tells the other children that the child has ended.
