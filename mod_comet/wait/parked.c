@@ -305,8 +305,7 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
     }
     else if ((timeout || stopping || c->aborted
               || c->keepalive != AP_CONN_KEEPALIVE)
-             && ((reasons & COMET_YIELD)
-                 || !mod_comet_parked_limit_linger(park))) {
+             && !mod_comet_parked_limit_linger(park)) {
         mod_comet_parked_make_mpm_close(park);
     }
     return COMET_REST;

@@ -137,3 +137,24 @@ def test_205_05_more_bytes_behind_the_last_answer(make_server, tls):
             got = conn.answer()
             assert got.header("connection") == "close"
             assert [m["body"] for m in got.json()["messages"]] == [BIG]
+
+
+def test_205_06_another_client_needs_the_place(make_server):
+    """An answered client gives up its place to another one, but only when it has
+    its whole answer."""
+    server = make_server(threads=4, conf="AsyncRequestWorkerFactor 1\n")
+    cursor = server.post("big", "x")
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(server.raw())
+        first.request("GET", "/comet/big?since=%d" % cursor)
+        server.wait_waiting(1)
+        server.post("big", BIG)
+        wait_until(lambda: not server.status()["sending"]
+                   and not server.waiting(), 5, "the kernel to have it")
+        for others in range(1, 6):      # 4 threads: 5 places
+            conn = stack.enter_context(server.raw())
+            conn.request("GET", "/comet/news")
+            server.wait_waiting(others)
+        first.send(NEXT)
+        got = first.answer()
+        assert [m["body"] for m in got.json()["messages"]] == [BIG]

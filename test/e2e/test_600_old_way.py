@@ -23,7 +23,8 @@ from test_205_takers import (  # noqa: F401
     test_205_02_the_next_request_ends_a_poll,
     test_205_03_the_next_request_behind_a_long_answer,
     test_205_04_the_connection_breaks,
-    test_205_05_more_bytes_behind_the_last_answer)
+    test_205_05_more_bytes_behind_the_last_answer,
+    test_205_06_another_client_needs_the_place)
 from test_230_regressions import (  # noqa: F401
     test_230_05_half_an_answer_and_the_next_request,
     test_230_05b_half_an_answer_at_a_reload)
