@@ -144,7 +144,8 @@ void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
 int comet_hub_make_room(comet_hub_t *hub);
 
 /**
- * Have a subscriber served soon.
+ * Have a subscriber served soon.  A subscriber that has not joined yet, or that
+ * has left, is not served, and comet_hub_join() forgets the reasons.
  * @param subscriber  joined, about to join or about to leave; the caller keeps
  *                    it from being freed meanwhile
  * @param reasons  bits of comet_reason_e; COMET_WRITABLE also clears

@@ -218,7 +218,10 @@ static void rest_in_mpm(mod_comet_parked_t *park)
 }
 
 /* If a message of the client is still being stored, park the connection again:
- * the MPM's Timeout begins anew.
+ * the MPM's Timeout begins anew.  If the message is stored before the subscriber
+ * joins the hub, the hub forgets that it was told so (comet_hub_poke()).  Nothing
+ * is lost, because the POST is still in the lent socket: the socket is readable,
+ * so the hub serves the subscriber.
  * @return whether it is parked */
 static int store_on(mod_comet_parked_t *park)
 {
