@@ -4,7 +4,10 @@ behalf, so the moments at which it takes something do not depend on the load of
 the machine."""
 
 import contextlib
+import ctypes
 import json
+import socket
+import struct
 
 import pytest
 
@@ -18,6 +21,7 @@ BIG = "<" * 60000
 NEXT = b"GET /static.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ATTEMPTS = [2, 3, 4, 5, 6]
 NEVER = 10 ** 9
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 
 
 class Takers:
@@ -158,3 +162,32 @@ def test_205_06_another_client_needs_the_place(make_server):
         first.send(NEXT)
         got = first.answer()
         assert [m["body"] for m in got.json()["messages"]] == [BIG]
+
+
+@contextlib.contextmanager
+def deaf(sock):
+    """Lose all packets that are sent to this socket."""
+    code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                    struct.pack("HL", 1, ctypes.addressof(code)))
+    yield
+    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_205_07_a_lost_packet(make_server, tls):
+    """The last answer of a connection is lost on the way, and the client sends
+    something more.  The answer is sent again."""
+    server = make_server(tls=tls)
+    cursor = server.post("lost", "x")
+    with server.raw(tls=tls) as conn:
+        conn.request("GET", "/comet/lost?since=%d" % cursor,
+                     {"Connection": "close"})
+        server.wait_waiting(1)
+        with deaf(conn.sock):
+            server.post("lost", "y")
+            server.wait_waiting(0)
+        conn.send(NEXT)
+        got = conn.answer()
+        assert [m["body"] for m in got.json()["messages"]] == ["y"]
+        assert conn.at_eof(5)
