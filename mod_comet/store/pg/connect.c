@@ -109,9 +109,11 @@ static apr_status_t dial_any(comet_pg_t *pg, const comet_pg_hosts_t *hosts,
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
     apr_interval_time_t limit =
         hosts->count > 1 ? HOST_USEC : COMET_PG_CONNECT_USEC;
+    /* another thread may find this out during the attempt */
+    int was_known = atomic_load(&place->refuses_options);
     apr_status_t status = dial_host(pg, hosts, host, limit);
 
-    if (status == APR_ECONNREFUSED && !atomic_load(&place->refuses_options)
+    if (status == APR_ECONNREFUSED && !was_known
         && strstr(pg->error, "unsupported startup parameter")) {
         atomic_store(&place->refuses_options, 1);
         status = dial_host(pg, hosts, host, limit);

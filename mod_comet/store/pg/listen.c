@@ -12,7 +12,8 @@
  * notification comes back in any case, and names the server process that sent
  * it.  If libpq is connected to that very process, there is no pooler in
  * between, and LISTEN works.  Until this is known, and behind a pooler, the
- * watch asks for a look every 20 ms.
+ * watch asks for a look every 20 ms, and what it finds is a hint for the other
+ * children.
  */
 #include "store/pg/pg.h"
 
@@ -287,7 +288,12 @@ static void before_look(comet_watch_t *watch, apr_time_t now)
 
 static void after_look(comet_watch_t *watch, int changed, apr_time_t now)
 {
-    ((listen_t *)watch)->looked_at = now;
+    listen_t *listen = (listen_t *)watch;
+
+    listen->looked_at = now;
+    if (changed && !listen->hears) {
+        listen->has_hint = 1; /* only this child looks so often */
+    }
 }
 
 static void after_failure(comet_watch_t *watch, apr_time_t now)
