@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#include "base/pulse.h"
 #include "server/mpm.h"
 #include "wait/lend.h"
 #include "wait/wait_priv.h"
@@ -35,7 +36,9 @@ comet_outcome_e mod_comet_fast_give_back(mod_comet_fast_t *fast,
 comet_outcome_e mod_comet_fast_end(mod_comet_fast_t *fast,
                                    comet_subscriber_t *subscriber)
 {
-    shutdown(fast->real, SHUT_RD);
+    if (!comet_pulse_is_behind(fast->real)) {
+        shutdown(fast->real, SHUT_RD);
+    }
     return mod_comet_fast_give_back(fast, subscriber);
 }
 

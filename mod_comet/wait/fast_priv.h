@@ -144,7 +144,8 @@ comet_outcome_e mod_comet_fast_await_remainder(mod_comet_fast_t *fast,
                                                apr_time_t until);
 
 /** Close the connection of a client that rests: make httpd see the end of the
- * input. */
+ * input.  If the client has not acknowledged all of its answer, the connection is
+ * only given back, and httpd closes it in its own way (wait/parked_limit.h). */
 comet_outcome_e mod_comet_fast_end(mod_comet_fast_t *fast,
                                    comet_subscriber_t *subscriber);
 

@@ -404,7 +404,8 @@ static void begin_waiting(mod_comet_parked_t *park)
     }
 }
 
-/* Whether the hub has given the connection back and httpd has nothing to read.
+/* Whether the hub has given the connection back and httpd has nothing to read,
+ * nor to close.
  * The MPM then sends the rest and waits for the client's next request. */
 static int is_only_given_back(mod_comet_parked_t *park)
 {
@@ -420,7 +421,8 @@ static int is_only_given_back(mod_comet_parked_t *park)
         return 0;
     }
     found = mod_comet_peek(c, park->brigade);
-    if (!c->data_in_output_filters && found != MOD_COMET_PEEK_NOTHING) {
+    if (!c->data_in_output_filters
+        && (found != MOD_COMET_PEEK_NOTHING || c->keepalive == AP_CONN_CLOSE)) {
         return 0;
     }
     park->state = MOD_COMET_PARKED_EMPTY;

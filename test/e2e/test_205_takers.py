@@ -174,11 +174,13 @@ def deaf(sock):
     sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_205_07_a_lost_packet(make_server, tls):
+@pytest.mark.parametrize("tls, conf", [(False, ""), (True, ""),
+                                       (False, "CometFastPoll on\n")],
+                         ids=["plain", "tls", "fast"])
+def test_205_07_a_lost_packet(make_server, tls, conf):
     """The last answer of a connection is lost on the way, and the client sends
     something more.  The answer is sent again."""
-    server = make_server(tls=tls)
+    server = make_server(tls=tls, conf=conf)
     cursor = server.post("lost", "x")
     with server.raw(tls=tls) as conn:
         conn.request("GET", "/comet/lost?since=%d" % cursor,
@@ -191,3 +193,34 @@ def test_205_07_a_lost_packet(make_server, tls):
         got = conn.answer()
         assert [m["body"] for m in got.json()["messages"]] == ["y"]
         assert conn.at_eof(5)
+
+
+def test_205_08_a_lost_packet_and_another_client(make_server):
+    """The same, when the hub has given the answer and another client needs the
+    place."""
+    server = make_server(threads=4, conf="AsyncRequestWorkerFactor 1\n"
+                                         "CometFastPoll on\n")
+    cursor = server.post("lost", "x")
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(server.raw())
+
+        def poll():
+            first.request("GET", "/comet/lost?since=%d" % cursor)
+            server.wait_waiting(1)
+
+        for _ in range(4):
+            poll()
+            cursor = server.post("lost", "x")
+            first.answer()
+        assert server.status()["fast_polls"] > 0
+        poll()
+        with deaf(first.sock):
+            server.post("lost", "y")
+            for others in range(1, 6):      # 4 threads: 5 places
+                server.wait_waiting(others - 1)
+                conn = stack.enter_context(server.raw())
+                conn.request("GET", "/comet/news")
+            server.wait_waiting(5)
+        first.send(NEXT)
+        got = first.answer()
+        assert [m["body"] for m in got.json()["messages"]] == ["y"]
