@@ -126,7 +126,8 @@ int mod_comet_scene_speaks(const mod_comet_scene_t *scene, const char *protocol)
 
 /* --- which URLs ----------------------------------------------------------- */
 
-int mod_comet_scene_is_within(const char *path, const char *url)
+/* Whether a path equals a URL or lies below it. */
+static int is_within(const char *path, const char *url)
 {
     apr_size_t length = strlen(url);
 
@@ -137,9 +138,8 @@ int mod_comet_scene_is_within(const char *path, const char *url)
 
 int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url)
 {
-    return mapping->dialect->subtree
-               ? mod_comet_scene_is_within(url, mapping->url)
-               : strcmp(url, mapping->url) == 0;
+    return mapping->dialect->subtree ? is_within(url, mapping->url)
+                                     : strcmp(url, mapping->url) == 0;
 }
 
 int mod_comet_scene_is_plain(const mod_comet_section_t *section)
@@ -158,7 +158,7 @@ int mod_comet_scene_applies(const mod_comet_section_t *section, const char *url)
     return section->is_pattern
                ? apr_fnmatch(section->path, url, APR_FNM_PATHNAME)
                      == APR_SUCCESS
-               : mod_comet_scene_is_within(url, section->path);
+               : is_within(url, section->path);
 }
 
 int mod_comet_scene_concerns(const mod_comet_section_t *section,
@@ -171,7 +171,7 @@ int mod_comet_scene_concerns(const mod_comet_section_t *section,
         return 0;
     }
     return mod_comet_scene_is_plain(section)
-               ? mod_comet_scene_is_within(section->path, mapping->url)
+               ? is_within(section->path, mapping->url)
                : mod_comet_scene_applies(
                    section, apr_pstrcat(p, mapping->url, "/x", NULL));
 }
@@ -199,8 +199,7 @@ int mod_comet_scene_overlap(const mod_comet_section_t *a,
     }
     if (mod_comet_scene_is_plain(a)) {
         return mod_comet_scene_applies(b, a->path)
-               || !mod_comet_scene_is_plain(b)
-               || mod_comet_scene_is_within(b->path, a->path);
+               || !mod_comet_scene_is_plain(b) || is_within(b->path, a->path);
     }
     return 1;
 }

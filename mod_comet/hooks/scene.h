@@ -60,9 +60,6 @@ int mod_comet_scene_has_tls(const mod_comet_scene_t *scene);
 int mod_comet_scene_speaks(const mod_comet_scene_t *scene,
                            const char *protocol);
 
-/** Whether a path equals a URL or lies below it. */
-int mod_comet_scene_is_within(const char *path, const char *url);
-
 /** Whether a section has a plain path, so that it is known which URLs it
  * concerns. */
 int mod_comet_scene_is_plain(const mod_comet_section_t *section);

@@ -3,6 +3,7 @@
  * until a deadline. */
 #include "store/pg/pg.h"
 
+#include <apr_siphash.h>
 #include <arpa/inet.h>
 #include <endian.h>
 #include <poll.h>
@@ -272,18 +273,16 @@ static apr_status_t drain(comet_pg_t *pg, apr_time_t deadline)
 
 /* --- Calls ---------------------------------------------------------------- */
 
-/* Name a statement by a hash of its text (FNV-1a).  So if a pooler shares a
- * session between clients, a name never stands for another statement.
+/* Name a statement by a hash of its text.  So if a pooler shares a session
+ * between clients, a name never stands for another statement.  All processes make
+ * the same names, so the hash has no secret key.
  * @param name  OUT: COMET_PG_NAME_BYTES bytes */
 static void name_statement(const char *sql, char *name)
 {
-    apr_uint64_t hash = APR_UINT64_C(0xcbf29ce484222325);
+    static const unsigned char no_secret[APR_SIPHASH_KSIZE];
 
-    for (; *sql; sql++) {
-        hash = (hash ^ (unsigned char)*sql) * APR_UINT64_C(0x100000001b3);
-    }
     snprintf(name, COMET_PG_NAME_BYTES, "comet_%016" APR_UINT64_T_HEX_FMT,
-             hash);
+             apr_siphash24(sql, strlen(sql), no_secret));
 }
 
 /* Find the name of a prepared statement.
