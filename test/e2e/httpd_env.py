@@ -919,7 +919,8 @@ class Httpd:
 
 
 def judged_races(text):
-    """Return ThreadSanitizer's reports in which the module makes all accesses.
+    """Return ThreadSanitizer's reports in which the module makes all accesses:
+    mod_comet.so, or mod_comet_pg.so, which is the engine for PostgreSQL.
 
     httpd passes the memory of connections between threads by a lock-free list
     in its own code.  That code is not instrumented: when it clears such memory,
@@ -927,15 +928,17 @@ def judged_races(text):
     count either, even when the module calls httpd: several threads write the
     scoreboard without a lock.
     """
+    module = re.compile(r"mod_comet(_pg)?\.so")
+
     def is_ours(stack):
         frames = [line for line in stack.splitlines() if "libtsan" not in line]
-        return bool(frames) and "mod_comet.so" in frames[0]
+        return bool(frames) and bool(module.search(frames[0]))
 
     kept = []
     for block in text.split("=================="):
         # Calls in a signal handler do not count: prefork ends children there.
         if "WARNING: ThreadSanitizer" not in block \
-                or "mod_comet.so" not in block \
+                or not module.search(block) \
                 or "signal-unsafe call inside of a signal" in block:
             if "ERROR: " in block:
                 kept.append(block)
