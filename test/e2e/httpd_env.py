@@ -265,6 +265,21 @@ def fd_count(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
 
 
+def is_stopped(pid):
+    """Return whether no thread of a process runs: all are stopped, or it is
+    dead."""
+    return all(Httpd.slurp(path).rpartition(")")[2].split()[0] in "TZX"
+               for path in glob.glob("/proc/%d/task/*/stat" % pid))
+
+
+def stop_process(pid):
+    """Stop a process by SIGSTOP.  kill() returns before the process's threads
+    have stopped: one of them takes the signal and stops the others, so these
+    may still go on for a while.  This returns when all of them have stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid), 5, "all threads of %d to stop" % pid)
+
+
 def pss_kb(pid):
     """Return the proportional set size of a process in KiB."""
     with open("/proc/%d/smaps_rollup" % pid) as smaps:
@@ -689,7 +704,7 @@ class Httpd:
             return
         kids = self.children()
         # a stopped server starts no new children
-        self.proc.send_signal(signal.SIGSTOP)
+        stop_process(self.proc.pid)
         kids = sorted(set(kids) | set(self.children()))
         for pid in [self.proc.pid] + kids:
             try:

@@ -14,7 +14,7 @@ import pytest
 
 from comet_load import quantile
 from http_client import one_request
-from httpd_env import MPMS, SLOW, alive, sqlite, wait_until
+from httpd_env import MPMS, SLOW, alive, sqlite, stop_process, wait_until
 from listeners import static_files
 from shim import Shim
 from tmpfs import Tmpfs
@@ -143,7 +143,7 @@ def test_436_02_holder_is_stopped(make_server, figure):
     shim.set_sync(2)
     hang_a_publish(server)
     holder, = server.children()
-    os.kill(holder, signal.SIGSTOP)
+    stop_process(holder)
     shim.set_sync(0)
     try:
         with static_files(server.port) as files:

@@ -3,7 +3,6 @@
 (CometAdoptTLS)."""
 
 import contextlib
-import glob
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ import time
 import pytest
 
 from event_stream import EventStream
-from httpd_env import SLOW, Httpd, thread_count, wait_until
+from httpd_env import SLOW, stop_process, thread_count, wait_until
 from stream_client import EVENTS, post
 from test_250_adopt import adopted, wait_adopted, wait_line
 
@@ -236,12 +235,6 @@ def unread(server):
                and line[3] in ("01", "08"))       # ESTABLISHED, CLOSE_WAIT
 
 
-def is_stopped(pid):
-    """Return whether all threads of a process are stopped."""
-    return all(Httpd.slurp(path).rpartition(")")[2].split()[0] == "T"
-               for path in glob.glob("/proc/%d/task/*/stat" % pid))
-
-
 @pytest.mark.event
 @pytest.mark.parametrize("keys", [
     3, pytest.param(40, marks=pytest.mark.long)])
@@ -254,8 +247,7 @@ def test_615_09_keys_and_the_end_at_once(make_server, keys):
     child = server.children()[0]
     try:
         wait_adopted(server, 1)
-        os.kill(child, signal.SIGSTOP)
-        wait_until(lambda: is_stopped(child), 5, "the child's threads to stop")
+        stop_process(child)
         for number in range(keys):
             process.stdin.write(b"k\n")
             process.stdin.flush()

@@ -11,7 +11,7 @@ import pytest
 
 import tokens
 from h2_client import H2
-from httpd_env import SLOW, Httpd, connect, wait_until
+from httpd_env import SLOW, Httpd, connect, stop_process, wait_until
 from stream_client import Stream
 from tokens import bearer, claims, grant, sign
 
@@ -74,7 +74,7 @@ def stopped(server):
     """Stop the server's children while the context is open."""
     pids = server.children()
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        stop_process(pid)
     try:
         yield
     finally:
