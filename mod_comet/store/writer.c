@@ -20,6 +20,8 @@
 /** How long to wait for the bus's lock before checking whether to stop. */
 #define LOCK_USEC 50000
 #define UPKEEP_USEC 5000000
+/** How soon upkeep is tried again if it has found the store locked. */
+#define UPKEEP_AGAIN_USEC 200000
 /** Looking into the inbox takes at most 1 / INBOX_SHARE of the writer's
  * time. */
 #define INBOX_SHARE 10
@@ -288,17 +290,22 @@ static int upkeep_is_due(comet_writer_t *writer)
         return 0;
     }
     writer->upkeep_after = now + UPKEEP_USEC;
-    return comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
-                                  UPKEEP_USEC);
+    return writer->owes_upkeep
+           || comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
+                                     UPKEEP_USEC);
 }
 
+/* Whether a step of upkeep has failed.  Then the round ends; if another program
+ * has the store's lock, this child begins the round again soon. */
 static int has_failed(comet_writer_t *writer, apr_status_t status)
 {
+    writer->owes_upkeep = status == COMET_ELOCKED;
     if (status == APR_SUCCESS) {
         return 0;
     }
     writer->pruning = writer->tidying = 0;
-    if (status != COMET_ELOCKED) {
+    writer->upkeep_after = comet_monotonic() + UPKEEP_AGAIN_USEC;
+    if (!writer->owes_upkeep) {
         judge(writer, status);
     }
     return 1;
@@ -503,7 +510,11 @@ static void end(comet_writer_t *writer)
 
 void *comet_writer_run(void *baton)
 {
+    /* each of them may find that the store is lost, and close it */
+    void (*const duties[])(comet_writer_t *) = { take_in, keep_presence,
+                                                 checkpoint, keep_up };
     comet_writer_t *writer = baton;
+    int i;
 
     begin_step(writer);
     open_store(writer);
@@ -529,17 +540,8 @@ void *comet_writer_run(void *baton)
         else {
             writer->locked_since = 0;
         }
-        if (writer->store) {
-            take_in(writer);
-        }
-        if (writer->store) {
-            keep_presence(writer);
-        }
-        if (writer->store) {
-            checkpoint(writer);
-        }
-        if (writer->store) {
-            keep_up(writer);
+        for (i = 0; writer->store && i < 4; i++) {
+            duties[i](writer);
         }
     }
     end(writer);

@@ -72,6 +72,7 @@ struct comet_writer_t {
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due at
                            * once */
+    int owes_upkeep; /* a round was not finished, since the store was locked */
     int has_inbox_role; /* this child has claimed the task of reading the
                          * inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */

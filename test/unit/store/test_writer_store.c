@@ -146,6 +146,38 @@ static void test_retention(void **state)
     assert_int_equal(kit_number("SELECT erased FROM comet_clock"), 2991);
 }
 
+/* A round of upkeep finds the store locked by another program.  The writer makes
+ * up for it soon: it does not wait until the next round is due, which this test
+ * puts off again and again. */
+static void test_retention_beside_a_lock(void **state)
+{
+    sqlite3 *db;
+    int i;
+
+    kit_config.retain_count = 10;
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    writer_stop();
+    db = kit_outsider();
+    kit_must_run(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+                     " FROM n WHERE i < 30) INSERT INTO message(channel, body)"
+                     " SELECT 'chat', i FROM n");
+    kit_must_run(db, "BEGIN IMMEDIATE");
+    comet_bus_claim_upkeep(writer_bus, 0, 0); /* a round is due at once */
+    writer_start();
+    assert_int_equal(comet_writer_await(writer, LONG), 1);
+    for (i = 0; i < 5; i++) {
+        assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
+    }
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 31);
+    kit_must_run(db, "COMMIT");
+    wait_until(
+        comet_bus_claim_upkeep(writer_bus, apr_time_now() + 4 * SECOND, 0)
+        && kit_number("SELECT count(*) FROM message") == 10);
+    sqlite3_close(db);
+    writer_stop();
+}
+
 /* Publish `count` messages, each of which takes 15 pages of the database. */
 static void publish_long(int count)
 {
@@ -210,6 +242,7 @@ int main(void)
         WRITER_TEST(test_full),
         WRITER_TEST(test_sync_fails),
         WRITER_TEST(test_retention),
+        WRITER_TEST(test_retention_beside_a_lock),
         WRITER_TEST(test_checkpoints),
         WRITER_TEST(test_checkpoint_beside_publishers),
     };
