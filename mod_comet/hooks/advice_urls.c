@@ -165,14 +165,32 @@ static int is_ours(const mod_comet_line_t *line)
            && !mod_comet_tree_begins(line->node->directive, "CometToken");
 }
 
+/* Whether a section's path lacks its leading slash: "<Location comet>". */
+static int is_relative(const mod_comet_section_t *section)
+{
+    return section->path[0] != '/' && !strstr(section->path, "://")
+           && strcmp(section->path, "*") != 0;
+}
+
+/* Whether a section would concern a mapping if its path had its slash. */
+static int lacks_slash(const mod_comet_section_t *section,
+                       const mod_comet_scene_t *scene)
+{
+    mod_comet_section_t meant = *section;
+
+    meant.path = apr_pstrcat(scene->pool, "/", section->path, NULL);
+    return is_relative(section) && mod_comet_scene_concerns_any(&meant, scene);
+}
+
 /* Whether a section with this line is meant for this module: for its messages
  * or for its counters. */
-static int is_noted(const mod_comet_line_t *line, apr_pool_t *p)
+static int is_noted(const mod_comet_line_t *line,
+                    const mod_comet_scene_t *scene)
 {
-    return is_ours(line)
+    return is_ours(line) || lacks_slash(line->section, scene)
            || (mod_comet_scene_is(line, "SetHandler")
-               && mod_comet_tree_begins(mod_comet_scene_word(line->node, 0, p),
-                                        "comet"));
+               && mod_comet_tree_begins(
+                   mod_comet_scene_word(line->node, 0, scene->pool), "comet"));
 }
 
 static void add_url(mod_comet_uses_t *uses, const char *url)
@@ -227,7 +245,7 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
             &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
 
         if (!line->section || !mod_comet_scene_is_plain(line->section)
-            || !is_noted(line, scene->pool)) {
+            || !is_noted(line, scene)) {
             continue;
         }
         note_line(uses, line);
@@ -235,13 +253,6 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
             add_key(uses->used, &line->section->node);
         }
     }
-}
-
-/* Whether a section's path lacks its leading slash: "<Location comet>". */
-static int is_relative(const mod_comet_section_t *section)
-{
-    return section->path[0] != '/' && !strstr(section->path, "://")
-           && strcmp(section->path, "*") != 0;
 }
 
 void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,

@@ -3,6 +3,7 @@
 #include "hooks/site.h"
 
 #include <apr_strings.h>
+#include <apr_user.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,15 +122,32 @@ static void add_folders_of_jail(apr_array_header_t *roots, const char *jail)
     }
 }
 
+/* Whether the children run as the user of this process, since only root can give
+ * them another.  A configuration that names a User is meant for root, so an
+ * ordinary user who only checks it is not the children's user. */
+static int is_run_by_its_user(void)
+{
+    return geteuid() != 0
+           && (ap_unixd_config.user_id == (uid_t)-1
+               || ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST);
+}
+
+static void set_own_user(comet_site_t *site, apr_pool_t *p)
+{
+    char *name;
+
+    site->uid = geteuid();
+    site->gid = getegid();
+    site->user = apr_uid_name_get(&name, site->uid, p) == APR_SUCCESS
+                     ? name
+                     : apr_psprintf(p, "#%lu", (unsigned long)site->uid);
+}
+
 comet_site_t mod_comet_site(const server_rec *main, apr_pool_t *p)
 {
     const char *jail = find_jail(p);
     apr_array_header_t *roots = find_published_folders(main, p);
-
-    if (jail) {
-        add_folders_of_jail(roots, jail);
-    }
-    return (comet_site_t){
+    comet_site_t site = {
         .jail = jail,
         .user = ap_unixd_config.user_name,
         .uid = ap_unixd_config.user_id,
@@ -137,4 +155,12 @@ comet_site_t mod_comet_site(const server_rec *main, apr_pool_t *p)
         .config_folders = find_config_folders(p),
         .published_folders = roots,
     };
+
+    if (jail) {
+        add_folders_of_jail(roots, jail);
+    }
+    if (is_run_by_its_user()) {
+        set_own_user(&site, p);
+    }
+    return site;
 }

@@ -31,6 +31,7 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
                                 const apr_array_header_t *engines,
                                 const char *root, apr_pool_t *p)
 {
+    const char *usage;
     int i;
 
     *place = (comet_place_t){ .engine = NULL };
@@ -45,11 +46,12 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
             return engine->parse(place, value + length + 1, root, p);
         }
     }
-    return apr_pstrcat(p, comet_engines_usage(engines, p),
-                       strncmp(value, "postgres", 8) == 0
-                           ? " or, after \"LoadModule comet_pg_module "
+    usage = comet_engines_usage(engines, p);
+    return strncmp(value, "postgres", 8) == 0 && !strstr(usage, "postgresql:")
+               ? apr_pstrcat(p, usage,
+                             " or, after \"LoadModule comet_pg_module "
                              "modules/mod_comet_pg.so\", "
-                             "postgresql:CONNECTION"
-                           : "",
-                       NULL);
+                             "postgresql:CONNECTION",
+                             NULL)
+               : usage;
 }

@@ -565,6 +565,27 @@ def test_475_21_configtest_by_an_ordinary_user(tester):
     assert code == 0 and "CometStore" not in text, text
 
 
+@ROOT_ONLY
+def test_475_25_started_by_an_ordinary_user(tester):
+    """If an ordinary user starts httpd, its children run as this user, who may
+    write the database without a warning; another user may not."""
+    conf = tester.config_text(store(tester.db))
+    conf = re.sub(r"(?m)^(User|Group) .*\n", "", conf)
+    path = tester.conf_path(conf, "test.conf")
+    command = as_user("nobody") + tester.command("-t", "-f", path)
+    for owner, warned in (("nobody", False), ("daemon", True)):
+        shutil.chown(tester.data, owner, "nogroup")
+        os.chmod(tester.data, 0o2775)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.STDOUT, timeout=60,
+                              env=tester.environment())
+        text = IN_MEMORY.sub("", done.stdout)
+        assert done.returncode == 0, text
+        assert ("may be written by user daemon" in text) == warned, text
+        assert ("let only user nobody" in text) == warned, text
+        assert ("COMET0120" in text) == warned, text
+
+
 # The C library needs this file where httpd's threads end.
 LIBGCC = glob.glob("/lib/*/libgcc_s.so.1") + ["/lib64/libgcc_s.so.1"]
 

@@ -179,9 +179,10 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
 
 
 WRONG = {
-    "host=h dbname=d password=secret": "do not write a password",
-    "//u:secret@h/d": "do not write a password",
-    "nonsense": "service=comet",
+    "host=h dbname=d password=secret": "allowed: expected no password here",
+    "//u:secret@h/d": "allowed: expected no password here",
+    "": "allowed: expected sqlite:PATH or postgresql:CONNECTION\n",
+    "nonsense": "allowed: expected postgresql: and a connection string",
     "service=comet colour=red": "colour",
 }
 

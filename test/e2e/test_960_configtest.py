@@ -203,6 +203,10 @@ WARNED = [
     ("relative path of a Location",
      GOOD + at("comet", "CometReplay 5"), "<Location \"comet\"",
      r'applies to no URL; write <Location "/comet">'),
+    ("relative path of a Location with a rule",
+     GOOD + at("comet/secret", "Require all denied"),
+     "<Location \"comet/secret\"",
+     r'applies to no URL; write <Location "/comet/secret">'),
     ("a Location for nothing",
      GOOD + at("/coment", "CometReplay 5"), "CometReplay",
      r'CometReplay has no effect in <Location "/coment">.*; mapped URLs: '

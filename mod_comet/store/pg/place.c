@@ -56,8 +56,8 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
         int quotable = words && !strstr(text, "password") && !strchr(text, '@');
 
         wrong = apr_psprintf(p,
-                             "expected postgresql: and a connection string of "
-                             "libpq, such as service=comet%s%.*s",
+                             "postgresql: and a connection string of libpq, "
+                             "such as service=comet%s%.*s",
                              quotable ? "; libpq says: " : "",
                              quotable ? (int)strcspn(words, "\n") : 0,
                              quotable ? words : "");
@@ -65,10 +65,9 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
         return wrong;
     }
     if (value_of(options, "password") || value_of(options, "sslpassword")) {
-        wrong = "postgresql: do not write a password here, since many users "
-                "may read the server's configuration: use a service, "
-                "passfile=FILE, a client certificate, or peer authentication "
-                "over a socket";
+        wrong = "no password here, since many users may read the server's "
+                "configuration: use a service, passfile=FILE, a client "
+                "certificate, or peer authentication over a socket";
     }
     else {
         place->name = apr_pstrcat(p, "postgresql:", text, NULL);
