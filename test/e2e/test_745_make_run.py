@@ -106,6 +106,10 @@ def test_745_01_two_servers_and_their_history(clone):
         assert "<title>" in read(port + 1, "/chat/")
         assert json.loads(read(port, "/comet/chat?q=second"))["messages"]
         folder = re.search(r"host=(\S+)", run.text()).group(1)
+        for log in ("error.log", "error-2.log"):
+            with open(os.path.join(clone, "run", "logs", log),
+                      encoding="utf-8") as lines:
+                assert lines.read().count("COMET0101") == 1
     finally:
         run.end()
     assert not os.path.exists(folder + "/data/postmaster.pid")
