@@ -100,14 +100,15 @@ def test_963_03_full(small_disk):
 @pytest.mark.skipif(not is_root(), reason="needs root to give files away")
 def test_963_04_move(make_server):
     """After the database has been moved, clients go on from their cursors."""
-    folder = os.path.join("{root}", "conf", "mods-available")
+    folder = os.path.join("{root}", "conf", "conf-available")
     server = make_server(comet="status", start=False,
-                         conf="Include %s/comet.conf\nCometEndpoint /comet\n"
+                         conf="Include %s/*.conf\nCometEndpoint /comet\n"
                          % folder)
     os.mkdir(server.fill(folder))
-    with open(server.fill(folder) + "/comet.conf", "w",
-              encoding="ascii") as file:
-        file.write('CometStore "sqlite:%s/comet.db"\n' % server.data)
+    for name in ("comet", "push"):      # (the last CometStore counts)
+        with open("%s/%s.conf" % (server.fill(folder), name), "w",
+                  encoding="ascii") as file:
+            file.write('CometStore "sqlite:%s/comet.db"\n' % server.data)
     server.start()
     cursor = server.post("chat", "before")
     server.stop()
