@@ -20,7 +20,7 @@ from test_390_manual import REFERENCE, write_secret
 SERVER = {"modules": ("authz_groupfile",), "conf": 'CometRetain age=1d\n<Location "/comet">\nCometMulti on\n'
                   "CometModerate on\nCometPresence on\n</Location>\n"}
 # These examples need PostgreSQL; test_800 does the same with a server.
-ELSEWHERE = ("createdb -E", "GRANT comet_insert")
+ELSEWHERE = ("createdb -E", "GRANT comet_insert", "# on each web server")
 
 
 def examples():
