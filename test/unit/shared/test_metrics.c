@@ -82,7 +82,8 @@ static int live(void *baton)
     comet_metrics_add(COMET_METRIC_published, 2);
     comet_metrics_add(COMET_METRIC_waiting_poll, 3);
     comet_metrics_add(COMET_METRIC_waiting_poll, -1);
-    atomic_store(&board->slots[atomic_fetch_add(&board->ready, 1)], slot);
+    atomic_store(&board->slots[atomic_load(&board->ready)], slot);
+    atomic_fetch_add(&board->ready, 1); /* the slot can be read now */
     wait_for_go(1);
     comet_metrics_detach();
     comet_metrics_add(COMET_METRIC_published, 1000); /* too late: not counted */
