@@ -328,8 +328,8 @@ class Httpd:
     env:      additions to the server's environment.
     wrapper:  a command that executes the server (strace -D …).
     parent:   where the server's folder is made.
-    ends_early: children may end before their threads, which wait for a store;
-              then the sanitizers report no leaks.
+    ends_early: children may end before their threads, which wait for a store
+              or a log; then the sanitizers report no leaks.
     """
 
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
