@@ -328,8 +328,9 @@ class Httpd:
     env:      additions to the server's environment.
     wrapper:  a command that executes the server (strace -D …).
     parent:   where the server's folder is made.
-    ends_early: children may end before their threads, which wait for a store
-              or a log; then the sanitizers report no leaks.
+    may_leak: the sanitizers report no leaks, because children may end before
+              their threads, which wait for a store or a log, or because other
+              modules leak.
     """
 
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
@@ -337,7 +338,7 @@ class Httpd:
                  tls=False, h2=False, timeout=60, env=None, keepalive="on",
                  max_keepalive=0, data=None, before="", wrapper=(),
                  database=None, parent=os.environ.get("COMET_TMP", ORDINARY),
-                 ends_early=False):
+                 may_leak=False):
         self.root = tempfile.mkdtemp(prefix="comet-e2e-", dir=parent)
         os.chmod(self.root, 0o755)
         self.mpm = mpm or DEFAULT_MPM
@@ -354,7 +355,7 @@ class Httpd:
         self.keepalive, self.max_keepalive = keepalive, max_keepalive
         self.env = dict(env or {})
         self.wrapper = list(wrapper)
-        self.ends_early = ends_early
+        self.may_leak = may_leak
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self.proc = None
@@ -530,7 +531,7 @@ class Httpd:
             # prefork ends its children inside a signal handler, where the
             # module must not free memory that its threads may still use
             env["ASAN_OPTIONS"] = "detect_leaks=%d:" \
-                % (self.mpm != "prefork" and not self.ends_early) + common
+                % (self.mpm != "prefork" and not self.may_leak) + common
             env["UBSAN_OPTIONS"] = "print_stacktrace=1:" + common
             env["LSAN_OPTIONS"] = ("suppressions=%s:print_suppressions=0"
                                    % os.path.join(TOOLS, "lsan.supp"))
@@ -543,7 +544,7 @@ class Httpd:
                 "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d:"
                 "report_thread_leaks=%d"
                 % (log, os.path.join(TOOLS, "tsan.supp"),
-                   self.mpm != "prefork", not self.ends_early))
+                   self.mpm != "prefork", not self.may_leak))
         return env
 
     def start(self, wait=True):

@@ -20,9 +20,9 @@ HANGS = "#!/bin/sh\nwhile ! [ -e %s/go ]; do sleep 0.1; done\nexec cat >>%s\n"
 class Hanging:
     """A server whose second access log hangs."""
 
-    def __init__(self, make_server, kind, mpm, ends_early=False):
+    def __init__(self, make_server, kind, mpm, may_leak=False):
         self.server = server = make_server(start=False, mpm=mpm, threads=50,
-                                           ends_early=ends_early)
+                                           may_leak=may_leak)
         self.lines = os.path.join(server.root, "logs", "many.log")
         self.reader = None
         program = os.path.join(server.root, "hangs")
@@ -117,7 +117,7 @@ def test_487_02_polls_end(make_server, kind):
 def test_487_03_a_stop_does_not_wait(make_server, mpm):
     """A stop does not wait for a log that accepts no lines, and the streams
     end."""
-    hanging = Hanging(make_server, "program", mpm, ends_early=True)
+    hanging = Hanging(make_server, "program", mpm, may_leak=True)
     server = hanging.server
     streams = [Stream(server, "/comet/many?since=0") for _ in range(MANY)]
     server.wait_waiting(MANY, "events")

@@ -106,7 +106,7 @@ def test_810_01_a_server_that_hangs(make_server, cluster, figure):
 def test_810_02_a_server_that_hangs_does_not_keep_httpd_from_ending(
         make_server, cluster, figure):
     """httpd reloads and stops in time while the database hangs."""
-    host = start(make_server, cluster, ends_early=True)
+    host = start(make_server, cluster, may_leak=True)
     with Stream(host, "/comet/chat") as stream:
         cluster.pause()
         try:
