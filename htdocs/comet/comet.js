@@ -21,6 +21,7 @@ const GLANCE = 10;              // seconds between polls of a hidden tab
 const BEAT = 5;                 // seconds between checks of the connection
 const LOST_LEADER = 30;         // seconds without news of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
+const MOST_SAID = 3600;         // seconds of pause that a server may ask for
 const MOST_HELD = 1000;         // news put aside while catching up
 const TRIES = 5;                // attempts at one publish
 const TYPING = 6;               // seconds for which a user is typing
@@ -195,6 +196,17 @@ class Attempt {
     }
 }
 
+/** A pause that the server asks for, in seconds, within sensible limits. */
+function sensible(seconds) {
+    return seconds > 0 ? Math.min(seconds, MOST_SAID) : 0;
+}
+
+/** The seconds that a Retry-After says, as a number or as a date. */
+function secondsUntil(said) {
+    return /^\s*-?[\d.]/.test(said) ? Number(said)
+                                    : (Date.parse(said) - Date.now()) / 1000;
+}
+
 /** Does what fetch() does, but every failure is a CometError, or the reason for
  * the attempt's abort. */
 async function request(url, init, attempt) {
@@ -212,7 +224,7 @@ async function request(url, init, attempt) {
     throw new CometError(answer.status, {
         said: body?.error,
         foreign: !body?.error,
-        retryAfter: Number(answer.headers.get('Retry-After')) || 0,
+        retryAfter: sensible(secondsUntil(answer.headers.get('Retry-After'))),
     });
 }
 
@@ -264,10 +276,19 @@ class Token {
         if (this.#text !== undefined && Date.now() < this.#until) {
             return this.#text;
         }
-        this.#pending ??= this.#renew().finally(() => {
-            this.#pending = undefined;
-        });
-        return this.#pending;
+        return this.#pending ?? this.#begin();
+    }
+
+    /** Calls the function. If it does not answer, it is called again when the
+     * token is next needed. */
+    #begin() {
+        const forget = () => {
+            clearTimeout(timer);
+            this.#pending = this.#pending === next ? undefined : this.#pending;
+        };
+        const timer = setTimeout(forget, GRACE * 1000);
+        const next = this.#pending = this.#renew().finally(forget);
+        return next;
     }
 
     async #renew() {
@@ -416,7 +437,7 @@ function takeBlocks(line, blocks) {
     };
     for (const { id, event = 'message', data, retry } of blocks) {
         if (retry !== undefined && (line.isOpen || id === undefined)) {
-            farewell = retry;
+            farewell = sensible(retry / 1000) * 1000;
         }
         else if (retry) {
             line.retry = retry;
@@ -600,7 +621,7 @@ async function websocket(line) {
     url.protocol = url.protocol.replace('http', 'ws');
     line.expect(line.patience + GRACE);
     const socket = new WebSocket(url);
-    line.speaker = new Speaker(socket);
+    line.speaker = new Speaker(socket, () => line.attempt.end(AGAIN));
     let probe;
     try {
         return await new Promise((done, fail) => {
@@ -620,14 +641,14 @@ async function websocket(line) {
                 takeFrame(line, JSON.parse(data));
             };
             socket.onclose = ({ reason }) => {
-                const retry = Number(/^retry=(\d+)/.exec(reason)?.[1]);
-                if (line.isOpen && retry >= 0) {
-                    done(retry);
+                const [, retry] = /^retry=(\d+)/.exec(reason) ?? [];
+                const seconds = sensible(retry / 1000);
+                if (line.isOpen && retry) {
+                    done(seconds * 1000);
                 }
                 else {
-                    fail(new CometError(retry >= 0 ? 503 : 0, {
-                        retryAfter: retry >= 0 ? retry / 1000 : 0,
-                    }));
+                    fail(new CometError(retry ? 503 : 0,
+                                        { retryAfter: seconds }));
                 }
             };
         });
@@ -666,8 +687,10 @@ class Speaker {
     #next = 0;
     #channel;               // the channel of the last message
 
-    constructor(socket) {
+    /** `doubt` is called if an answer did not come in time. */
+    constructor(socket, doubt) {
         this.socket = socket;
+        this.doubt = doubt;
     }
 
     /**
@@ -1186,7 +1209,7 @@ export class Comet extends EventTarget {
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other
     #self = newKey();       // marks this object's own `typing`
-    #typed = new Map();     // channel: Date.now() of the last typing()
+    #typed = new Map();     // channel: performance.now() of the last typing()
 
     constructor(url, options = {}) {
         super();
@@ -1268,10 +1291,10 @@ export class Comet extends EventTarget {
      */
     async #send(url, init, headers, attempt, begin) {
         for (let again = false; ; again = true) {
-            const given = await this.#init(headers);
+            attempt.expect(GRACE);
+            const given = await attempt.wait(this.#init(headers));
             let token;
             if (this.#token) {
-                attempt.expect(GRACE);
                 token = await attempt.wait(this.#token.get());
                 given.headers.set('Authorization', `Bearer ${token}`);
             }
@@ -1325,8 +1348,8 @@ export class Comet extends EventTarget {
 
     /** Tells the others that the user is typing; call it at every key press. */
     typing({ channel } = {}) {
-        const now = Date.now();
-        if (now - (this.#typed.get(channel) ?? 0) < TYPING * 500) {
+        const now = performance.now();      // the clock may be set back
+        if (now - (this.#typed.get(channel) ?? -Infinity) < TYPING * 500) {
             return;
         }
         this.#typed.set(channel, now);
@@ -1408,7 +1431,15 @@ export class Comet extends EventTarget {
             return undefined;
         }
         attempt.expect(GRACE + 5);
-        return speaker.say({ ...publish, channel: name }, attempt);
+        try {
+            return await speaker.say({ ...publish, channel: name }, attempt);
+        }
+        catch (error) {
+            if (error === attempt.reason && error.status === 0) {
+                speaker.doubt();    // no answer: the connection may be dead
+            }
+            throw error;
+        }
     }
 
     /** Tells the server up to which timestamp the user has read. */
@@ -1794,7 +1825,8 @@ export class Presence extends EventTarget {
     /** False while the list cannot be complete, because the channel is too
      * full. */
     get complete() {
-        return !this.#isStale && this.#members.size === this.count;
+        return !this.#isReading && !this.#isStale
+            && this.#members.size === this.count;
     }
 
     close() {
@@ -1845,7 +1877,8 @@ export class Presence extends EventTarget {
                     this.#end(error);
                 }
                 this.#isStale = true;
-                await new Pause().of(backoff(failures++));
+                await new Pause().of(backoff(failures++)
+                                     + (error.retryAfter ?? 0) * 1000);
             }
             if (this.#closing.signal.aborted) {
                 return;

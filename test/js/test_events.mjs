@@ -82,8 +82,17 @@ test('typing is told now and then, and leaves no key', async () => {
         comet.typing();
     }
     await comet.edit(1, 'new "text"');
+    const { now } = performance;
+    const { now: date } = Date;
+    performance.now = () => now.call(performance) + 4000;
+    Date.now = () => date() - 3_600_000;    // the clock was set back
+    comet.typing();
+    performance.now = now;
+    Date.now = date;
+    await new Promise((done) => setTimeout(done));
     comet.close();
-    assert.equal(posts.length, 2);
+    assert.equal(posts.length, 3);
+    assert.match(posts[2].url, /^\/comet\/room\?type=typing&keep=6/);
     assert.match(posts[0].url, /^\/comet\/room\?type=typing&keep=6/);
     assert.equal(posts[0].key, null);
     assert.match(posts[1].url, /^\/comet\/room\?type=edit/);

@@ -39,7 +39,9 @@ function scripted(name, steps, options, check) {
         });
         await new Promise((done) => server.listen(0, '127.0.0.1', done));
         const { port } = server.address();
-        const comet = new Comet(`http://127.0.0.1:${port}/c`, options);
+        const comet = new Comet(
+            `http://127.0.0.1:${port}/c`,
+            typeof options === 'function' ? options() : options);
         const told = [];
         const note = (type, what) => comet.addEventListener(
             type, (event) => told.push([type, what(event)]));
@@ -79,6 +81,16 @@ async function until(condition) {
         assert.ok(Date.now() < end, `in vain: ${condition}`);
         await new Promise((done) => setTimeout(done, 2));
     }
+}
+
+/** Let all timers end so many times sooner, until the returned function is
+ * called. */
+function hurry(times) {
+    const { setTimeout: real } = globalThis;
+    globalThis.setTimeout = (act, ms, ...more) => real(act, ms / times, ...more);
+    return () => {
+        globalThis.setTimeout = real;
+    };
 }
 
 const of = (told, kind) => told.filter(([type]) => type === kind)
@@ -209,6 +221,51 @@ scripted('busy: the pause is what Retry-After says, and more', [
     assert.ok(asked[1].at - asked[0].at >= 1000);
 });
 
+// A timer takes at most 2^31 - 1 ms, and one with more fires at once.
+for (const [said, least, most] of [
+    ['2592000', 3_600_000, 3_601_000], ['1e99', 3_600_000, 3_601_000],
+    ['-30', 0, 1000], ['soon', 0, 1000],
+    [new Date(Date.now() + 60_000).toUTCString(), 50_000, 62_000],
+]) {
+    scripted(`Retry-After: ${said}`, [
+        (answer) => answer.writeHead(503, { 'Retry-After': said })
+            .end('{"error":"busy"}'),
+    ], { transport: 'events' }, async ({ told, asked }) => {
+        await until(() => told.length);
+        await new Promise((done) => setTimeout(done, 100));
+        const [, retryIn] = of(told, 'error')[0];
+        assert.ok(least <= retryIn && retryIn <= most, `${retryIn} ms`);
+        assert.ok(asked.length <= 5, `${asked.length} requests`);
+    });
+}
+
+scripted('retry: with an absurd number is no reason to hurry', [
+    [OPENING, 'retry: 99999999999\n\n', END],
+], { transport: 'events' }, async ({ told, asked }) => {
+    await until(() => told.length);
+    await new Promise((done) => setTimeout(done, 100));
+    assert.equal(asked.length, 1);
+});
+
+for (const [option, answer] of [['fetchOptions', {}], ['token', 'a.b.c']]) {
+    let calls = 0;
+    let slow;
+    scripted(`${option}: a function that once does not answer is called again`, [
+        [OPENING],
+    ], () => {
+        slow = hurry(100);
+        return { [option]: () => (calls++ ? answer : new Promise(() => {})) };
+    }, async ({ told }) => {
+        try {
+            await until(() => of(told, 'open').length);
+        }
+        finally {
+            slow();
+        }
+        assert.equal(of(told, 'error')[0][0], 0);
+    });
+}
+
 scripted('refused for good: closed, with the reason', [
     (answer) => answer.writeHead(401).end(),
 ], {}, async ({ comet, told, asked }) => {
@@ -229,17 +286,14 @@ scripted('pauses between failures grow, at random, to no more than 30 s', [
     (answer) => answer.socket.destroy(),
 ], { transport: 'events' }, async ({ told }) => {
     const { random } = Math;
-    const { setTimeout: real } = globalThis;
+    const slow = hurry(1000);
     Math.random = () => 0.999;
-    globalThis.setTimeout = (act, ms, ...more) => real(act, ms / 1000, ...more);
     try {
-        while (of(told, 'error').length < 7) {
-            await new Promise((done) => real(done, 10));
-        }
+        await until(() => of(told, 'error').length >= 7);
     }
     finally {
         Math.random = random;
-        globalThis.setTimeout = real;
+        slow();
     }
     const pauses = of(told, 'error').map(([, retryIn]) => retryIn);
     [999, 1998, 3996, 7992, 15984, 29970, 29970].forEach((pause, i) => {

@@ -85,6 +85,7 @@ follows('the list, and what happens after it', async (server, comet) => {
         { member, since: 1, info: member === 'cy' ? '{"a":1}' : undefined }));
     server.list.count = 3;
     const presence = comet.presence();
+    assert.ok(!presence.complete, 'nothing is known yet');
     let changes = 0;
     presence.addEventListener('change', () => changes++);
     await until(() => names(presence) === 'ann,bob,cy');    // the list has two

@@ -156,6 +156,23 @@ played('what was not answered is published again, under its key', {},
     assert.deepEqual(posted, [one.sent[0].publish.key]);
 });
 
+played('a WebSocket that does not answer a message is replaced', {},
+       async ({ comet, posted }) => {
+    const one = await socket(1);
+    const { setTimeout: real } = globalThis;
+    one.says({ open: 3 });
+    globalThis.setTimeout = (act, ms, ...more) => real(act, ms / 100, ...more);
+    try {
+        assert.equal((await comet.publish('x')).timestamp, 77);
+    }
+    finally {
+        globalThis.setTimeout = real;
+    }
+    assert.deepEqual(posted, [one.sent[0].publish.key]);
+    assert.equal(one.sent.length, 1);
+    assert.ok(one.isClosed);
+});
+
 played('a refused WebSocket becomes an event stream', {},
        async ({ comet, opened, posted }) => {
     (await socket(1)).ends(1006);
