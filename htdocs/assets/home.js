@@ -24,10 +24,11 @@ async function refresh() {
     const answer = await fetch(live.dataset.status, options).catch(() => null);
     const status = answer?.ok && await answer.json().catch(() => null);
     live.classList.toggle('stale', !status);
-    $('#live-note').textContent = status ? '' : answer
+    const hidden = [401, 403, 404].includes(answer?.status);
+    $('#live-note').textContent = status ? '' : hidden
         ? 'This server keeps its counters to itself (see Require local).'
         : 'The server cannot be reached just now.';
-    if (answer && !status) {
+    if (hidden) {
         clearInterval(timer);
     }
     if (!status) {

@@ -319,8 +319,11 @@ $('#newer').addEventListener('click', () => {
 
 /* ---- moderating ---------------------------------------------------------- */
 
-/** Removes a deleted message from the page. */
+/** Removes a deleted message from the page, also if it is not shown yet. */
 function removeRow(timestamp) {
+    const stays = (row) => row.dataset.timestamp !== String(timestamp);
+    fresh = fresh.filter(stays);
+    held = held?.filter(stays);
     document.querySelectorAll(`.message[data-timestamp="${timestamp}"]`)
         .forEach((row) => row.remove());
 }

@@ -109,7 +109,7 @@ export function watchCounters(box, template, note, url) {
         if (status) {
             show(status);
         }
-        else if (answer) {
+        else if ([401, 403, 404].includes(answer?.status)) {
             clearInterval(timer);
             note.textContent = 'This server keeps its counters to itself'
                              + ' (see Require local).';

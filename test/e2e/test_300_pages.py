@@ -287,10 +287,10 @@ def test_300_14_narrow_and_dark(browser, pages):
                               "value": scheme}]})
             browser.driver.execute_cdp_cmd(
                 "Emulation.setDeviceMetricsOverride",
-                {"width": 360, "height": 640, "deviceScaleFactor": 2,
+                {"width": 305, "height": 640, "deviceScaleFactor": 2,
                  "mobile": True})
             wide = tab.js("return document.documentElement.scrollWidth")
-            assert wide <= 360, (path, wide)
+            assert wide <= 305, (path, wide)
 
 
 def test_300_15_earlier_messages(browser, pages):

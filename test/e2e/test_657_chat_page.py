@@ -193,6 +193,16 @@ def test_657_05_console_moderates(opened, pages):
     tab.js("document.querySelector('#live .message .delete').click()")
     wait_until(lambda: "rude" not in tab.js(rows), 10, "no message")
     assert sqlite(pages.db, "SELECT 1 FROM message WHERE body = 'rude'") == []
+    # What is deleted while the page pauses is not shown afterwards.
+    tab.js("document.querySelector('#pause').click()")
+    say(pages, "spam")
+    sqlite(pages.db, "DELETE FROM message WHERE body = 'spam'")
+    say(pages, "fine")
+    wait_until(lambda: "(3)" in text(tab, "#pause")
+               or "(2)" in text(tab, "#pause"), 10, "what waits")
+    tab.js("document.querySelector('#pause').click()")
+    wait_until(lambda: "fine" in tab.js(rows), 10, "the last message")
+    assert "spam" not in tab.js(rows)
     groups = "return [...document.querySelectorAll('#counters h3')]" \
         ".map(h => h.textContent)"
     wait_until(lambda: tab.js(groups)[:2] == ["Waiting now", "Publishing"], 10)
@@ -230,6 +240,13 @@ def test_657_06_console_sets_rules(opened, pages):
     wait_until(lambda: len(tab.js(rows)) == 1, 10, "one rule")
     assert sqlite(pages.db, "SELECT pattern, keep_count, keep_age"
                   " FROM channel_retention") == [["log/*", "1000", ""]]
+    # An age may be a large number of seconds.
+    put("audit", "5", "")
+    tab.js("document.querySelector('[name=unit]').value = 's'")
+    put("audit", "6", "100001")
+    wait_until(lambda: tab.js(rows)[0] == "audit keeps at most 6 messages up"
+               " to 100,001 seconds old", 10, "the rule")
+    tab.js("document.querySelector('[name=unit]').value = 'd'")
     put("a*", "1", "")
     wait_until(lambda: "a star must follow" in text(tab, "#rules [role=status]"),
                10, "the refusal")
