@@ -124,6 +124,7 @@ const mod_comet_dialect_t mod_comet_dialect_mercure = {
     .token_cookie = "mercureAuthorization",
     .token_parameter = "authorization",
     .by_mercure = 1,
+    .errors_are_plain = 1,
     .map = map,
     .find_channel = find_channel,
     .publishes = publishes,

@@ -5,19 +5,10 @@
 
 #include "dialect/mercure.h"
 #include "output/answer.h"
-#include "request/reasons.h"
 
 int mod_comet_mercure_refuse(request_rec *r, int status, const char *text)
 {
-    comet_buffer_t body = { .data = NULL };
-    int rv;
-
-    mod_comet_reasons_log(r, status, text);
-    comet_buffer_puts(&body, text);
-    comet_buffer_puts(&body, "\n");
-    rv = mod_comet_answer_body(r, status, "text/plain; charset=utf-8", &body);
-    comet_buffer_free(&body);
-    return rv;
+    return mod_comet_answer_error(r, status, "%s", text);
 }
 
 /* Find the URL of a protected resource's metadata (RFC 9728, section 3.1): the

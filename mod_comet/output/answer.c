@@ -8,6 +8,7 @@
 #include "shared/metrics.h"
 #include "server/share.h"
 #include "request/cors.h"
+#include "request/dialect.h"
 #include "request/limits.h"
 #include "request/reasons.h"
 #include "output/cookies.h"
@@ -210,6 +211,27 @@ int mod_comet_answer_is_for_now(int status)
            || status == HTTP_TOO_MANY_REQUESTS;
 }
 
+/* Send an error as the request's dialect words it.
+ * @param request  NULL: the request is not one to mod_comet
+ * @param body  empty; the caller frees it
+ * @return what the handler returns */
+static int send_error(request_rec *r, const mod_comet_request_t *request,
+                      int status, const char *text, comet_buffer_t *body)
+{
+    if (request && request->mapping
+        && request->mapping->dialect->errors_are_plain) {
+        comet_buffer_puts(body, text);
+        comet_buffer_puts(body, "\n");
+        return mod_comet_answer_body(r, status, "text/plain; charset=utf-8",
+                                     body);
+    }
+    comet_buffer_puts(body, "{\"error\":");
+    comet_encode_json(body, comet_text(text));
+    comet_buffer_puts(body, "}\n");
+    return mod_comet_answer_body(r, status, "application/json; charset=utf-8",
+                                 body);
+}
+
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
@@ -229,15 +251,11 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     if (mod_comet_answer_is_for_now(status) && request && request->softly) {
         return mod_comet_answer_later(r, request->softly, text, &body);
     }
-    comet_buffer_puts(&body, "{\"error\":");
-    comet_encode_json(&body, comet_text(text));
-    comet_buffer_puts(&body, "}\n");
     if (mod_comet_answer_is_for_now(status)
         && !apr_table_get(r->headers_out, "Retry-After")) {
         apr_table_setn(r->headers_out, "Retry-After", "1");
     }
-    rv = mod_comet_answer_body(r, status, "application/json; charset=utf-8",
-                               &body);
+    rv = send_error(r, request, status, text, &body);
     comet_buffer_free(&body);
     return rv;
 }

@@ -33,6 +33,8 @@ typedef struct mod_comet_dialect_t {
      * judges what they grant.  `Require comet-token` cannot, because the URL
      * names no channel. */
     int by_mercure;
+    /** Errors are lines of plain text, and not JSON. */
+    int errors_are_plain;
     /** If a cap is reached and the MPM can park the client, answer after a
      * second that there is no news, instead of with an error. */
     int holds_when_full;

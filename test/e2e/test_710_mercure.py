@@ -248,8 +248,9 @@ def test_710_09_errors_of_publishing(server):
     answer = server.request("POST", HUB, b'{"topic": "x"}', {
         "Content-Type": "application/json", **PUBLISHER})
     expect(answer, 400, "Content-Type")
-    assert server.request("PUT", HUB, b"", PUBLISHER).status == 405
-    assert post(server, topic + [("data", "x" * 70000)]).status == 413
+    expect(server.request("PUT", HUB, b"", PUBLISHER), 405, "PUT")
+    expect(post(server, topic + [("data", "x" * 70000)]), 413, "65536")
+    expect(post(server, topic + [("data", "a\0b")]), 400, "NUL")
 
 
 def test_710_10_errors_of_subscribing(server):
