@@ -20,8 +20,9 @@ const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe',
 const shown = new Map();    // timestamp -> row: every stored message, once
 const unsettled = new Set();    // own rows not yet known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
-const drafts = new WeakMap();   // own row -> {text, key}, as sent
-const edits = new Map();        // timestamp of a message -> its newest edit
+const drafts = new WeakMap();   // row -> {text, key, stored}: as shown, its key
+                                // if it is an own row, and before all edits
+const edits = new Map();        // timestamp of a message -> its edits
 const gone = new Set();         // timestamps of deleted messages
 const typists = new Map();      // name -> the timer that ends their typing
 const title = document.title;
@@ -81,7 +82,8 @@ function settle(row, { timestamp, author, type = 'message', body }) {
         shown.forEach(claim);
     }
     claim(row);
-    drafts.set(row, { ...drafts.get(row), text: body ?? drafts.get(row)?.text });
+    const text = body ?? drafts.get(row)?.text;
+    drafts.set(row, { ...drafts.get(row), text, stored: text });
     showEdit(row);
     place(row, timestamp);
 }
@@ -94,32 +96,39 @@ function claim(row) {
     }
 }
 
-/** Shows the newest edit of a message, if the message's author has written
- * it. */
+/** Shows a message as its author has written it last. Edits by others, and
+ * deleted ones, do not count. */
 function showEdit(row) {
-    const edit = edits.get(Number(row.dataset.timestamp));
-    if (edit?.author && edit.author === row.dataset.author) {
-        $('.body', row).textContent = edit.data;
-        $('.edited', row).hidden = false;
-        drafts.set(row, { ...drafts.get(row), text: edit.data });
-    }
+    const { timestamp, author } = row.dataset;
+    const draft = drafts.get(row);
+    const [newest] = (edits.get(Number(timestamp)) ?? [])
+        .filter((edit) => author && edit.author === author
+            && !gone.has(edit.message.timestamp))
+        .sort((a, b) => b.message.timestamp - a.message.timestamp);
+    const text = newest?.data ?? draft.stored;
+    say($('.body', row), text);
+    $('.edited', row).hidden = !newest;
+    drafts.set(row, { ...draft, text });
 }
 
 function takeEdit(edit) {
-    const { timestamp, message } = edit;
-    // A page of the history may bring an older edit later, so keep the newest.
-    if (!(edits.get(timestamp)?.message.timestamp > message.timestamp)) {
-        edits.set(timestamp, edit);
-    }
+    const { timestamp } = edit;
+    edits.set(timestamp, [...edits.get(timestamp) ?? [], edit]);
     if (shown.has(timestamp)) {
         showEdit(shown.get(timestamp));
     }
 }
 
-/** Called when a moderator has deleted a message. */
+/** Called when a moderator has deleted a message, or an edit of one. */
 function takeDeletion(timestamp) {
     const row = shown.get(timestamp);
     gone.add(timestamp);
+    for (const [of, list] of edits) {
+        if (shown.has(of)
+            && list.some(({ message }) => message.timestamp === timestamp)) {
+            showEdit(shown.get(of));
+        }
+    }
     if (row) {
         shown.delete(timestamp);
         row.remove();

@@ -100,13 +100,19 @@ def test_657_01_here_and_typing(opened, pages):
 
 def test_657_02_edited_and_deleted(opened, pages):
     """Only an author can edit a message.  A deleted message disappears, even
-    from the history."""
+    from the history, and so does a deleted edit."""
     say(pages, "from elsewhere", "ann")
     tab = opened("/chat/")
     first = say(pages, "hello")
     second = say(pages, "spam")
     wait_rows(tab, "from elsewhere", "hello", "spam")
+    edit(pages, first, "hello?", "bob")
     edit(pages, first, "forged", "mallory")
+    edit(pages, first, "rude", "bob")
+    wait_rows(tab, "from elsewhere", "rude", "spam")
+    for word, left in (("rude", "hello?"), ("hello?", "hello")):
+        sqlite(pages.db, "DELETE FROM message WHERE body LIKE '%" + word + "%'")
+        wait_rows(tab, "from elsewhere", left, "spam")
     edit(pages, first, "hello!", "bob")
     wait_rows(tab, "from elsewhere", "hello!", "spam")
     sqlite(pages.db, "DELETE FROM message WHERE timestamp = %d" % second)
