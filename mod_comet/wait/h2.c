@@ -19,6 +19,7 @@
 #include "server/config.h"
 #include "server/mpm.h"
 #include "wait/connection.h"
+#include "wait/parked_limit.h"
 #include "wait/wait_priv.h"
 
 /* Connections that begin within this time send their heartbeats at the same
@@ -181,6 +182,23 @@ static apr_time_t next_look(mod_comet_h2_t *h2, unsigned reasons)
     return mod_comet_h2_next_beat(h2, h2->heartbeat);
 }
 
+/* Whether the client has not acknowledged all frames yet, so that the input must
+ * not be ended: as for an answered client of HTTP/1 (wait/parked_limit.h), the end
+ * would be lost.
+ * @return when to look again; 0: the connection may be closed */
+static apr_time_t linger(mod_comet_h2_t *h2)
+{
+    if ((!h2->c->data_in_output_filters && !comet_pulse_is_behind(h2->fd))
+        || (mod_comet_child_must_end() && comet_monotonic() >= h2->stops_at)) {
+        return 0;
+    }
+    if (!h2->lingered) { /* from now on it must acknowledge something soon */
+        comet_pulse_begin(&h2->pulse, h2->fd, MOD_COMET_CLOSING_LIMIT);
+    }
+    h2->lingered = mod_comet_parked_limit_step(h2->lingered);
+    return comet_monotonic() + h2->lingered;
+}
+
 static comet_outcome_e serve_carrier(comet_subscriber_t *subscriber,
                                      const comet_delivery_t *delivery)
 {
@@ -188,12 +206,20 @@ static comet_outcome_e serve_carrier(comet_subscriber_t *subscriber,
     apr_time_t due;
 
     if (!send_frames(h2)
-        || comet_pulse_is_lost(&h2->pulse, h2->fd, h2->heartbeat)) {
+        || comet_pulse_is_lost(&h2->pulse, h2->fd,
+                               h2->lingered ? MOD_COMET_CLOSING_LIMIT
+                                            : h2->heartbeat)) {
         give_up(h2);
         return COMET_REST;
     }
     subscriber->blocked_fd = h2->c->data_in_output_filters ? h2->fd : -1;
-    due = next_look(h2, delivery->reasons);
+    due = next_look(h2, delivery->reasons | (h2->lingered ? COMET_TIMEOUT : 0));
+    if (due) {
+        h2->lingered = 0;
+    }
+    else {
+        due = linger(h2);
+    }
     if (!due) {
         shutdown(h2->fd, SHUT_RD); /* mod_http2 ends the session */
         due = comet_monotonic() + h2->heartbeat;
@@ -424,6 +450,7 @@ void mod_comet_h2_suspend(conn_rec *c)
     }
     h2->parking = 0;
     h2->carrier.resting = 1;
+    h2->lingered = 0;
     h2->carrier.blocked_fd = c->data_in_output_filters ? h2->fd : -1;
     h2->carrier.timeout_at = mod_comet_h2_next_beat(h2, h2->heartbeat);
     if (!h2->trimmed) {

@@ -53,6 +53,13 @@ static void announce_end(const mod_comet_parked_t *park)
     }
 }
 
+apr_interval_time_t mod_comet_parked_limit_step(apr_interval_time_t last)
+{
+    return !last                    ? LINGER_LEAST
+           : last > LINGER_MOST / 2 ? LINGER_MOST
+                                    : 2 * last;
+}
+
 int mod_comet_parked_limit_linger(mod_comet_parked_t *park)
 {
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
@@ -67,10 +74,7 @@ int mod_comet_parked_limit_linger(mod_comet_parked_t *park)
     if (!park->lingered) {
         announce_end(park);
     }
-    park->lingered = park->lingered ? 2 * park->lingered : LINGER_LEAST;
-    if (park->lingered > LINGER_MOST) {
-        park->lingered = LINGER_MOST;
-    }
+    park->lingered = mod_comet_parked_limit_step(park->lingered);
     park->subscriber.timeout_at = comet_monotonic() + park->lingered;
     return 1;
 }

@@ -44,6 +44,11 @@ int mod_comet_parked_limit_finish(mod_comet_parked_t *park);
  *         served again soon */
 int mod_comet_parked_limit_linger(mod_comet_parked_t *park);
 
+/** How long to wait before it is checked again whether a client has acknowledged
+ * everything.
+ * @param last  the wait before; 0: none */
+apr_interval_time_t mod_comet_parked_limit_step(apr_interval_time_t last);
+
 /** Set until when a client that has not taken all of its answer is served next.
  * @param reasons  why it is served now
  * @return 0: the client has exceeded its limit */

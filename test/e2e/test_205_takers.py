@@ -11,6 +11,7 @@ import struct
 
 import pytest
 
+from h2_client import PING, H2, H2Tls
 from httpd_env import wait_until
 from shim import Shim
 from test_230_regressions import cursor_of
@@ -224,3 +225,20 @@ def test_205_08_a_lost_packet_and_another_client(make_server):
         first.send(NEXT)
         got = first.answer()
         assert [m["body"] for m in got.json()["messages"]] == ["y"]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_205_09_a_lost_packet_over_http2(make_server, tls):
+    """The same over HTTP/2: a poll is answered since the server is reloaded, and
+    this answer is lost on the way."""
+    server = make_server(h2=True, tls=tls)
+    cursor = server.post("lost", "x")
+    with H2Tls(server.tls_port) if tls else H2(server.port) as conn:
+        poll = conn.request("GET", "/comet/lost?since=%d" % cursor)
+        wait_until(lambda: server.status()["ghosts"] == 1, 5, "the ghost")
+        with deaf(conn.sock):
+            server.graceful()
+            wait_until(lambda: not server.status()["ghosts"], 5, "its end")
+        conn.sock.sendall(conn.frame(PING, 0, 0, b"anything"))
+        conn.finish(poll, 5)
+        assert json.loads(poll.body())["messages"] == []
