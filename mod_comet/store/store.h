@@ -264,13 +264,15 @@ apr_status_t comet_store_page(comet_store_t *store,
  * for a moment.  The caller must have no view open.
  * @param words  separated by spaces and matched literally; a trailing star
  *               matches any word with that prefix ("deplo*")
- * @param rest   set to where the next search continues, the timestamp of one of
- *               the selection's messages: this search may not have looked at
- *               messages before it.  0: the page is complete
+ * @param rest   set to where the next search continues: this search may not have
+ *               looked at messages before it.  It is the timestamp of one of the
+ *               selection's messages; if the search has come to none of them, it
+ *               is a random time behind the messages that it has passed.  0: the
+ *               page is complete
  * @return COMET_ENOSEARCH: the store keeps no index; APR_ENOENT: the index does
  *         not exist yet; COMET_EINVALID: there is no word, or there are more
  *         than COMET_WORDS_MAX; COMET_ECOSTLY: the budget ran out before the
- *         first message; COMET_EGONE
+ *         search had passed any message; COMET_EGONE
  */
 apr_status_t comet_store_search(comet_store_t *store,
                                 const comet_selection_t *selection,

@@ -125,6 +125,9 @@ typedef struct search_t {
     /** Where another search can continue: as `before`, but always the timestamp
      * of a message that the client may see. */
     comet_timestamp_t rest;
+    /** How far the reading has come, also over messages that the client may not
+     * see. */
+    comet_timestamp_t reached;
     apr_size_t limit;
     apr_size_t piece; /* bytes left to read in this piece; 0: the piece is
                        * finished */
@@ -182,6 +185,7 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
 
     search->piece = PIECE_BYTES;
     status = comet_sqlite_walk(store, &walk);
+    search->reached = walk.before;
     if (status == APR_SUCCESS && walk.left && search->piece) {
         search->done = 1; /* the walk has reached the end of the range */
     }
@@ -294,6 +298,30 @@ static apr_status_t search(comet_sqlite_t *store, search_t *search)
     return status;
 }
 
+/*
+ * Find a place for a search that has passed none of the client's messages.  The
+ * last message that it has passed belongs to another channel, and its timestamp
+ * must not be told.  So the place is chosen at random, half of the way back to
+ * this message or more.
+ * @param began  where the search has begun
+ * @return 0: the search has not come far enough
+ */
+static comet_timestamp_t choose_place(comet_timestamp_t began,
+                                      comet_timestamp_t reached)
+{
+    comet_timestamp_t now = apr_time_now(), half;
+    apr_uint64_t chance;
+
+    began = began < now ? began : now; /* no message is much newer */
+    half = (began - reached) / 2;
+    return half > 0
+                   && apr_generate_random_bytes((unsigned char *)&chance,
+                                                sizeof(chance))
+                          == APR_SUCCESS
+               ? began - half - (apr_int64_t)(chance % (apr_uint64_t)half)
+               : 0;
+}
+
 apr_status_t comet_sqlite_search(comet_sqlite_t *store,
                                  const comet_selection_t *selection,
                                  comet_text_t words, comet_timestamp_t after,
@@ -306,6 +334,7 @@ apr_status_t comet_sqlite_search(comet_sqlite_t *store,
         .after = after,
         .before = before,
         .rest = before,
+        .reached = before,
         .limit = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
     };
     apr_status_t status;
@@ -326,9 +355,10 @@ apr_status_t comet_sqlite_search(comet_sqlite_t *store,
         status = search(store, &found);
     }
     comet_sqlite_words_free(&found.words);
-    if (status == COMET_ECOSTLY && found.rest < before) {
-        *rest = found.rest;
-        status = APR_SUCCESS;
+    if (status == COMET_ECOSTLY) {
+        *rest = found.rest < before ? found.rest
+                                    : choose_place(before, found.reached);
+        status = *rest ? APR_SUCCESS : status;
     }
     return deliver(&found.page, status, callback, baton);
 }

@@ -327,6 +327,43 @@ static void test_rest_is_of_the_selection(void **state)
     comet_store_close(store);
 }
 
+/* A search may spend its budget on other channels' messages.  Then it says all the
+ * same where the next one continues, and no message of its own is left out. */
+static void test_rest_behind_other_channels(void **state)
+{
+    comet_store_t *store = search_open(1, COMET_STORE_WRITE);
+    comet_selection_t *selection = scratch_choose("a/*");
+    comet_timestamp_t newest;
+    int behind = 0, i;
+
+    kit_run_outside(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 4000) INSERT INTO message(channel, body)"
+        " SELECT 'a/' || i, 'word' FROM n");
+    newest = kit_number("SELECT max(timestamp) FROM message");
+    search_fill("b", 3000);
+    for (i = 0; i < 20; i++) {
+        comet_allowance_t cpu = comet_allowance_begin(1000 + 200 * i);
+        const comet_budget_t budget = { .cpu = &cpu };
+
+        comet_store_limit(store, &budget);
+        kit_empty_list();
+        if (comet_store_search(store, selection, comet_text("word"), 0,
+                               COMET_TIMESTAMP_MAX, COMET_LIMIT_MAX,
+                               kit_collect, &kit_list, &search_rest)
+                == APR_SUCCESS
+            && !kit_list.count) {
+            assert_true(search_rest > newest);
+            assert_true(search_rest < apr_time_now());
+            behind++;
+        }
+    }
+    assert_true(behind > 0);
+    comet_store_limit(store, NULL);
+    comet_selection_unref(selection);
+    comet_store_close(store);
+}
+
 /* The search looks at the channel before it looks at the words, so a small
  * channel costs almost nothing. */
 static void test_small_channel(void **state)
@@ -447,6 +484,7 @@ int main(void)
         KIT_TEST(test_how_many_words),
         KIT_TEST(test_costly_words_in_parts),
         KIT_TEST(test_rest_is_of_the_selection),
+        KIT_TEST(test_rest_behind_other_channels),
         KIT_TEST(test_small_channel),
         KIT_TEST(test_client_leaves),
         KIT_TEST(test_costly_reading),
