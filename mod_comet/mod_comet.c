@@ -130,6 +130,8 @@ static void register_claiming_hooks(void)
                    APR_HOOK_FIRST);
     ap_hook_fixups(mod_comet_subrequest_after_rewrite, rewrite, NULL,
                    APR_HOOK_FIRST);
+    ap_hook_expr_lookup(mod_comet_subrequest_look_up_variable, NULL, NULL,
+                        APR_HOOK_FIRST);
     ap_hook_type_checker(mod_comet_claim_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
 }

@@ -2,6 +2,7 @@
 /* The environment and the request line of a channel's sub-request. */
 #include "request/subrequest.h"
 
+#include <ap_expr.h>
 #include <apr_strings.h>
 #include <http_config.h>
 #include <http_protocol.h>
@@ -266,4 +267,27 @@ int mod_comet_subrequest_after_rewrite(request_rec *r)
         mod_comet_subrequest_rejoin(r);
     }
     return DECLINED;
+}
+
+/* The value of %{IS_SUBREQ}, which httpd uses in place of its own.  It is false
+ * for a sub-request that judges a channel: the client has named the channel, and
+ * no page of the site has included it. */
+static const char *is_subrequest(ap_expr_eval_ctx_t *context, const void *data)
+{
+    const request_rec *r = context->r;
+
+    return !r                                           ? ""
+           : r->main && !mod_comet_subrequest_judges(r) ? "true"
+                                                        : "false";
+}
+
+int mod_comet_subrequest_look_up_variable(ap_expr_lookup_parms *asked)
+{
+    if (asked->type != AP_EXPR_FUNC_VAR
+        || strcasecmp(asked->name, "IS_SUBREQ") != 0) {
+        return DECLINED;
+    }
+    *asked->func = (const void *)is_subrequest;
+    *asked->data = NULL;
+    return OK;
 }

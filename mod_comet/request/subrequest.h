@@ -76,4 +76,9 @@ int mod_comet_subrequest_before_rewrite(request_rec *r);
  * refuses the sub-request, its maker calls that. */
 int mod_comet_subrequest_after_rewrite(request_rec *r);
 
+/** expr_lookup hook: give expressions a variable IS_SUBREQ that is false for a
+ * sub-request that judges a channel.  Called while the configuration is read.
+ * @return DECLINED: another variable or function is asked for */
+int mod_comet_subrequest_look_up_variable(ap_expr_lookup_parms *asked);
+
 #endif /* MOD_COMET_SUBREQUEST_H */

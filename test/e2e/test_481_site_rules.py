@@ -138,7 +138,8 @@ MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
 def test_481_03_channels_named_otherwise(make_server):
     """A rule against a channel's URL also applies to requests that name the
     channel differently, whatever the rule answers (mod_rewrite passes over
-    [R] and [NS] in sub-requests).  Rules that look their own URL up end."""
+    [R] and [NS] in sub-requests, where IS_SUBREQ is true).  Rules that look
+    their own URL up end."""
     server = make_server(conf=MULTI + """
       RewriteRule ^/comet/secret - [F]
       RewriteRule ^/comet/login https://www.example.org/ [R,L]
@@ -146,15 +147,19 @@ def test_481_03_channels_named_otherwise(make_server):
       RewriteRule ^/comet/anna - [R=404]
       RewriteRule ^/comet/main - [F,NS]
       Redirect /comet/moved https://www.example.org/
+      <Location "/comet/inner">
+        Require expr "%{IS_SUBREQ} == 'true'"
+      </Location>
       <Location "/comet/later">
         RewriteEngine on
         RewriteRule ^ /index.html [R]
       </Location>""")
-    for channel in ("secret", "login", "anna", "main", "moved", "later",
-                    "open"):
+    for channel in ("secret", "login", "anna", "main", "moved", "inner",
+                    "later", "open"):
         sqlite(server.db, "INSERT INTO message(channel, body) "
                "VALUES('%s', '%s')" % (channel, channel))
-    for channel in ("secret", "login", "anna", "main", "moved", "later"):
+    for channel in ("secret", "login", "anna", "main", "moved", "inner",
+                    "later"):
         for target in ("/comet?channel=%s", "/comet/open?channel=%s",
                        "/comet/./%s", "/comet//%s", "/comet/x/../%s"):
             answer = server.get(target % channel
