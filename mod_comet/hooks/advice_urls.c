@@ -79,6 +79,19 @@ static int meets(const mod_comet_line_t *line, const char *url,
                              : mod_comet_scene_maps(mapping, url);
 }
 
+/* Whether a directive such as Redirect names all URLs that a mapping serves, and
+ * not only one channel. */
+static int covers(const mod_comet_line_t *line, const char *url,
+                  const mod_comet_mapping_t *mapping, apr_pool_t *p)
+{
+    apr_size_t length = strlen(url);
+
+    length -= length > 1 && url[length - 1] == '/';
+    return is_by_regex(line) ? matches(url, mapping, p)
+                             : strlen(mapping->url) == length
+                                   && strncmp(mapping->url, url, length) == 0;
+}
+
 /* Whether a directive would let another module answer a URL. */
 static int would_answer(const mod_comet_line_t *line, apr_pool_t *p)
 {
@@ -127,7 +140,8 @@ void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
             const mod_comet_mapping_t *mapping =
                 &APR_ARRAY_IDX(scene->config->mappings, k, mod_comet_mapping_t);
 
-            if (meets(line, url, mapping, scene->pool)) {
+            if (answers ? meets(line, url, mapping, scene->pool)
+                        : covers(line, url, mapping, scene->pool)) {
                 mod_comet_warning_say(
                     warnings, "COMET0156", line->node,
                     answers ? "%s has no effect for %s, since %s %s (%s) "

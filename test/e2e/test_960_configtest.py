@@ -161,6 +161,9 @@ WARNED = [
     ("Redirect", GOOD + "Redirect permanent /comet /other\n", "Redirect",
      r"Redirect sends everybody away from /comet, so that CometEndpoint "
      r"/comet .* answers nobody; give one of them another path"),
+    ("Redirect of all channels",
+     GOOD + "Redirect permanent /comet/ /other/\n", "Redirect",
+     r"Redirect sends everybody away from /comet/, so that CometEndpoint "),
     ("a handler's name",
      GOOD + at("/counters", "SetHandler comet-staus", "Require local"),
      "SetHandler", r"comet-staus: there is no such handler; write SetHandler "
@@ -318,6 +321,9 @@ FINE = [
      "AliasMatch ^/comets /srv\n"),
     ("a script beside the endpoint", STORE + "CometEndpoint /comet\n"
      + at("/comet", "Require comet-request /comet.php?a=b")),
+    ("a channel that has moved", GOOD
+     + "Redirect permanent /comet/old /comet/new\n"
+     "RedirectMatch permanent ^/comet/older$ /comet/new\n"),
     ("redirects of others", GOOD + "Redirect /comets /other\n"
      "<VirtualHost *:1>\nRedirect / https://localhost/\n</VirtualHost>\n"),
     ("Require around", STORE + "CometEndpoint /comet\n"
