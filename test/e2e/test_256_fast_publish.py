@@ -2,6 +2,7 @@
 """POSTs that the hub itself publishes (CometFastPublish).  The hub's answers
 look exactly like httpd's.  A POST whose head is not known goes to httpd."""
 
+import contextlib
 import os
 import random
 import re
@@ -546,25 +547,50 @@ def test_256_21_users(make_server):
     assert published(server) == 0
 
 
-def test_256_22_tls(make_server):
+def eventfds(server):
+    """Return how many eventfds the child has: one stands in for each socket that
+    is lent to the hub (wait/lend)."""
+    folder = "/proc/%d/fd/" % server.children()[0]
+    count = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(folder + name) == "anon_inode:[eventfd]"
+    return count
+
+
+def never_borrows(server, conn):
+    """Publish on a connection, and check that the hub borrows it neither at first
+    nor later."""
+    before = eventfds(server)
+    for _ in range(20):
+        conn.request("POST", "/comet/lane", TEXT, b"x")
+        assert conn.answer().status == 201
+        assert eventfds(server) == before
+    assert published(server) == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_256_22_tls(make_server, tls):
+    """The hub cannot borrow a connection over TLS: it would see only encrypted
+    bytes."""
     server = make_server(tls=True, conf=FAST)
-    with server.raw(tls=True) as conn:
-        conn.method = "POST"
+    with server.raw(tls=tls) as conn:
+        if tls:
+            never_borrows(server, conn)
+            return
+        before = eventfds(server)
         for _ in range(6):
             conn.request("POST", "/comet/lane", TEXT, b"x")
             assert conn.answer().status == 201
-    assert published(server) == 0
+        wait_until(lambda: eventfds(server) > before, 5, "the hub to borrow it")
 
 
 @pytest.mark.parametrize("other", ["worker", "prefork"])
 def test_256_22b_other_mpms(make_server, other):
     """On other MPMs the hub cannot borrow connections."""
     server = make_server(conf=FAST, mpm=other)
-    with Publisher(server) as client:
-        for number in range(6):
-            client.post("x%d" % number)
-        client.check()
-    assert published(server) == 0
+    with server.raw() as conn:
+        never_borrows(server, conn)
 
 
 @pytest.mark.parametrize("require, refused", [
@@ -1213,9 +1239,26 @@ def test_256_60_reload(make_server):
 
 
 def test_256_61_restart(make_server):
-    """At a restart everything that was acknowledged is stored once."""
-    server = make_server(conf=FAST)
-    judge(through(server, 2, signal.SIGHUP, 0.05), may_be_untold=True)
+    """At a restart a message that waits for the store is neither acknowledged
+    nor stored, and what was acknowledged before is stored once."""
+    server = make_server(conf=FAST + "CometPublishTimeout 5s\n")
+    clients = [Publisher(server, "halt%d" % n).learn() for n in range(3)]
+    locked = lock(server.db)
+    try:
+        for client in clients:
+            client.say("waits")
+        assert clients[0].conn.silent(0.1)
+        old = server.graceful(sign=signal.SIGHUP)
+        wait_until(lambda: not any(map(alive, old)), 10, "the old child's end")
+    finally:
+        locked.execute("ROLLBACK")
+        locked.close()
+    for client in clients:
+        assert client.conn.at_eof(5)
+        client.connect()
+        client.post("after")
+        client.check()
+        client.conn.close()
 
 
 @pytest.mark.long
