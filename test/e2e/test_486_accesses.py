@@ -28,16 +28,24 @@ class Accesses:
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """Return the counters once all earlier requests are counted.  From then
-        on each reading adds only one request: the previous reading."""
-        looks = [self.read() for _ in range(4)]
-        steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
-        return looks[-1] if steps == {1} else None
+        """Return the counters once all earlier requests are counted: httpd counts
+        a request only after its client has the answer, and its worker is busy
+        until then.  From then on each reading adds only one request: the previous
+        reading."""
+        text = self.read_text()
+        busy = re.findall("[WL]", re.search(r"Scoreboard: (\S+)", text).group(1))
+        return self.counters(text) if len(busy) == 1 else None  # (this one)
 
-    def read(self):
-        text = self.server.get("/server-status?auto").body.decode()
+    def read_text(self):
+        return self.server.get("/server-status?auto").body.decode()
+
+    @staticmethod
+    def counters(text):
         return [int(re.search(name + r": (\d+)", text).group(1))
                 for name in ("Total Accesses", "Total kBytes")]
+
+    def read(self):
+        return self.counters(self.read_text())
 
     def wait_for(self, count):
         """Wait until `count` more requests are counted, and check that there
