@@ -260,9 +260,16 @@ def thread_count(pid):
     return len(os.listdir("/proc/%d/task" % pid))
 
 
-def fd_count(pid):
-    """Return the number of open file descriptors of a process."""
-    return len(os.listdir("/proc/%d/fd" % pid))
+def fd_count(pid, kinds=("",)):
+    """Return the number of open file descriptors of a process.
+    kinds: count only those of /proc/PID/fd that lead to something whose name
+    begins like one of these"""
+    folder = "/proc/%d/fd/" % pid
+    count = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(folder + name).startswith(kinds)
+    return count
 
 
 def is_stopped(pid):

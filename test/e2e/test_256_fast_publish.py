@@ -2,7 +2,6 @@
 """POSTs that the hub itself publishes (CometFastPublish).  The hub's answers
 look exactly like httpd's.  A POST whose head is not known goes to httpd."""
 
-import contextlib
 import os
 import random
 import re
@@ -550,12 +549,7 @@ def test_256_21_users(make_server):
 def eventfds(server):
     """Return how many eventfds the child has: one stands in for each socket that
     is lent to the hub (wait/lend)."""
-    folder = "/proc/%d/fd/" % server.children()[0]
-    count = 0
-    for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):
-            count += os.readlink(folder + name) == "anon_inode:[eventfd]"
-    return count
+    return fd_count(server.children()[0], ("anon_inode:[eventfd]",))
 
 
 def never_borrows(server, conn):
