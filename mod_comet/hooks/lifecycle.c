@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -217,9 +218,12 @@ static void on_writer_refusal(void *baton, const char *detail)
 }
 
 static void on_hub_error(void *baton, const comet_store_config_t *store,
-                         apr_status_t status)
+                         apr_status_t status, const char *detail)
 {
-    log_store(store, status, "reading");
+    char text[450];
+
+    snprintf(text, sizeof(text), "reading%s%s", *detail ? ": " : "", detail);
+    log_store(store, status, text);
 }
 
 /* Members may have been thrown out: end their clients' streams, and judge the

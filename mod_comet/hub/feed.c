@@ -2,6 +2,7 @@
 /* Keeps the ring of recent messages in step with the log. */
 #include "hub/feed.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "store/engine.h"
@@ -391,6 +392,10 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
         give_up_store(feed, lock);
         was_unknown = 1;
         status = open_and_look(feed, lock, &changed, callback, baton);
+    }
+    if (status != APR_SUCCESS) {
+        snprintf(feed->error, sizeof(feed->error), "%s",
+                 comet_store_error(feed->store));
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);

@@ -35,6 +35,7 @@ typedef struct comet_feed_t {
     apr_status_t status; /* status of the last look */
     apr_time_t failing_since; /* when the store began to fail; 0: the last look
                                * succeeded */
+    char error[400]; /* the engine's text of the last error */
     apr_status_t reported; /* the status last passed to comet_hub_error_cb */
     int restarted; /* the last look could not continue from the one before,
                     * so some new messages were perhaps not announced */

@@ -121,7 +121,8 @@ static void report_status(comet_hub_t *hub, comet_feed_t *feed,
         && !(may_be_opening && now - feed->failing_since < OPENING_USEC)) {
         feed->reported = status;
         if (hub->config.on_error) {
-            hub->config.on_error(hub->config.baton, feed->store_config, status);
+            hub->config.on_error(hub->config.baton, feed->store_config, status,
+                                 status == APR_SUCCESS ? "" : feed->error);
         }
     }
 }

@@ -40,9 +40,11 @@ typedef struct comet_hub_t comet_hub_t;
 
 /** Called when a store begins to fail, or works again (APR_SUCCESS).  A store
  * that is missing or locked is reported only after 2 s, because its writer
- * might be about to open it.  Runs on the hub's thread. */
+ * might be about to open it.  Runs on the thread that follows the store: the
+ * hub's, or the scout's.
+ * @param detail  the engine's own text of the error; "" if the store works */
 typedef void comet_hub_error_cb(void *baton, const comet_store_config_t *store,
-                                apr_status_t status);
+                                apr_status_t status, const char *detail);
 
 typedef struct comet_hub_config_t {
     const comet_store_config_t *const *stores;

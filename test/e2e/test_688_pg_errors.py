@@ -75,8 +75,8 @@ def host(cluster, passfile):
     assert not problems, problems
 
 
-def post(host, body=b"x"):
-    return host.request("POST", "/comet/chat", body, TEXT, 30).status
+def post(host, body=b"x", path="chat"):
+    return host.request("POST", "/comet/" + path, body, TEXT, 30).status
 
 
 def end_sessions(cluster):
@@ -302,3 +302,20 @@ def test_688_11_what_waits_for_an_application_lets_publishers_pass(cluster,
         thread.join(30)
     assert 503 in answers or 200 not in answers[:-1], answers
     assert quantile(took, 0.9) < 0.3 * PATIENCE, sorted(took)[-5:]
+
+
+def test_688_12_row_level_security(cluster, host):
+    """If row-level security would hide the messages, the log says so, and
+    readers get 503.  When it is off, they get what was stored meanwhile."""
+    with Stream(host, "/comet/policy?since=0") as stream:
+        begun = len(host.error_log())
+        cluster.psql("ALTER TABLE comet.log ENABLE ROW LEVEL SECURITY")
+        try:
+            assert post(host, path="policy") == 201
+            wait_until(lambda: "DISABLE ROW LEVEL SECURITY"
+                       in host.error_log()[begun:], 10, "the log", 0.05)
+            answer = host.get("/comet/policy?before=9&limit=5", timeout=30)
+            assert answer.status == 503, answer
+        finally:
+            cluster.psql("ALTER TABLE comet.log DISABLE ROW LEVEL SECURITY")
+        assert stream.until(1) == ["x"]

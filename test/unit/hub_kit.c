@@ -37,7 +37,7 @@ void hub_fault(const char *what)
 }
 
 static void on_error(void *baton, const comet_store_config_t *store,
-                     apr_status_t status)
+                     apr_status_t status, const char *detail)
 {
     if (baton != &hub_errors
         || (store != hub_configs[0] && store != hub_configs[1])) {

@@ -42,6 +42,9 @@
  * A statement waits for a lock for less time than this module waits for the
  * answer.  Otherwise each attempt to read would leave behind a session that
  * waits for the lock, until no more connections are allowed.
+ *
+ * With row_security=off, a statement fails if a policy would hide rows from it.
+ * Otherwise messages would be stored, but delivered to nobody.
  */
 static const char *const defaults[][2] = {
     { "fallback_application_name", "mod_comet" },
@@ -58,6 +61,7 @@ static const char options[] =
     " -c tcp_keepalives_count=3 -c tcp_user_timeout=5s"
     " -c statement_timeout=5s -c lock_timeout=2s"
     " -c idle_in_transaction_session_timeout=10s -c jit=off"
+    " -c row_security=off"
     " -c default_transaction_isolation=read\\ committed";
 
 /* The parameters of PQconnectStartParams(). */

@@ -74,6 +74,20 @@ static const char *remedy(apr_status_t status)
     }
 }
 
+/* Find the remedy for an error.  Since servers translate the text, only the name
+ * of the source file tells a policy of row-level security from another lack of
+ * rights. */
+static const char *remedy_for(const PGresult *result, apr_status_t status)
+{
+    const char *file = PQresultErrorField(result, PG_DIAG_SOURCE_FILE);
+
+    return file && strcmp(file, "rls.c") == 0
+               ? "; run ALTER TABLE ... DISABLE ROW LEVEL SECURITY for the "
+                 "tables of the schema comet, or ALTER ROLE comet_httpd "
+                 "BYPASSRLS"
+               : remedy(status);
+}
+
 /* Whether the error has also ended the session. */
 static int is_fatal(const PGresult *result)
 {
@@ -105,7 +119,8 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
             &((comet_pg_place_t *)pg->config->place.own)->shares_sessions, 1);
     }
     snprintf(pg->error, sizeof(pg->error), "%s (SQLSTATE %s)%s",
-             message ? message : "no message", state, remedy(status));
+             message ? message : "no message", state,
+             remedy_for(result, status));
     return status == APR_EGENERAL && is_fatal(result) ? APR_ECONNRESET : status;
 }
 
