@@ -69,6 +69,7 @@ void contract_test_channels(void **state);
 void contract_test_views(void **state);
 void contract_test_news(void **state);
 void contract_test_outside_insert(void **state);
+void contract_test_outside_large(void **state);
 void contract_test_outside_delete(void **state);
 void contract_test_retain_count(void **state);
 void contract_test_retain_age(void **state);

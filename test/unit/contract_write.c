@@ -151,6 +151,31 @@ void contract_test_outside_insert(void **state)
     assert_string_equal(contract_list.messages[1]->type.data, "message");
 }
 
+/* However large the messages of an application's transaction are, one step
+ * publishes a megabyte of them at most, so that publishers need not wait for
+ * all of them. */
+void contract_test_outside_large(void **state)
+{
+    static char body[600001], sql[1900000];
+    apr_interval_time_t rest = 0;
+    apr_size_t count;
+
+    UNLESS_SKIPPED();
+    memset(body, 'x', sizeof(body) - 1);
+    snprintf(sql, sizeof(sql),
+             "INSERT INTO message(channel, body)"
+             " VALUES('chat', '1%s'), ('chat', '2%s'), ('chat', '3%s')",
+             body, body, body);
+    contract_must_run(sql);
+    while (comet_store_has_inbox(contract_store) && !rest) {
+        assert_int_equal(comet_store_take_in(contract_store, &count, &rest), 0);
+        assert_true(count <= 1);
+    }
+    contract_read_words("chat", 0, 9);
+    assert_int_equal(contract_list.count, 3);
+    assert_int_equal(contract_list.messages[2]->body.data[0], '3');
+}
+
 /* A deleted message is gone and counted as erased; its timestamp is not used
  * again. */
 void contract_test_outside_delete(void **state)

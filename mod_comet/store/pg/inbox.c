@@ -8,6 +8,9 @@
 /* How long the answer to a look into the inbox may take. */
 #define MOVE_USEC APR_INT64_C(5000000)
 #define MOVE_ROWS 1000
+/* How many bytes of bodies one transaction moves, at least one message's.
+ * Publishers wait for the end of that transaction. */
+#define MOVE_BYTES APR_INT64_C(1048576)
 #define MOVE_TURN_MSEC 200
 /* How often to read the whole inbox again.  Other reads begin at pg->low, and
  * may have skipped rows that another session had locked. */
@@ -101,20 +104,55 @@ static apr_status_t look(comet_pg_t *pg, int *any)
     return status;
 }
 
-static apr_status_t move(comet_pg_t *pg, apr_size_t *count)
+/* Find out how many rows to move: fewer than MOVE_ROWS if these have more than
+ * MOVE_BYTES.  octet_length() does not read a long body. */
+static apr_status_t count_rows(comet_pg_t *pg, apr_int32_t *rows)
 {
     comet_pg_args_t args = { .count = 0 };
     PGresult *result;
     apr_status_t status;
 
     add_low(pg, &args);
-    comet_pg_add_int4(&args, MOVE_ROWS);
+    comet_pg_add_int(&args, MOVE_ROWS);
+    comet_pg_add_int(&args, MOVE_BYTES);
+    status = comet_pg_call(
+        pg,
+        "SELECT count(*) FILTER (WHERE bytes <= $3), count(*)"
+        " FROM (SELECT sum(octet_length(f.body)) OVER (ORDER BY f.xid, f.seq)"
+        " AS bytes FROM (SELECT i.xid, i.seq, i.body FROM comet.inbox i"
+        " WHERE i.xid >= $1 ORDER BY i.xid, i.seq LIMIT $2) f) s",
+        &args, MOVE_USEC, &result);
+    if (status == APR_SUCCESS) {
+        *rows = (apr_int32_t)comet_pg_int(result, 0, 0);
+        if (*rows == comet_pg_int(result, 0, 1)) {
+            *rows = MOVE_ROWS; /* these are all */
+        }
+        PQclear(result);
+    }
+    return status;
+}
+
+/* @param count  OUT: how many rows were moved
+ * @param more   OUT: whether there may be more */
+static apr_status_t move(comet_pg_t *pg, apr_size_t *count, int *more)
+{
+    apr_int32_t rows = MOVE_ROWS;
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status = count_rows(pg, &rows);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    add_low(pg, &args);
+    comet_pg_add_int4(&args, rows);
     comet_pg_add_int4(&args, MOVE_TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
     status = comet_pg_call(pg, "SELECT * FROM comet.move($1, $2, $3, $4)",
                            &args, MOVE_USEC, &result);
     if (status == APR_SUCCESS) {
         *count = (apr_size_t)comet_pg_int(result, 0, 0);
+        *more = *count == (apr_size_t)rows;
         note_low(pg, comet_pg_text(result, 0, 1));
         PQclear(result);
     }
@@ -126,15 +164,15 @@ apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     apr_status_t status = begin_look(pg);
-    int any = 0;
+    int any = 0, more = 0;
 
     *count = 0;
     if (status == APR_SUCCESS) {
         status = look(pg, &any);
     }
     if (status == APR_SUCCESS && any) {
-        status = move(pg, count);
+        status = move(pg, count, &more);
     }
-    *rest = *count == MOVE_ROWS ? 0 : until_turn(pg);
+    *rest = more ? 0 : until_turn(pg);
     return status;
 }
