@@ -113,6 +113,9 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
         i++;
     }
     status = meanings[i].status;
+    if (status == COMET_ENOTDB && message && !strstr(message, "comet")) {
+        status = APR_EGENERAL; /* a trigger of the site lacks something */
+    }
     pg->lost |= meanings[i].lost || is_fatal(result);
     if (meanings[i].lost == SHARED) {
         atomic_store(
