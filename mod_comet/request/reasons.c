@@ -76,8 +76,10 @@ static int begin_line(line_t *line, int status)
     }
     before = take_turn(i);
     line->level = APLOG_WARNING;
-    apr_snprintf(line->end, sizeof(line->end),
-                 " (%d more since this was last logged)", before);
+    if (before > 0) {
+        apr_snprintf(line->end, sizeof(line->end),
+                     " (%d more since this was last logged)", before);
+    }
     return before >= 0;
 }
 

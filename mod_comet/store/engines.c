@@ -50,8 +50,8 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
     return strncmp(value, "postgres", 8) == 0 && !strstr(usage, "postgresql:")
                ? apr_pstrcat(p, usage,
                              " or, after \"LoadModule comet_pg_module "
-                             "modules/mod_comet_pg.so\", "
-                             "postgresql:CONNECTION",
+                             "modules/mod_comet_pg.so\" (Debian: a2enmod "
+                             "comet_pg), postgresql:CONNECTION",
                              NULL)
                : usage;
 }

@@ -102,6 +102,7 @@ def test_484_02_lack_of_room(server):
         assert soft.status in (200, 429)
     (level, text), = lines(server, "COMET0010")
     assert level == "warn" and "CometLimitSubscribers" in text, text
+    assert "more since" not in text, text
 
 
 def test_484_03_nothing_for_what_is_served(server):
