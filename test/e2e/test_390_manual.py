@@ -652,6 +652,15 @@ def test_390_21_upkeep(serve):
     assert run_shell(fragment("backup"), server).split() == ["ok"]
     assert sqlite(server.root + "/comet.db", "SELECT body FROM message;") \
         == [["hello"]]
+    # a back-up that fails leaves the last one: here there is no database
+    empty = server.root + "/empty"
+    os.mkdir(empty)
+    failed = subprocess.run(
+        ["sh", "-c", local(fragment("backup").text, server).replace(
+            server.data, empty)], stderr=subprocess.DEVNULL, timeout=60)
+    assert failed.returncode != 0
+    assert sqlite(server.root + "/comet.db", "SELECT body FROM message;") \
+        == [["hello"]]
     run_shell(fragment("dump"), server)
     assert sqlite(server.root + "/restored.db", "SELECT body FROM message;"
                   "PRAGMA application_id; PRAGMA user_version;") \
