@@ -478,11 +478,6 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 static int refuse(request_rec *r, const mod_comet_ask_t *ask,
                   apr_status_t status)
 {
-    char buffer[200];
-
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        return mod_comet_reading_ended(r, ask, status);
-    }
     if (ask->words.data && status == COMET_EINVALID) {
         return mod_comet_answer_error(
             r, HTTP_BAD_REQUEST,
@@ -494,9 +489,7 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "q: the index is not ready yet");
     }
-    return mod_comet_answer_error(
-        r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
-        comet_strerror(status, buffer, sizeof(buffer)));
+    return mod_comet_reading_refuse(r, ask, status, "the messages");
 }
 
 int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)

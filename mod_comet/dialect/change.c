@@ -161,7 +161,6 @@ static int judge_writing(gathering_t *gathering, const comet_command_t *command)
 static int find_place(gathering_t *gathering, const comet_command_t *command)
 {
     mod_comet_ask_t *more = gathering->ask;
-    char buffer[200];
     apr_status_t status;
 
     more->cursor = command->since;
@@ -169,17 +168,9 @@ static int find_place(gathering_t *gathering, const comet_command_t *command)
     more->floor = more->pruned = 0;
     more->reading.time = 0; /* each change has its own budget of CPU time */
     status = mod_comet_catch_up_find(gathering->r, more);
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        return mod_comet_gather_refuse(
-            gathering, HTTP_SERVICE_UNAVAILABLE, "%s",
-            mod_comet_reading_cut(gathering->r, more, status));
-    }
-    return status == APR_SUCCESS
-               ? DECLINED
-               : mod_comet_gather_refuse(
-                   gathering, HTTP_SERVICE_UNAVAILABLE,
-                   "the messages cannot be read: %s",
-                   comet_strerror(status, buffer, sizeof(buffer)));
+    return status == APR_SUCCESS ? DECLINED
+                                 : mod_comet_gather_refuse_reading(
+                                     gathering, status, "the messages");
 }
 
 /* @return DECLINED: go on */

@@ -121,7 +121,6 @@ int mod_comet_channels_answer(request_rec *r,
                               mod_comet_ask_t *ask)
 {
     comet_buffer_t body = { .data = NULL };
-    char buffer[200];
     apr_status_t status;
     int rv = choose(r, request, ask);
 
@@ -131,13 +130,8 @@ int mod_comet_channels_answer(request_rec *r,
     comet_buffer_puts(&body, "{\"channels\": [");
     status = list(r, ask, &body);
     comet_buffer_puts(&body, "}\n");
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        rv = mod_comet_reading_ended(r, ask, status);
-    }
-    else if (status != APR_SUCCESS) {
-        rv = mod_comet_answer_error(
-            r, HTTP_SERVICE_UNAVAILABLE, "the channels cannot be read: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
+    if (status != APR_SUCCESS) {
+        rv = mod_comet_reading_refuse(r, ask, status, "the channels");
     }
     else {
         rv = mod_comet_answer_count(r, &body);

@@ -25,6 +25,15 @@ int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
     return status;
 }
 
+int mod_comet_gather_refuse_reading(mod_comet_gathering_t *gathering,
+                                    apr_status_t status, const char *what)
+{
+    return mod_comet_gather_refuse(
+        gathering, HTTP_SERVICE_UNAVAILABLE, "%s",
+        mod_comet_reading_reason(gathering->r, gathering->ask, status, what,
+                                 gathering->pool));
+}
+
 static int refuse(gathering_t *gathering, int status, comet_text_t channel,
                   const char *objection)
 {
@@ -168,21 +177,13 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
     apr_size_t hidden = gathering->ask->format.hidden_bytes;
     apr_array_header_t *found =
         apr_array_make(gathering->pool, 16, sizeof(comet_text_t));
-    char buffer[200];
     apr_status_t status = list_channels(
         gathering, mod_comet_gather_stored_name(gathering, prefix), found);
     int rv, i;
 
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        return mod_comet_gather_refuse(
-            gathering, HTTP_SERVICE_UNAVAILABLE, "%s",
-            mod_comet_reading_cut(gathering->r, gathering->ask, status));
-    }
     if (status != APR_SUCCESS) {
-        return mod_comet_gather_refuse(
-            gathering, HTTP_SERVICE_UNAVAILABLE,
-            "the messages cannot be read: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
+        return mod_comet_gather_refuse_reading(gathering, status,
+                                               "the messages");
     }
     rv = mod_comet_gather_check_count(gathering, (apr_size_t)found->nelts);
     for (i = 0; i < found->nelts && rv == DECLINED; i++) {

@@ -48,6 +48,11 @@ int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
                             const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/** Refuse a request because a reading failed (mod_comet_reading_reason()).
+ * @return 503 */
+int mod_comet_gather_refuse_reading(mod_comet_gathering_t *gathering,
+                                    apr_status_t status, const char *what);
+
 /** Whether a name is a wildcard: a star alone, or a prefix such as "room/"
  * followed by a star. */
 int mod_comet_gather_is_wildcard(comet_text_t name);

@@ -37,18 +37,6 @@ static const char *find_objection(const request_rec *r,
                : NULL;
 }
 
-static int refuse(request_rec *r, const mod_comet_ask_t *ask,
-                  apr_status_t status)
-{
-    char buffer[200];
-
-    return status == COMET_ECOSTLY || status == COMET_EGONE
-               ? mod_comet_reading_ended(r, ask, status)
-               : mod_comet_answer_error(
-                   r, HTTP_SERVICE_UNAVAILABLE, "the marks cannot be read: %s",
-                   comet_strerror(status, buffer, sizeof(buffer)));
-}
-
 /* Find the newest timestamp in the store. */
 static apr_status_t find_last(request_rec *r, mod_comet_ask_t *ask,
                               comet_store_state_t *state)
@@ -125,7 +113,7 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
             "channels; try again in one second");
     }
     if (status != APR_SUCCESS) {
-        return refuse(r, ask, status);
+        return mod_comet_reading_refuse(r, ask, status, "the marks");
     }
     mod_comet_answer_headers(r);
     r->status = HTTP_NO_CONTENT;
@@ -167,7 +155,7 @@ int mod_comet_marks_answer(request_rec *r, mod_comet_ask_t *ask)
     }
     status = look_up(r, ask, &read_at, &count, &state);
     if (status != APR_SUCCESS) {
-        return refuse(r, ask, status);
+        return mod_comet_reading_refuse(r, ask, status, "the marks");
     }
     comet_buffer_puts(&body, "{\"unread\": ");
     comet_buffer_add_int(&body, count);

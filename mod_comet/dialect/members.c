@@ -107,7 +107,6 @@ int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
     members_t members = { .count = 0 };
     const char *wrong;
     apr_status_t status;
-    char buffer[200];
     int rv;
 
     if (mode == MOD_COMET_PRESENCE_OFF) {
@@ -134,13 +133,8 @@ int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
                                   ? mod_comet_config_presence_most(r)
                                   : 0;
     }
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        rv = mod_comet_reading_ended(r, ask, status);
-    }
-    else if (status != APR_SUCCESS) {
-        rv = mod_comet_answer_error(
-            r, HTTP_SERVICE_UNAVAILABLE, "the members cannot be read: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
+    if (status != APR_SUCCESS) {
+        rv = mod_comet_reading_refuse(r, ask, status, "the members");
     }
     else {
         rv = answer(r, &members, mode == MOD_COMET_PRESENCE_ON);

@@ -280,7 +280,6 @@ int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure)
     comet_text_t id = find_last_id(mercure), earliest = comet_text("earliest");
     comet_store_t *store;
     apr_status_t status;
-    char buffer[200];
     int is_whole = 0;
 
     ask->cursor = -1;
@@ -297,14 +296,9 @@ int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure)
         status = look_up(store, id, mercure, &ask->cursor, &is_whole);
     }
     mod_comet_reading_return(mercure->r, store, status);
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        return mod_comet_reading_ended(mercure->r, ask, status);
-    }
     if (status != APR_SUCCESS) {
-        return mod_comet_answer_error(
-            mercure->r, HTTP_SERVICE_UNAVAILABLE,
-            "the messages cannot be read: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
+        return mod_comet_reading_refuse(mercure->r, ask, status,
+                                        "the messages");
     }
     /* another program may have stored an id that is not allowed in a header */
     tell(mercure, is_whole && comet_event_id_is_valid(id) ? id : earliest);

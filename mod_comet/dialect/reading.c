@@ -2,6 +2,7 @@
 /* Read messages in a request's thread, within the request's budget. */
 #include "dialect/reading.h"
 
+#include <apr_strings.h>
 #include <poll.h>
 
 #include "server/child.h"
@@ -78,14 +79,21 @@ void mod_comet_reading_leave(void)
     mod_comet_share_leave(&searching);
 }
 
-const char *mod_comet_reading_cut(const request_rec *r,
-                                  const mod_comet_ask_t *ask,
-                                  apr_status_t status)
+const char *mod_comet_reading_reason(const request_rec *r,
+                                     const mod_comet_ask_t *ask,
+                                     apr_status_t status, const char *what,
+                                     apr_pool_t *pool)
 {
+    char buffer[200];
+
     if (status == COMET_EGONE) {
         comet_metrics_add(COMET_METRIC_departed, 1);
         r->connection->keepalive = AP_CONN_CLOSE;
         return "the client has left";
+    }
+    if (status != COMET_ECOSTLY) {
+        return apr_psprintf(pool, "%s cannot be read: %s", what,
+                            comet_strerror(status, buffer, sizeof(buffer)));
     }
     comet_metrics_add(COMET_METRIC_readings_cut, 1);
     return ask->words.data ? "q: the search took too long; try again, with "
@@ -94,11 +102,12 @@ const char *mod_comet_reading_cut(const request_rec *r,
                              "again, with fewer channels";
 }
 
-int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
-                            apr_status_t status)
+int mod_comet_reading_refuse(request_rec *r, const mod_comet_ask_t *ask,
+                             apr_status_t status, const char *what)
 {
-    return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE, "%s",
-                                  mod_comet_reading_cut(r, ask, status));
+    return mod_comet_answer_error(
+        r, HTTP_SERVICE_UNAVAILABLE, "%s",
+        mod_comet_reading_reason(r, ask, status, what, r->pool));
 }
 
 /* How long a reader waits for the writer of a new child to open the store. */

@@ -33,21 +33,23 @@ int mod_comet_reading_enter(void);
 void mod_comet_reading_leave(void);
 
 /**
- * Count that a request's reading was cut short.
- * @param status  COMET_ECOSTLY or COMET_EGONE
+ * Say why a request's reading failed.  A reading that was cut short is counted.
+ * @param status  not APR_SUCCESS; COMET_ECOSTLY or COMET_EGONE: it was cut short
+ * @param what    what was read, such as "the messages"
+ * @param pool    the reason is allocated from it
  * @return the reason, which is sent to the client with the status 503
  */
-const char *mod_comet_reading_cut(const request_rec *r,
-                                  const mod_comet_ask_t *ask,
-                                  apr_status_t status);
+const char *mod_comet_reading_reason(const request_rec *r,
+                                     const mod_comet_ask_t *ask,
+                                     apr_status_t status, const char *what,
+                                     apr_pool_t *pool);
 
 /**
- * Answer a request whose reading was cut short.
- * @param status  COMET_ECOSTLY or COMET_EGONE
+ * Answer a request whose reading failed, with mod_comet_reading_reason().
  * @return what the handler returns
  */
-int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
-                            apr_status_t status);
+int mod_comet_reading_refuse(request_rec *r, const mod_comet_ask_t *ask,
+                             apr_status_t status, const char *what);
 
 /**
  * Take a connection to the store of a request (comet_readers_take()).  In a

@@ -51,20 +51,6 @@ static int keep_name(void *baton, comet_text_t name)
     return 1;
 }
 
-static int refuse_by_store(gathering_t *gathering, apr_status_t status)
-{
-    char buffer[200];
-
-    return status == COMET_ECOSTLY || status == COMET_EGONE
-               ? mod_comet_gather_refuse(
-                   gathering, HTTP_SERVICE_UNAVAILABLE, "%s",
-                   mod_comet_reading_cut(gathering->r, gathering->ask, status))
-               : mod_comet_gather_refuse(
-                   gathering, HTTP_SERVICE_UNAVAILABLE,
-                   "the channels cannot be read: %s",
-                   comet_strerror(status, buffer, sizeof(buffer)));
-}
-
 /* Check that the client may moderate each existing channel that a wildcard
  * matches.
  * @return DECLINED: go on */
@@ -86,7 +72,8 @@ static int judge_below(gathering_t *gathering, comet_text_t prefix)
     }
     mod_comet_reading_return(gathering->r, store, status);
     if (status != APR_SUCCESS) {
-        return refuse_by_store(gathering, status);
+        return mod_comet_gather_refuse_reading(gathering, status,
+                                               "the channels");
     }
     rv = mod_comet_gather_check_count(gathering, (apr_size_t)found->nelts);
     for (i = 0; i < found->nelts && rv == DECLINED; i++) {
