@@ -18,6 +18,8 @@ const WAIT = 25;                // seconds a poll asks the server to wait
 const GRACE = 10;               // seconds an answer may take beyond the wait
 const BLOCKED = 600;            // seconds until a blocked stream is tried again
 const GLANCE = 10;              // seconds between polls of a hidden tab
+const GLIMPSE = 1;              // seconds that they wait: only a client that
+                                // waits is present in the channel
 const BEAT = 5;                 // seconds between checks of the connection
 const LOST_LEADER = 30;         // seconds without news of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
@@ -464,7 +466,7 @@ async function poll(line) {
     let hasty = 0;      // empty answers in a row that came without waiting
     for (;;) {
         const glance = !line.isOpen || line.isAside();
-        const wait = glance ? 0 : WAIT;
+        const wait = !line.isOpen ? 0 : glance ? GLIMPSE : WAIT;
         const begun = Date.now();
         const answer = await line.poll(wait);
         line.opened();

@@ -225,7 +225,7 @@ scripted('busy: the pause is what Retry-After says, and more', [
 for (const [said, least, most] of [
     ['2592000', 3_600_000, 3_601_000], ['1e99', 3_600_000, 3_601_000],
     ['-30', 0, 1000], ['soon', 0, 1000],
-    [new Date(Date.now() + 60_000).toUTCString(), 50_000, 62_000],
+    [new Date(Date.now() + 1_800_000).toUTCString(), 1_600_000, 1_801_000],
 ]) {
     scripted(`Retry-After: ${said}`, [
         (answer) => answer.writeHead(503, { 'Retry-After': said })
@@ -349,6 +349,24 @@ const polled = (status, body) => (answer) => {
     answer.writeHead(status, { 'Content-Type': 'application/json' });
     answer.end(JSON.stringify(body));
 };
+
+let unhurried;
+scripted('a hidden tab that cannot share waits in its polls, so that it is present', [
+    polled(200, { messages: [], timestamp: 10, gap: false }),
+], () => {
+    globalThis.document = { hidden: true, addEventListener() {} };
+    unhurried = hurry(100);
+    return {};
+}, async ({ asked }) => {
+    try {
+        await until(() => asked.length >= 2);
+    }
+    finally {
+        unhurried();
+        delete globalThis.document;
+    }
+    assert.deepEqual(asked.slice(0, 2).map(({ wait }) => wait), ['0', '1']);
+});
 
 scripted('a stream that seemed blocked, where there are no polls, is asked for again', [
     () => {},                   // as if a packet were lost
