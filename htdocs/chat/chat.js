@@ -19,7 +19,7 @@ const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe',
                 websocket: 'WebSocket' };
 const shown = new Map();    // timestamp -> row: every stored message, once
 const unsettled = new Set();    // own rows not yet known to be stored
-const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
+const mine = new Set(JSON.parse(recall('mine') ?? '[]'));
 const drafts = new WeakMap();   // row -> {text, key, stored}: as shown, its key
                                 // if it is an own row, and before all edits
 const edits = new Map();        // timestamp of a message -> its edits
@@ -36,6 +36,28 @@ let comet;
 let presence;
 let isEarlier;                  // whether there is more before the oldest row
 let unseen = 0;
+
+/* ---- what the tab remembers ------------------------------------------------ */
+
+// A browser that keeps no cookies of this site refuses its storage, too.
+
+function recall(name) {
+    try {
+        return sessionStorage.getItem(name);
+    }
+    catch {
+        return null;
+    }
+}
+
+function remember(name, value) {
+    try {
+        sessionStorage.setItem(name, value);
+    }
+    catch {
+        // The page works without it.
+    }
+}
 
 /* ---- rows ---------------------------------------------------------------- */
 
@@ -335,9 +357,24 @@ function stopTyping(author) {
 
 function showTyping() {
     const names = [...typists.keys()].map((name) => name || 'Somebody');
-    say($('#typing'), names.length === 0 ? ''
-        : names.length > 3 ? 'Several people are typing…'
-        : `${names.join(' and ')} ${names.length > 1 ? 'are' : 'is'} typing…`);
+    const parts = names.length > 3 ? ['Several people are typing…']
+        : names.flatMap((name, index) => [
+            index ? ' and ' : '', isolated(name)]);
+    if (names.length && names.length <= 3) {
+        parts.push(` ${names.length > 1 ? 'are' : 'is'} typing…`);
+    }
+    const line = $('#typing');
+    const said = parts.map((part) => part.textContent ?? part).join('');
+    if (line.textContent !== said) {
+        line.replaceChildren(...parts);
+    }
+}
+
+/** A name whose direction does not change that of the text around it. */
+function isolated(name) {
+    const part = document.createElement('bdi');
+    part.textContent = name;
+    return part;
 }
 
 /* ---- writing ------------------------------------------------------------- */
@@ -353,7 +390,7 @@ async function post(row) {
     try {
         const { timestamp } = await comet.publish(text, { idempotencyKey: key });
         mine.add(timestamp);
-        sessionStorage.setItem('mine', JSON.stringify([...mine].slice(-200)));
+        remember('mine', JSON.stringify([...mine].slice(-200)));
         // The channel may have brought the message before this answer, in this
         // row or, if somebody wrote the same text, in another one.
         const told = shown.get(timestamp);
@@ -553,10 +590,10 @@ news.addEventListener('click', () => {
 document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = endpoint;
 });
-choice.value = sessionStorage.getItem('transport') ?? 'auto';
+choice.value = recall('transport') ?? 'auto';
 choice.value ||= 'auto';
 choice.addEventListener('change', () => {
-    sessionStorage.setItem('transport', choice.value);
+    remember('transport', choice.value);
     connect(choice.value);
 });
 earlier.addEventListener('click', showEarlier);

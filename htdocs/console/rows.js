@@ -26,6 +26,7 @@ export function makeRow({ timestamp, channel, type, author, body }, latency) {
     put('.channel', channel);
     put('.type', type === 'message' ? '' : type);
     put('.author', author ?? '');
+    row.querySelector('.by').hidden = !author;
     put('.body', body);
     put('.latency', latency === undefined ? '' : showDuration(latency));
     return row;

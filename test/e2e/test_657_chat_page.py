@@ -35,13 +35,15 @@ def opened(chromium, pages):
     chromium.port = pages.port
     chromium.driver.get_log("browser")
 
-    def open_page(path):
+    def open_page(path, script=""):
         driver = chromium.driver
         driver.switch_to.window(chromium.first)
         driver.switch_to.new_window("tab")
         driver.execute_cdp_cmd("Network.enable", {})
         driver.execute_cdp_cmd("Network.setExtraHTTPHeaders",
                                {"headers": named("ann")})
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument",
+                               {"source": script})
         tab = Tab(chromium, driver.current_window_handle)
         driver.get("http://127.0.0.1:%d%s" % (pages.port, path))
         wait_until(lambda: tab.js("return document.querySelector('#status')"
@@ -77,24 +79,32 @@ def edit(server, timestamp, body, name):
 
 def test_657_01_here_and_typing(opened, pages):
     """The page shows members who come and go.  It shows that a user is typing
-    until this user's message comes."""
+    until this user's message comes.  It needs no storage of the browser."""
     here = "return [...document.querySelectorAll('#here li')]" \
         ".map(li => li.textContent).join()"
-    tab = opened("/chat/")
+    tab = opened("/chat/", "Object.defineProperty(window, 'sessionStorage',"
+                 " {get() { throw new DOMException('', 'SecurityError'); }})")
     wait_until(lambda: tab.js(here) == "ann", 10, "ann")
     with enter(pages, "chat", "bob"):
         wait_until(lambda: tab.js(here) == "ann,bob", 10, "bob")
         say(pages, "", query="?type=typing&keep=60")
         wait_until(lambda: text(tab, "#typing") == "bob is typing…", 10)
+        say(pages, "", "\u202eeve", "?type=typing&keep=60")
+        wait_until(lambda: "eve are" in text(tab, "#typing"), 10, "eve")
+        assert tab.js("return [...document.querySelectorAll('#typing bdi')]"
+                      ".map(name => name.textContent)") == ["bob", "\u202eeve"]
         say(pages, "hi")
         wait_rows(tab, "hi")
+        assert text(tab, "#typing") == "\u202eeve is typing…"
+        say(pages, "ho", "\u202eeve")
+        wait_rows(tab, "hi", "ho")
         assert text(tab, "#typing") == ""
     wait_until(lambda: tab.js(here) == "ann", 15, "bob's leave")
     tab.js("const box = document.querySelector('#message'); box.value = 'x';"
            "box.dispatchEvent(new Event('input'))")
     wait_until(lambda: sqlite(pages.db, "SELECT author FROM message"
                               " WHERE type = 'typing' ORDER BY timestamp")
-               == [["bob"], ["ann"]], 10, "ann's typing")
+               == [["bob"], ["\u202eeve"], ["ann"]], 10, "ann's typing")
     assert text(tab, "#typing") == ""       # not the user's own typing
 
 
