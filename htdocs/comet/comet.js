@@ -187,7 +187,9 @@ class Attempt {
             if (this.signal.aborted) {
                 end();
             }
-            promise.then(done, fail);
+            promise.then(done, fail).finally(() => {
+                this.signal.removeEventListener('abort', end);
+            });
         });
     }
 

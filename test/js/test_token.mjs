@@ -2,6 +2,7 @@
 // comet.js with tokens: when it asks for one, and what it sends.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { createServer } from 'node:http';
 import test from 'node:test';
 
@@ -209,6 +210,29 @@ served('a function that never answers does not hold close() up',
            await until(() => told.length);
            assert.deepEqual(told, [['close', undefined]]);
        });
+
+test('polls leave nothing behind', { timeout: 10_000 }, async () => {
+    const { fetch } = globalThis;
+    let signal, polls = 0;
+    globalThis.fetch = async (address, init) => {
+        signal = init.signal;
+        polls++;
+        await new Promise(setImmediate);
+        return Response.json({ timestamp: polls, gap: false, messages: [
+            { timestamp: polls, channel: 'c', type: 'message', author: null,
+              body: 'x' }] });
+    };
+    const comet = new Comet('http://127.0.0.1/c', {
+        transport: 'poll', token: () => 'a.b.c' });
+    try {
+        await until(() => polls > 50);
+        assert.ok(getEventListeners(signal, 'abort').length < 5);
+    }
+    finally {
+        comet.close();
+        globalThis.fetch = fetch;
+    }
+});
 
 test('what cannot work is refused', () => {
     const make = (options) => () => new Comet('http://127.0.0.1:1/', options);
