@@ -545,13 +545,16 @@ class Httpd:
         elif SANITIZER == "tsan":
             env["LD_PRELOAD"] = runtime_library("libtsan.so")
             # prefork's children call exit() in a signal handler; each free() in
-            # OpenSSL would be reported, thousands for each child
+            # OpenSSL would be reported, thousands for each child.  At a reload
+            # they do not wait longer than 40 ms for the threads that write,
+            # which need longer if many children end at once.
             env["TSAN_OPTIONS"] = (
                 "log_path=%s:suppressions=%s:history_size=4:handle_segv=2:"
                 "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d:"
                 "report_thread_leaks=%d"
                 % (log, os.path.join(TOOLS, "tsan.supp"),
-                   self.mpm != "prefork", not self.may_leak))
+                   self.mpm != "prefork",
+                   self.mpm != "prefork" and not self.may_leak))
         return env
 
     def start(self, wait=True):

@@ -146,7 +146,7 @@ def run(make_server, row, mpm="event"):
     mpm = row.get("mpm", mpm)
     if mpm not in MPMS:
         pytest.skip("%s not chosen" % mpm)
-    if SANITIZER == "asan" and "php" in row["load"]:
+    if SANITIZER in ("asan", "tsan") and "php" in row["load"]:
         pytest.skip("PHP opens opcache with RTLD_DEEPBIND, which ends httpd")
     server = make_server(before=config(row), classics=5, mpm=mpm,
                          modules=row.get("needs", ()), may_leak=True)
