@@ -13,7 +13,8 @@ import pytest
 
 import php_fpm
 from http_client import quote
-from httpd_env import MODULES, SLOW, self_signed, sqlite, wait_until
+from httpd_env import (MODULES, SANITIZER, SLOW, self_signed, sqlite,
+                       wait_until)
 from stream_client import Stream
 
 LOGIN = """<?php
@@ -397,6 +398,8 @@ def test_702_12_fields_with_other_names(make_server):
                           {name: "open"}).status == 403, name
 
 
+@pytest.mark.skipif(SANITIZER in ("asan", "tsan"), reason="PHP opens opcache "
+                    "with RTLD_DEEPBIND, which ends httpd")
 def test_702_09_mod_php(make_server):
     """Decisions are the same if PHP runs in httpd itself (mod_php, on
     prefork)."""
