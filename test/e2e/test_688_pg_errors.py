@@ -5,6 +5,7 @@ to do, and afterwards everything works again without help."""
 import os
 import pwd
 import shutil
+import tempfile
 import threading
 import time
 
@@ -39,7 +40,7 @@ class Passfile:
     """A password file, owned by the user that the children run as."""
 
     def __init__(self, folder):
-        self.path = str(folder / "pass")
+        self.path = os.path.join(folder, "pass")
 
     def write(self, password):
         with open(self.path, "w") as out:
@@ -50,10 +51,17 @@ class Passfile:
 
 
 @pytest.fixture(scope="module")
-def passfile(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pass")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o755)
+def folder():
+    """Yield a folder that every user can enter. Pytest's own folders are closed
+    again by each other run of pytest that starts."""
+    made = tempfile.mkdtemp(prefix="comet-errors-")
+    os.chmod(made, 0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def passfile(folder):
     made = Passfile(folder)
     made.write("right")
     return made
@@ -130,15 +138,15 @@ def test_688_03_read_only(cluster, host, figure):
     recovers(host, figure, "read-only")
 
 
-def test_688_04_full_disk(cluster, host, tmp_path, figure):
+def test_688_04_full_disk(cluster, host, folder, figure):
     """If the table's disk is full, publishers get 507."""
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):
-        path.chmod(0o755)
-    disk = Tmpfs(str(tmp_path), "4m")
+    mounted = os.path.join(folder, "disk")
+    os.mkdir(mounted)
+    disk = Tmpfs(mounted, "4m")
     try:
-        place = str(tmp_path / "small")
+        place = os.path.join(mounted, "small")
         os.mkdir(place)
-        os.chmod(str(tmp_path), 0o755)
+        os.chmod(mounted, 0o755)
         shutil.chown(place, "postgres", "postgres")
         cluster.psql("CREATE TABLESPACE small LOCATION '%s'" % place)
         cluster.psql("ALTER TABLE comet.log SET TABLESPACE small")
