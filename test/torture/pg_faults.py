@@ -63,7 +63,7 @@ def hanging(make_server, seconds):
     cluster = Cluster()
     try:
         host, other = start_hosts(make_server, cluster, 2, extra=HEARTBEAT,
-                                  threads=32, children=2)
+                                  threads=32, children=2, may_leak=True)
         with Listener(host.port) as stream, poster(host) as post, \
                 getter(host) as get:
             with static_files(host.port) as before:
