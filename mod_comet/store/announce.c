@@ -11,17 +11,10 @@
 #include "store/engine.h"
 #include "store/writer_priv.h"
 
-static void announce(void *baton)
-{
-    const comet_writer_t *writer = baton;
-
-    comet_bus_announce_commit(writer->config.bus);
-}
-
 void comet_writer_announce(comet_writer_t *writer, apr_size_t count)
 {
     if (count == 1 && writer->store_config.place.engine->is_remote
         && comet_bus_rests(writer->config.bus)) {
-        comet_store_announce(writer->store, announce, writer);
+        comet_bus_announce_commit(writer->config.bus);
     }
 }

@@ -199,9 +199,6 @@ struct comet_engine_t {
 /** The struct that every engine's connection begins with. */
 struct comet_store_t {
     const comet_engine_t *engine;
-    /** For comet_store_announce(), during one append; or NULL. */
-    comet_store_begun_cb *on_begun;
-    void *begun_baton;
     /** comet_message_create(), with which the engine makes the messages that it
      * hands over.  Set on opening.  An engine in another module must not call
      * its own copy of that function: the hash of a channel depends on a secret,

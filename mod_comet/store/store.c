@@ -26,7 +26,6 @@ apr_status_t comet_store_open(comet_store_t **store,
         (*store)->reads = comet_selection_reads;
         (*store)->viewed.is_known = 0;
         (*store)->appended.is_known = 0;
-        (*store)->on_begun = NULL;
     }
     else {
         failed_engine = config->place.engine;
@@ -244,13 +243,6 @@ apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
     return store->engine->reserve(store, wait);
 }
 
-void comet_store_announce(comet_store_t *store, comet_store_begun_cb *callback,
-                          void *baton)
-{
-    store->on_begun = callback;
-    store->begun_baton = baton;
-}
-
 apr_status_t comet_store_append(comet_store_t *store,
                                 comet_store_group_t *const *groups,
                                 apr_size_t count)
@@ -258,7 +250,6 @@ apr_status_t comet_store_append(comet_store_t *store,
     apr_status_t status = store->engine->append(store, groups, count);
     apr_size_t i;
 
-    store->on_begun = NULL;
     for (i = 0; i < count; i++) {
         /* setting a rule changes a row; if it did not, there are too many
          * rules */

@@ -443,16 +443,6 @@ typedef struct comet_store_group_t {
  * bodies. */
 void comet_store_hash(comet_store_group_t *group);
 
-typedef void comet_store_begun_cb(void *baton);
-
-/**
- * Let the next append be announced, if the engine can do that: the callback
- * runs when the append has begun, and comet_store_news() can wait for the end
- * of the commit.
- */
-void comet_store_announce(comet_store_t *store, comet_store_begun_cb *callback,
-                          void *baton);
-
 /**
  * Append in one transaction: number the messages, insert them, commit.  If
  * comet_store_reserve() was not called before, this call waits for the engine's

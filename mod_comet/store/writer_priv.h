@@ -120,7 +120,7 @@ void comet_writer_gather(comet_writer_t *writer);
  * @return how many; they are now in flight */
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 
-/** Let the next append be announced if that makes sense.
+/** Announce the append that follows, if that makes sense.
  * @param count  how many jobs it has */
 void comet_writer_announce(comet_writer_t *writer, apr_size_t count);
 

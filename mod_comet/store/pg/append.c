@@ -7,9 +7,10 @@
 #define TURN_MSEC 500
 /* How long the answer to an append may take in all. */
 #define APPEND_USEC APR_INT64_C(5000000)
-/* The advisory lock of an announced append, for which comet.next_news() waits.
- * The append does not wait for the lock: while readers of the commit before
- * still have it, nobody can wait for this one. */
+/* The advisory lock of an append, for which comet.next_news() waits.  The append
+ * does not wait for the lock: while readers of the commit before still have it,
+ * nobody can wait for this one.  In a FROM list the database evaluates this
+ * function first, since it returns a single row. */
 #define ANNOUNCED_LOCK "pg_try_advisory_xact_lock(1668246885, 116)"
 
 /* The outcomes that comet.publish() returns for a group. */
@@ -265,12 +266,8 @@ static apr_status_t append_plain(comet_pg_t *pg,
     add_messages(&args, groups, count);
     comet_pg_add_int4(&args, TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
-    pg->announces = pg->base.on_begun != NULL;
     status = comet_pg_call(
-        pg,
-        pg->announces ? "SELECT " ANNOUNCED_LOCK
-                        ", comet.append($1, $2, $3, $4, $5, $6)"
-                      : "SELECT true, comet.append($1, $2, $3, $4, $5, $6)",
+        pg, "SELECT " ANNOUNCED_LOCK ", comet.append($1, $2, $3, $4, $5, $6)",
         &args, APPEND_USEC, &result);
     if (status == APR_SUCCESS) {
         next = PQntuples(result) == 1 ? comet_pg_int(result, 0, 1) : 0;
@@ -306,9 +303,9 @@ static apr_status_t append_any(comet_pg_t *pg,
     comet_pg_add_int4(&args, TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
     status = comet_pg_call(pg,
-                           "SELECT * FROM comet.publish($1, $2, $3, $4, $5, "
-                           "$6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-                           "$16, $17)",
+                           "SELECT p.* FROM " ANNOUNCED_LOCK
+                           ", comet.publish($1, $2, $3, $4, $5, $6, $7, $8, "
+                           "$9, $10, $11, $12, $13, $14, $15, $16, $17) AS p",
                            &args, APPEND_USEC, &result);
     for (i = 0; status == APR_SUCCESS && i < PQntuples(result); i++) {
         apr_size_t group = (apr_size_t)comet_pg_int(result, i, 0) - 1;

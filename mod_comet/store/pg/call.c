@@ -378,10 +378,6 @@ apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
     if (args) {
         comet_buffer_free(&args->buffer);
     }
-    if (status == APR_SUCCESS && pg->announces) {
-        pg->base.on_begun(pg->base.begun_baton);
-    }
-    pg->announces = 0;
     if (status == APR_SUCCESS) {
         pg->draining = 1;
         status = take(pg, deadline, &got);

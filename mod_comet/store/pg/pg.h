@@ -81,8 +81,6 @@ typedef struct comet_pg_t {
     int prepared_count;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
-    int announces; /* the next call runs base.on_begun once it has sent its
-                    * statement */
     int warned; /* since the last call began, the server has warned that a
                  * commit may not have reached its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
