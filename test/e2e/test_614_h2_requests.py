@@ -167,7 +167,7 @@ def outcome(server, ask, path):
                 if not stream.ended:
                     server.post("news", str(number))
                     conn.pump(lambda n=number: stream.ended
-                              or b"%d" % n in stream.body(), 5 * SLOW)
+                              or n in numbers(stream), 5 * SLOW)
             static = conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
             after = static.status
         except (Closed, OSError):
