@@ -2,6 +2,7 @@
 """Presence over two web servers with one PostgreSQL database: both show the
 same members."""
 
+import contextlib
 import time
 
 import pytest
@@ -121,7 +122,11 @@ def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
     """While the database hangs and no lease can be renewed, no member
     leaves."""
     here, there = hosts
-    with enter(here, "long", "ann"), enter(there, "long", "bob"):
+    with contextlib.ExitStack() as streams:
+        # (each server stores its own members' joins in its own time)
+        streams.enter_context(enter(here, "long", "ann"))
+        await_online(here, "long", "ann")
+        streams.enter_context(enter(there, "long", "bob"))
         await_online(here, "long", "ann", "bob")
         holders = here.sql("SELECT id FROM presence_holder ORDER BY id")
         cluster.pause()
