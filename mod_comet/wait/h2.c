@@ -19,6 +19,7 @@
 #include "server/config.h"
 #include "server/mpm.h"
 #include "wait/connection.h"
+#include "wait/park_mpm.h"
 #include "wait/parked_limit.h"
 #include "wait/wait_priv.h"
 
@@ -435,8 +436,11 @@ int mod_comet_h2_is_waiting(conn_rec *c, int can_wait)
     h2->parking = can_wait && !c->aborted && h2->selection
                   && comet_h2_session_alive(&h2->session) > 0;
     pthread_mutex_unlock(&h2->lock);
-    if (can_wait && !h2->parking && atomic_load(&h2->leaves)) {
-        shutdown(h2->fd, SHUT_RD); /* mod_http2 ends the session */
+    if (can_wait && !h2->parking && atomic_load(&h2->leaves)
+        && !c->data_in_output_filters) {
+        apr_table_setn(c->notes, "short-lingering-close", "1");
+        mod_comet_park_mpm_close(c); /* the client gets all answers, and
+                                      * mod_http2 sends GOAWAY */
     }
     return h2->parking;
 }

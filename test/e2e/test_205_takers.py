@@ -242,3 +242,22 @@ def test_205_09_a_lost_packet_over_http2(make_server, tls):
         conn.sock.sendall(conn.frame(PING, 0, 0, b"anything"))
         conn.finish(poll, 5)
         assert json.loads(poll.body())["messages"] == []
+
+
+def test_205_10_a_lost_refusal_over_http2(make_server):
+    """A connection without a place is closed behind the refusal.  This refusal
+    is lost on the way, and the client sends something more."""
+    server = make_server(threads=4, h2=True,
+                         conf="AsyncRequestWorkerFactor 1\n")
+    with contextlib.ExitStack() as stack:
+        for others in range(1, 6):      # 4 threads: 5 places
+            other = stack.enter_context(server.raw())
+            other.request("GET", "/comet/news")
+            server.wait_waiting(others)
+        conn = stack.enter_context(H2(server.port))
+        with deaf(conn.sock):
+            poll = conn.request("GET", "/comet/news")
+            wait_until(lambda: server.status()["turned_away"], 5, "the refusal")
+        conn.sock.sendall(conn.frame(PING, 0, 0, b"anything"))
+        conn.finish(poll, 5)
+        assert poll.status == 503
