@@ -267,7 +267,7 @@ apr_status_t comet_store_page(comet_store_t *store,
  * @param rest   set to where the next search continues: this search may not have
  *               looked at messages before it.  It is the timestamp of one of the
  *               selection's messages; if the search has come to none of them, it
- *               is a random time behind the messages that it has passed.  0: the
+ *               is a round time behind the messages that it has passed.  0: the
  *               page is complete
  * @return COMET_ENOSEARCH: the store keeps no index; APR_ENOENT: the index does
  *         not exist yet; COMET_EINVALID: there is no word, or there are more

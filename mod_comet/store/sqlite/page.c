@@ -301,25 +301,27 @@ static apr_status_t search(comet_sqlite_t *store, search_t *search)
 /*
  * Find a place for a search that has passed none of the client's messages.  The
  * last message that it has passed belongs to another channel, and its timestamp
- * must not be told.  So the place is chosen at random, half of the way back to
- * this message or more.
- * @param began  where the search has begun
+ * must not be told, however often the client repeats the search.  So the place
+ * is a round time behind this message, at most half of the way back to where the
+ * search began: a multiple of a power of two that is more than a quarter of that
+ * way.
+ * @param began  where the search began
  * @return 0: the search has not come far enough
  */
-static comet_timestamp_t choose_place(comet_timestamp_t began,
-                                      comet_timestamp_t reached)
+static comet_timestamp_t round_place(comet_timestamp_t began,
+                                     comet_timestamp_t reached)
 {
-    comet_timestamp_t now = apr_time_now(), half;
-    apr_uint64_t chance;
+    comet_timestamp_t now = apr_time_now(), way, step = 1;
 
-    began = began < now ? began : now; /* no message is much newer */
-    half = (began - reached) / 2;
-    return half > 0
-                   && apr_generate_random_bytes((unsigned char *)&chance,
-                                                sizeof(chance))
-                          == APR_SUCCESS
-               ? began - half - (apr_int64_t)(chance % (apr_uint64_t)half)
-               : 0;
+    /* no message is much newer */
+    way = (began < now ? began : now) - reached;
+    if (way < 1000) {
+        return 0;
+    }
+    while (step <= way / 4) {
+        step *= 2;
+    }
+    return (reached / step + 1) * step;
 }
 
 apr_status_t comet_sqlite_search(comet_sqlite_t *store,
@@ -357,7 +359,7 @@ apr_status_t comet_sqlite_search(comet_sqlite_t *store,
     comet_sqlite_words_free(&found.words);
     if (status == COMET_ECOSTLY) {
         *rest = found.rest < before ? found.rest
-                                    : choose_place(before, found.reached);
+                                    : round_place(before, found.reached);
         status = *rest ? APR_SUCCESS : status;
     }
     return deliver(&found.page, status, callback, baton);
