@@ -22,12 +22,11 @@
 #define UPKEEP_USEC 5000000
 /** How soon upkeep is tried again if it has found the store locked. */
 #define UPKEEP_AGAIN_USEC 200000
-/** Looking into the inbox takes at most 1 / INBOX_SHARE of the writer's
- * time. */
+/** Looking into the inbox takes at most 1 / INBOX_SHARE of the writer's time.
+ * But a look may take long only because something was stopped meanwhile. */
 #define INBOX_SHARE 10
-/** After a failure, the writer does not look into the inbox for this long.
- * Most failures make the writer connect again, which it must not do too
- * often. */
+/** The longest pause between two looks, and the pause after a failure.  Most
+ * failures make the writer connect again, which must not happen too often. */
 #define INBOX_PAUSE_USEC 500000
 /** The longest sleep of the writer.  After each sleep the writer checks whether
  * the open store is still the one at its place.  This is also the time between
@@ -386,7 +385,8 @@ static void take_in(comet_writer_t *writer)
         comet_bus_notify_commit(writer->config.bus);
     }
     end = comet_monotonic();
-    least = rest ? (INBOX_SHARE - 1) * (end - now) : 0;
+    least = (INBOX_SHARE - 1) * (end - now);
+    least = !rest ? 0 : least < INBOX_PAUSE_USEC ? least : INBOX_PAUSE_USEC;
     writer->inbox_after = end + (rest > least ? rest : least);
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         writer->inbox_after = end + INBOX_PAUSE_USEC;

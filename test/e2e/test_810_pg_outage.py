@@ -183,6 +183,24 @@ def run_file(cluster, name, **more):
                         database="half", **more)
 
 
+def test_810_07_after_a_short_stop(make_server, cluster):
+    """The database server is stopped while it is asked for news, but not for so
+    long that the question fails.  Afterwards messages come soon: a pause after
+    a question lasts several times as long as the question, but not for ever."""
+    host = start(make_server, cluster)
+    with Stream(host, "/comet/chat") as stream:
+        assert host.post("chat", "before")
+        stream.until(1)
+        cluster.pause()
+        time.sleep(3)       # the time for which it is stopped is the test
+        cluster.resume()
+        began = time.monotonic()
+        cluster.psql("INSERT INTO comet.message(channel, body)"
+                     " VALUES('chat', 'after')")
+        stream.until_bytes(b"data: after")
+        assert time.monotonic() - began < 5 * SLOW
+
+
 def test_810_06_files_out_of_order(cluster):
     """A file of the schema refuses to run if the file before it was left out,
     if it was run before, or as another role than the schema's owner."""
