@@ -27,7 +27,7 @@ async function refresh() {
     const hidden = [401, 403, 404].includes(answer?.status);
     $('#live-note').textContent = status ? '' : hidden
         ? 'This server keeps its counters to itself (see Require local).'
-        : 'The server cannot be reached just now.';
+        : 'The counters are not available just now.';
     if (hidden) {
         clearInterval(timer);
     }

@@ -135,7 +135,9 @@ function showEdit(row) {
 
 function takeEdit(edit) {
     const { timestamp } = edit;
-    edits.set(timestamp, [...edits.get(timestamp) ?? [], edit]);
+    const known = edits.get(timestamp) ?? [];
+    known.push(edit);
+    edits.set(timestamp, known);
     if (shown.has(timestamp)) {
         showEdit(shown.get(timestamp));
     }

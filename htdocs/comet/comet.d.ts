@@ -46,7 +46,7 @@ export interface CometOptions {
     share?: boolean | string;
     /**
      * The options of every request (`headers`, `credentials` …), or a function
-     * that returns them each time. An object with headers of its own, or with a
+     * that returns them each time, within 10 s. An object with headers of its own, or with a
      * function, shares only if `share` is a text.
      */
     fetchOptions?: RequestInit

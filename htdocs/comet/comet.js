@@ -1826,8 +1826,8 @@ export class Presence extends EventTarget {
         return this.#totals.anonymous;
     }
 
-    /** False while the list cannot be complete, because the channel is too
-     * full. */
+    /** False before the list has been read, and while it cannot be complete,
+     * because the channel is too full. */
     get complete() {
         return !this.#isReading && !this.#isStale
             && this.#members.size === this.count;
@@ -1882,7 +1882,7 @@ export class Presence extends EventTarget {
                 }
                 this.#isStale = true;
                 await new Pause().of(backoff(failures++)
-                                     + (error.retryAfter ?? 0) * 1000);
+                                     + Math.min(error.retryAfter ?? 0, 60) * 1000);
             }
             if (this.#closing.signal.aborted) {
                 return;

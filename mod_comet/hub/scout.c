@@ -10,11 +10,9 @@
 #include "hub/hub_priv.h"
 
 /* A rest lasts REST_SHARE times as long as the look before it, but at least
- * REST_USEC, and at most REST_MAX_USEC: a look also takes long if this process
- * or the store's server was stopped meanwhile. */
+ * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
-#define REST_MAX_USEC 500000
 /* How long a notification may wait for its look while no client waits in this
  * child; clients that rest do not count.  So the looks of such children do not
  * delay those for which clients wait.  The first message for a client that has
@@ -175,7 +173,6 @@ static void note_look(comet_scout_t *scout, apr_status_t status,
     apr_interval_time_t pause = REST_SHARE * (now - begun);
 
     if (status == APR_SUCCESS) {
-        pause = pause < REST_MAX_USEC ? pause : REST_MAX_USEC;
         scout->back_off = 0;
         scout->rests_until = now + (pause > least ? pause : least);
         return;

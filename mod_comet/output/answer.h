@@ -48,8 +48,8 @@ int mod_comet_answer_reader(request_rec *r, const char *content_type,
 
 /**
  * Answer {"error": "…"}, or the text alone where the dialect's errors are plain.
- * The text names the parameter that is wrong, and the allowed values. 503 and 429 carry Retry-After: 1, unless it was set before.
- * A client that would give up after such a status is answered by
+ * The text names the parameter that is wrong, and the allowed values.  503 and
+ * 429 carry Retry-After: 1, unless it was set before.  A client that would give up after such a status is answered by
  * mod_comet_answer_later() instead (see `softly` in request/request.h).
  * @return what the handler returns
  */

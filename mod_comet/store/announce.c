@@ -13,7 +13,8 @@
 
 void comet_writer_announce(comet_writer_t *writer, apr_size_t count)
 {
-    if (count == 1 && writer->store_config.place.engine->is_remote
+    if (count == 1 && writer->group_count == 1 && writer->groups[0]->count
+        && writer->store_config.place.engine->is_remote
         && comet_bus_rests(writer->config.bus)) {
         comet_bus_announce_commit(writer->config.bus);
     }

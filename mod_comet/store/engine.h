@@ -37,7 +37,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "11"
+#define COMET_ENGINE_VERSION "12"
 
 /**
  * Receives a warning for the administrator.

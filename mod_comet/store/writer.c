@@ -22,15 +22,8 @@
 #define UPKEEP_USEC 5000000
 /** How soon upkeep is tried again if it has found the store locked. */
 #define UPKEEP_AGAIN_USEC 200000
-/** Looking into the inbox takes at most 1 / INBOX_SHARE of the writer's time.
- * But a look may take long only because something was stopped meanwhile. */
-#define INBOX_SHARE 10
-/** The longest pause between two looks, and the pause after a failure.  Most
- * failures make the writer connect again, which must not happen too often. */
-#define INBOX_PAUSE_USEC 500000
 /** The longest sleep of the writer.  After each sleep the writer checks whether
- * the open store is still the one at its place.  This is also the time between
- * two attempts to claim the inbox. */
+ * the open store is still the one at its place. */
 #define LOOK_USEC 1000000
 
 static void report(comet_writer_t *writer, apr_status_t status,
@@ -289,22 +282,32 @@ static int upkeep_is_due(comet_writer_t *writer)
         return 0;
     }
     writer->upkeep_after = now + UPKEEP_USEC;
-    return writer->owes_upkeep
-           || comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
-                                     UPKEEP_USEC);
+    if (writer->owes_upkeep && now - writer->claimed_at < UPKEEP_USEC) {
+        return 1;
+    }
+    writer->claimed_at = now;
+    writer->owes_upkeep =
+        comet_bus_claim_upkeep(writer->config.bus, apr_time_now(), UPKEEP_USEC);
+    return writer->owes_upkeep;
 }
 
-/* Whether a step of upkeep has failed.  Then the round ends; if another program
- * has the store's lock, this child begins the round again soon. */
+/* Whether a step of upkeep has failed.  Then the round ends.  If another program
+ * has the store's lock, this child begins the round again, after ever longer
+ * pauses, until another child may claim the next round. */
 static int has_failed(comet_writer_t *writer, apr_status_t status)
 {
-    writer->owes_upkeep = status == COMET_ELOCKED;
+    apr_int64_t now = comet_monotonic(), since = now - writer->claimed_at;
+
+    writer->owes_upkeep = status == COMET_ELOCKED && since < UPKEEP_USEC;
     if (status == APR_SUCCESS) {
         return 0;
     }
     writer->pruning = writer->tidying = 0;
-    writer->upkeep_after = comet_monotonic() + UPKEEP_AGAIN_USEC;
-    if (!writer->owes_upkeep) {
+    if (writer->owes_upkeep) {
+        writer->upkeep_after =
+            now + (since > UPKEEP_AGAIN_USEC ? since : UPKEEP_AGAIN_USEC);
+    }
+    else if (status != COMET_ELOCKED) {
         judge(writer, status);
     }
     return 1;
@@ -361,35 +364,11 @@ static void checkpoint(comet_writer_t *writer)
     }
 }
 
-/* Publish the messages that outside programs have left in the inbox, if the
- * store has one.  Only one child of the server does so. */
 static void take_in(comet_writer_t *writer)
 {
-    apr_int64_t now = comet_monotonic(), end;
-    apr_interval_time_t rest, least;
-    apr_size_t count;
-    apr_status_t status;
+    apr_status_t status = comet_writer_take_in(writer);
 
-    if (!comet_store_has_inbox(writer->store) || now < writer->inbox_after) {
-        return;
-    }
-    if (!writer->has_inbox_role) {
-        writer->inbox_after = now + LOOK_USEC;
-        writer->has_inbox_role = comet_bus_claim_inbox(writer->config.bus);
-        if (!writer->has_inbox_role) {
-            return;
-        }
-    }
-    status = comet_store_take_in(writer->store, &count, &rest);
-    if (count) {
-        comet_bus_notify_commit(writer->config.bus);
-    }
-    end = comet_monotonic();
-    least = (INBOX_SHARE - 1) * (end - now);
-    least = !rest ? 0 : least < INBOX_PAUSE_USEC ? least : INBOX_PAUSE_USEC;
-    writer->inbox_after = end + (rest > least ? rest : least);
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
-        writer->inbox_after = end + INBOX_PAUSE_USEC;
         judge(writer, status);
     }
 }
@@ -514,7 +493,7 @@ void *comet_writer_run(void *baton)
     void (*const duties[])(comet_writer_t *) = { take_in, keep_presence,
                                                  checkpoint, keep_up };
     comet_writer_t *writer = baton;
-    int i;
+    apr_size_t i;
 
     begin_step(writer);
     open_store(writer);
@@ -540,7 +519,8 @@ void *comet_writer_run(void *baton)
         else {
             writer->locked_since = 0;
         }
-        for (i = 0; writer->store && i < 4; i++) {
+        for (i = 0; writer->store && i < sizeof(duties) / sizeof(*duties);
+             i++) {
             duties[i](writer);
         }
     }

@@ -72,10 +72,12 @@ struct comet_writer_t {
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due at
                            * once */
-    int owes_upkeep; /* a round was not finished, since the store was locked */
+    int owes_upkeep; /* this child has claimed a round, and not finished it */
+    apr_int64_t claimed_at; /* when it has claimed the last one */
     int has_inbox_role; /* this child has claimed the task of reading the
                          * inbox */
     apr_int64_t inbox_after; /* when to look into the inbox next */
+    apr_interval_time_t inbox_took; /* how long the last look took */
     apr_status_t reported;
     int called_back; /* the callbacks of submitted jobs were called, but not
                       * on_answered */
@@ -119,6 +121,12 @@ void comet_writer_gather(comet_writer_t *writer);
  * as one transaction may have.
  * @return how many; they are now in flight */
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
+
+/** Look into the store's inbox if that is due, and publish what is there.  Only
+ * one child of the server does so.
+ * @return APR_SUCCESS; COMET_ELOCKED: another program has the lock; otherwise
+ *         the error of the store */
+apr_status_t comet_writer_take_in(comet_writer_t *writer);
 
 /** Announce the append that follows, if that makes sense.
  * @param count  how many jobs it has */

@@ -54,7 +54,7 @@ struct mod_comet_h2_t {
     int trimmed; /* the spare memory of `c` was returned to the system */
     apr_time_t stops_at; /* [the hub's thread] when all frames must be sent,
                           * once the child ends; 0: it does not end */
-    apr_interval_time_t lingered; /* [the hub's thread] the last wait for the
+    apr_interval_time_t lingered; /* [the owner of `c`] the last wait for the
                                    * client to take the end; 0: none */
 };
 

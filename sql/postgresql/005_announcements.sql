@@ -13,13 +13,15 @@
 BEGIN;
 -- Nothing else would notice a file that was left out, or another owner.
 DO $$ BEGIN
-  IF (SELECT version FROM comet.schema) <> 4 THEN
+  IF (SELECT version FROM comet.schema) IS DISTINCT FROM 4 THEN
     RAISE EXCEPTION 'the schema comet has version %, and this file needs 4',
       (SELECT version FROM comet.schema);
   END IF;
   IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
        WHERE nspname = 'comet') <> current_user THEN
-    RAISE EXCEPTION 'run this file as the owner of the schema comet';
+    RAISE EXCEPTION 'run this file as the owner of the schema comet, %',
+      (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
+        WHERE nspname = 'comet');
   END IF;
 END $$;
 UPDATE comet.schema SET version = 5;

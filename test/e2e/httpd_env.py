@@ -275,8 +275,11 @@ def fd_count(pid, kinds=("",)):
 def is_stopped(pid):
     """Return whether no thread of a process runs: all are stopped, or it is
     dead."""
-    return all(Httpd.slurp(path).rpartition(")")[2].split()[0] in "TZX"
-               for path in glob.glob("/proc/%d/task/*/stat" % pid))
+    texts = [Httpd.slurp(path)
+             for path in glob.glob("/proc/%d/task/*/stat" % pid)]
+    # a thread that has just ended has no text
+    return all((text.rpartition(")")[2].split() or "X")[0] in "TtZX"
+               for text in texts)
 
 
 def stop_process(pid):
@@ -714,8 +717,8 @@ class Httpd:
         if self.proc is None:
             return
         kids = self.children()
-        # a stopped server starts no new children
-        stop_process(self.proc.pid)
+        if self.proc.poll() is None:    # once stopped, it starts no children
+            stop_process(self.proc.pid)
         kids = sorted(set(kids) | set(self.children()))
         for pid in [self.proc.pid] + kids:
             try:
@@ -971,6 +974,7 @@ def judged_races(text):
                 kept.append(block)
             continue
         if "destroy of a locked mutex" in block \
+                and "created at:" in block \
                 and not module.search(block.partition("created at:")[2]):
             continue
         accesses = re.findall(

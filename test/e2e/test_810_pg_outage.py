@@ -192,7 +192,7 @@ def test_810_07_after_a_short_stop(make_server, cluster):
         assert host.post("chat", "before")
         stream.until(1)
         cluster.pause()
-        time.sleep(3)       # the time for which it is stopped is the test
+        time.sleep(2)       # the time for which it is stopped is the test
         cluster.resume()
         began = time.monotonic()
         cluster.psql("INSERT INTO comet.message(channel, body)"

@@ -9,8 +9,8 @@
 #define APPEND_USEC APR_INT64_C(5000000)
 /* The advisory lock of an append, for which comet.next_news() waits.  The append
  * does not wait for the lock: while readers of the commit before still have it,
- * nobody can wait for this one.  In a FROM list the database evaluates this
- * function first, since it returns a single row. */
+ * nobody can wait for this one.  In a FROM list the planner puts this function
+ * first, since it returns a single row; otherwise only latency would be lost. */
 #define ANNOUNCED_LOCK "pg_try_advisory_xact_lock(1668246885, 116)"
 
 /* The outcomes that comet.publish() returns for a group. */

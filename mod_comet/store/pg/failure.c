@@ -82,9 +82,9 @@ static const char *remedy_for(const PGresult *result, apr_status_t status)
     const char *file = PQresultErrorField(result, PG_DIAG_SOURCE_FILE);
 
     return file && strcmp(file, "rls.c") == 0
-               ? "; run ALTER TABLE ... DISABLE ROW LEVEL SECURITY for the "
-                 "tables of the schema comet, or ALTER ROLE comet_httpd "
-                 "BYPASSRLS"
+               ? "; run ALTER TABLE ... DISABLE ROW LEVEL SECURITY for this "
+                 "table, or, if a trigger reads it, ALTER FUNCTION ... SET "
+                 "row_security = on for the trigger's function"
                : remedy(status);
 }
 

@@ -127,6 +127,7 @@ static apr_status_t count_rows(comet_pg_t *pg, apr_int32_t *rows)
         if (*rows == comet_pg_int(result, 0, 1)) {
             *rows = MOVE_ROWS; /* these are all */
         }
+        *rows = *rows ? *rows : 1;
         PQclear(result);
     }
     return status;

@@ -334,6 +334,7 @@ static void test_rest_behind_other_channels(void **state)
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
     comet_selection_t *selection = scratch_choose("a/*");
     comet_timestamp_t newest;
+    apr_interval_time_t budget_usec = 200; /* 47 ms at the end */
     int behind = 0, i;
 
     kit_run_outside(
@@ -342,8 +343,8 @@ static void test_rest_behind_other_channels(void **state)
         " SELECT 'a/' || i, 'word' FROM n");
     newest = kit_number("SELECT max(timestamp) FROM message");
     search_fill("b", 3000);
-    for (i = 0; i < 20; i++) {
-        comet_allowance_t cpu = comet_allowance_begin(1000 + 200 * i);
+    for (i = 0; i < 20; i++, budget_usec = budget_usec * 4 / 3) {
+        comet_allowance_t cpu = comet_allowance_begin(budget_usec);
         const comet_budget_t budget = { .cpu = &cpu };
 
         comet_store_limit(store, &budget);
