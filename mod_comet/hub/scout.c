@@ -9,8 +9,9 @@
 
 #include "hub/hub_priv.h"
 
-/* A rest lasts REST_SHARE times as long as the look before it, but at least
- * REST_USEC. */
+/* A rest lasts REST_SHARE times as long as the shorter one of the last two looks,
+ * but at least REST_USEC.  A single look may be long because it has waited for
+ * an announced commit, or because something was stopped meanwhile. */
 #define REST_SHARE 4
 #define REST_USEC 2000
 /* How long a notification may wait for its look while no client waits in this
@@ -48,6 +49,7 @@ struct comet_scout_t {
     int has_announcement; /* a commit was announced since the last look */
     apr_time_t awaited_at; /* when the last look for such a commit began */
     comet_bus_counts_t counts; /* the bus's counts when they were read last */
+    apr_interval_time_t took; /* how long the last look took */
     apr_time_t rests_until;
     apr_interval_time_t back_off; /* the current pause after failures; 0: the
                                    * last look succeeded */
@@ -170,8 +172,11 @@ static void note_look(comet_scout_t *scout, apr_status_t status,
                       apr_time_t begun, apr_interval_time_t least)
 {
     apr_time_t now = comet_monotonic();
-    apr_interval_time_t pause = REST_SHARE * (now - begun);
+    apr_interval_time_t took = now - begun;
+    apr_interval_time_t pause =
+        REST_SHARE * (took < scout->took ? took : scout->took);
 
+    scout->took = took;
     if (status == APR_SUCCESS) {
         scout->back_off = 0;
         scout->rests_until = now + (pause > least ? pause : least);
