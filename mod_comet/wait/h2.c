@@ -155,8 +155,12 @@ static int send_frames(mod_comet_h2_t *h2)
 
 apr_time_t mod_comet_h2_extend(mod_comet_h2_t *h2)
 {
-    h2->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
-    return h2->stops_at;
+    apr_time_t stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+
+    /* the ghosts look at that time whether their client has taken something, and
+     * must come before the carrier */
+    h2->stops_at = stops_at + MOD_COMET_CLOSING_LIMIT / 4;
+    return stops_at;
 }
 
 /* When the carrier must be served next.
@@ -169,7 +173,7 @@ static apr_time_t next_look(mod_comet_h2_t *h2, unsigned reasons)
     alive = comet_h2_session_alive(&h2->session);
     pthread_mutex_unlock(&h2->lock);
     if ((reasons & COMET_STOPPING) && !h2->stops_at) {
-        h2->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+        mod_comet_h2_extend(h2);
     }
     if (h2->stops_at && (!alive || comet_monotonic() >= h2->stops_at)) {
         return 0;
