@@ -26,7 +26,7 @@
 #define CROWD_REST_USEC 10000
 /* After a look for an announced commit, further announcements are ignored for
  * this long. */
-#define ANNOUNCED_USEC 10000
+#define ANNOUNCED_USEC 8000
 #define BACK_OFF_MIN_USEC 50000
 #define BACK_OFF_MAX_USEC 2000000
 

@@ -51,7 +51,7 @@ static const struct {
 /** How long the result of a look for such writers is used. */
 #define LOOK_USEC 1000000
 /** A server rests if it has committed nothing for this long. */
-#define RESTED_USEC 20000
+#define RESTED_USEC 8000
 
 typedef struct shared_t {
     pthread_mutex_t write;

@@ -5,9 +5,8 @@
 -- The module never runs this file.  The administrator runs it once, in a
 -- database with the encoding UTF8, as the user who will own the schema:
 --
---   psql -d site -f roles.sql            (once per cluster, as a superuser)
---   psql -d site -f 001_initial.sql      (and each later numbered file)
---   psql -d site -f grants.sql           (again after each new numbered file)
+--   psql -d site -f roles.sql    (once per cluster, as a superuser)
+--   psql -d site -f schema.sql   (this file, those after it, and grants.sql)
 --
 -- The view comet.message is a public interface:
 --

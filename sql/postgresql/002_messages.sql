@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 2 of mod_comet's schema for PostgreSQL: passing messages, updates of
 -- the Mercure protocol, the retention of single channels, and notices of
--- deletions.  Run this file as the owner of the schema, then run grants.sql
--- again.
+-- deletions.  schema.sql runs this file.
 --
 -- Web servers with an older module continue to work meanwhile.  They know the
 -- log as comet.message_log, which is now a view without private and passing
@@ -39,20 +38,8 @@
 
 \set ON_ERROR_STOP on
 BEGIN;
--- Nothing else would notice a file that was left out, or another owner.
-DO $$ BEGIN
-  IF (SELECT version FROM comet.schema) IS DISTINCT FROM 1 THEN
-    RAISE EXCEPTION 'the schema comet has version %, and this file needs 1',
-      (SELECT version FROM comet.schema);
-  END IF;
-  IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-       WHERE nspname = 'comet') <> current_user THEN
-    RAISE EXCEPTION 'run this file as the owner of the schema comet, %',
-      (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-        WHERE nspname = 'comet');
-  END IF;
-END $$;
-UPDATE comet.schema SET version = 2;
+\set version 2
+\ir version.sql
 
 ALTER TABLE comet.message_log RENAME TO log;
 ALTER TABLE comet.log

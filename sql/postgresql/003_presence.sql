@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is
--- online.  Run this file as the owner of the schema, then run grants.sql again.
+-- online.  schema.sql runs this file.
 --
 -- The view comet.online has a row for each channel and each member who is
 -- connected to it now, through any of the web servers.  Read the view, and
@@ -29,20 +29,8 @@
 
 \set ON_ERROR_STOP on
 BEGIN;
--- Nothing else would notice a file that was left out, or another owner.
-DO $$ BEGIN
-  IF (SELECT version FROM comet.schema) IS DISTINCT FROM 2 THEN
-    RAISE EXCEPTION 'the schema comet has version %, and this file needs 2',
-      (SELECT version FROM comet.schema);
-  END IF;
-  IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-       WHERE nspname = 'comet') <> current_user THEN
-    RAISE EXCEPTION 'run this file as the owner of the schema comet, %',
-      (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-        WHERE nspname = 'comet');
-  END IF;
-END $$;
-UPDATE comet.schema SET version = 3;
+\set version 3
+\ir version.sql
 
 -- The children of all web servers.  A child raises its "beat" repeatedly.  If
 -- the beat stays the same for "patience" milliseconds, the child counts as

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 5 of mod_comet's schema for PostgreSQL: web servers announce commits.
--- Run this file as the owner of the schema, then run grants.sql again.
+-- schema.sql runs this file.
 --
 -- Web servers with an older module continue to work meanwhile.
 --
@@ -11,20 +11,8 @@
 
 \set ON_ERROR_STOP on
 BEGIN;
--- Nothing else would notice a file that was left out, or another owner.
-DO $$ BEGIN
-  IF (SELECT version FROM comet.schema) IS DISTINCT FROM 4 THEN
-    RAISE EXCEPTION 'the schema comet has version %, and this file needs 4',
-      (SELECT version FROM comet.schema);
-  END IF;
-  IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-       WHERE nspname = 'comet') <> current_user THEN
-    RAISE EXCEPTION 'run this file as the owner of the schema comet, %',
-      (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
-        WHERE nspname = 'comet');
-  END IF;
-END $$;
-UPDATE comet.schema SET version = 5;
+\set version 5
+\ir version.sql
 
 -- ---- News -------------------------------------------------------------------
 

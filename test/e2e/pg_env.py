@@ -112,10 +112,10 @@ class Cluster:
                   database="postgres")
         return Database(self, name)
 
-    def session(self):
+    def session(self, database="site"):
         """Return a psql that stays open, so that a test can hold a transaction
         open."""
-        return Session(self.command(), self.env)
+        return Session(self.command(database=database), self.env)
 
     def first_pid(self):
         with open(os.path.join(self.folder, "data", "postmaster.pid")) as file:

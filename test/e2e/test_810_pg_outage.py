@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from httpd_env import REPO, SLOW, give, is_root, wait_until
+from httpd_env import SLOW, give, is_root, wait_until
 from pg_env import Cluster, server_conf
 from stream_client import Stream
 from test_475_places import as_user, configtest_by
@@ -153,7 +153,7 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
     host = make_server(**server_conf(cluster))
     try:
         assert try_post(host, "chat", b"x") == 503
-        wait_until(lambda: "psql -f 001_initial.sql" in host.error_log(), 10,
+        wait_until(lambda: "psql -f schema.sql" in host.error_log(), 10,
                    "the log")
     finally:
         cluster.psql("ALTER SCHEMA elsewhere RENAME TO comet")
@@ -169,18 +169,12 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
     cluster.psql("UPDATE comet.schema SET version = 1")
     try:
         host.graceful()
-        wait_until(lambda: "psql -f 002_messages.sql -f 003_presence.sql -f"
-                   " 004_looks.sql -f 005_announcements.sql -f"
+        wait_until(lambda: "as its owner run psql -f schema.sql"
                    in host.error_log(), 10, "the log")
     finally:
-        cluster.psql("UPDATE comet.schema SET version = 5")
+        cluster.psql("UPDATE comet.schema SET version = 6")
     wait_until(lambda: try_post(host, "chat", b"x") == 201, 10, "the version")
     assert "password" not in host.error_log()
-
-
-def run_file(cluster, name, **more):
-    return cluster.psql("\\i " + os.path.join(REPO, "sql/postgresql", name),
-                        database="half", **more)
 
 
 def test_810_07_after_a_short_stop(make_server, cluster):
@@ -199,28 +193,6 @@ def test_810_07_after_a_short_stop(make_server, cluster):
                      " VALUES('chat', 'after')")
         stream.until_bytes(b"data: after")
         assert time.monotonic() - began < 5 * SLOW
-
-
-def test_810_06_files_out_of_order(cluster):
-    """A file of the schema refuses to run if the file before it was left out,
-    if it was run before, or as another role than the schema's owner."""
-    cluster.psql("CREATE DATABASE half ENCODING 'UTF8' TEMPLATE template0")
-    cluster.psql("CREATE ROLE other SUPERUSER LOGIN")
-    try:
-        run_file(cluster, "001_initial.sql")
-        run_file(cluster, "002_messages.sql")
-        for name, user, words in (
-                ("004_looks.sql", None, "has version 2, and this file needs 3"),
-                ("002_messages.sql", None, "this file needs 1"),
-                ("003_presence.sql", "other", "as the owner of the schema")):
-            status, error = run_file(cluster, name, user=user, check=False)
-            assert status != 0 and words in error, (name, error)
-        run_file(cluster, "003_presence.sql")
-        run_file(cluster, "004_looks.sql")
-        run_file(cluster, "005_announcements.sql")
-    finally:
-        cluster.psql("DROP DATABASE half")
-        cluster.psql("DROP ROLE other")
 
 
 WRONG = {

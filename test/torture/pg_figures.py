@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 
 from background import Background
@@ -19,6 +20,7 @@ from pg_env import Cluster
 
 GENERATOR = os.path.join(os.path.dirname(COMET_MODULE), "bench", "load")
 TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = 8192
 # With these settings the server syncs to the disk, unlike pg_cluster's own.
 CAREFUL = ["fsync=on", "synchronous_commit=on", "autovacuum=on"]
 
@@ -55,7 +57,24 @@ def publish_at(host, stream, count, pause, prefix="m"):
     return arrivals(stream, sent), answered
 
 
-def far_publishing(make_server, count, askers=0):
+def sync_time(parent, count, pause):
+    """How long the disk below `parent` takes to sync a page of PostgreSQL's
+    log, at this pace: the median."""
+    took = []
+    with tempfile.TemporaryFile(dir=parent) as file:
+        file.write(bytes(count * PAGE))
+        file.flush()
+        os.fsync(file.fileno())
+        for i in range(count):
+            time.sleep(pause)
+            begin = time.monotonic()
+            os.pwrite(file.fileno(), b"x" * PAGE, i * PAGE)
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic() - begin)
+    return quantile(took, 0.5)
+
+
+def far_publishing(make_server, count, pause=0.01, askers=0):
     """Publish at one web server and read a stream of another one, at rest, or
     while `askers` clients ask the first one for its history."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")
@@ -68,11 +87,13 @@ def far_publishing(make_server, count, askers=0):
                 stack.enter_context(Asker(lambda: one_request(
                     here.port, "GET", "/comet/chat?since=0&limit=1&wait=0",
                     timeout=30), pause=0))
-            took, answered = publish_at(here, stream, count, 0.03)
-        return took, ("%d messages, publisher at one server, stream at the "
-                      "other%s: %s; acknowledged: %s"
-                      % (count, ", %d clients ask" % askers if askers else "",
-                         milliseconds(took), milliseconds(answered)))
+            took, answered = publish_at(here, stream, count, pause)
+        return took, (
+            "%d messages, %g ms after each answer, publisher at one server, "
+            "stream at the other%s: %s; acknowledged: %s"
+            % (count, 1000 * pause,
+               ", %d clients ask" % askers if askers else "",
+               milliseconds(took), milliseconds(answered)))
     finally:
         cluster.close()
 

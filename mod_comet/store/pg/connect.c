@@ -144,29 +144,6 @@ static apr_status_t dial(comet_pg_t *pg)
     return status;
 }
 
-/* Fail because the schema is old.  The error names the files that bring it up
- * to date. */
-static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
-{
-    static const char *const files[COMET_PG_SCHEMA] = {
-        "001_initial.sql", "002_messages.sql", "003_presence.sql",
-        "004_looks.sql", "005_announcements.sql"
-    };
-    char text[sizeof(pg->error)];
-    int length = snprintf(text, sizeof(text),
-                          "the schema comet is older than this module: as its "
-                          "owner run psql");
-
-    for (version = version > 0 ? version : 0; version < COMET_PG_SCHEMA;
-         version++) {
-        length += snprintf(text + length, sizeof(text) - (size_t)length,
-                           " -f %s", files[version]);
-    }
-    snprintf(text + length, sizeof(text) - (size_t)length,
-             " -f grants.sql (in share/mod_comet/sql/postgresql)");
-    return comet_pg_fail(pg, COMET_ENOTDB, text);
-}
-
 /* Check that the schema exists and is not older than this module, and that the
  * database has the encoding UTF8. */
 static apr_status_t check_schema(comet_pg_t *pg)
@@ -177,14 +154,16 @@ static apr_status_t check_schema(comet_pg_t *pg)
         "SELECT version::bigint, (getdatabaseencoding() = 'UTF8')::int::bigint,"
         " pg_backend_pid()::bigint FROM comet.schema",
         NULL, COMET_PG_ANSWER_USEC, &result);
-    apr_int64_t version;
 
     if (status != APR_SUCCESS) {
         return status;
     }
-    version = PQntuples(result) ? comet_pg_int(result, 0, 0) : 0;
-    if (version < COMET_PG_SCHEMA) {
-        status = fail_old(pg, version);
+    if (!PQntuples(result) || comet_pg_int(result, 0, 0) < COMET_PG_SCHEMA) {
+        status = comet_pg_fail(pg, COMET_ENOTDB,
+                               "the schema comet is older than this module: as "
+                               "its owner run psql -f schema.sql (in "
+                               "share/mod_comet/sql/postgresql) in this "
+                               "database");
     }
     else if (!comet_pg_int(result, 0, 1)) {
         status = comet_pg_fail(pg, COMET_ENOTDB,

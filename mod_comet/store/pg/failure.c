@@ -57,9 +57,7 @@ static const char *remedy(apr_status_t status)
     switch (status) {
     case COMET_ENOTDB:
         return "; create the schema: as the role that will own it, run psql "
-               "-f 001_initial.sql -f 002_messages.sql -f 003_presence.sql "
-               "-f 004_looks.sql -f 005_announcements.sql "
-               "-f grants.sql (in share/mod_comet/sql/postgresql) in this "
+               "-f schema.sql (in share/mod_comet/sql/postgresql) in this "
                "database";
     case APR_EACCES:
         return "; allow this user in pg_hba.conf, and run psql -f grants.sql "

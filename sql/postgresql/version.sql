@@ -1,0 +1,21 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The beginning of each numbered file but the first: note the schema's new
+-- version.  This fails if the file before was left out, or for another role than
+-- the owner: nothing else would notice either.
+
+SELECT set_config('comet.version', :'version', true) AS version \gset
+DO $$ BEGIN
+  IF (SELECT version + 1 <> current_setting('comet.version')::integer
+        FROM comet.schema) THEN
+    RAISE EXCEPTION 'the schema comet has version %, and this file needs %',
+      (SELECT version FROM comet.schema),
+      current_setting('comet.version')::integer - 1;
+  END IF;
+  IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
+       WHERE nspname = 'comet') <> current_user THEN
+    RAISE EXCEPTION 'run this file as the owner of the schema comet, %',
+      (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
+        WHERE nspname = 'comet');
+  END IF;
+END $$;
+UPDATE comet.schema SET version = :version;

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schema in PostgreSQL: how it is made and brought up to date, and which
+rows it refuses."""
+
+import os
+
+import pytest
+
+from httpd_env import REPO
+from pg_env import Cluster
+
+VERSION = "SELECT version FROM comet.schema"
+RULES = """SELECT count(*) FROM pg_constraint WHERE contype = 'c'
+ AND conrelid IN ('comet.log'::regclass, 'comet.inbox'::regclass)"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    made = Cluster()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def half(cluster):
+    """Run a file of sql/postgresql in a new database, or SQL."""
+    cluster.psql("CREATE DATABASE half ENCODING 'UTF8' TEMPLATE template0")
+
+    def run(what, **more):
+        if what.endswith(".sql"):
+            what = "\\i " + os.path.join(REPO, "sql/postgresql", what)
+        return cluster.psql(what, database="half", **more)
+    yield run
+    cluster.psql("DROP DATABASE half")
+
+
+def test_820_01_files_out_of_order(cluster, half):
+    """A file of the schema refuses to run if the file before it was left out,
+    if it was run before, or as another role than the schema's owner. schema.sql
+    runs those that are missing."""
+    cluster.psql("CREATE ROLE other SUPERUSER LOGIN")
+    try:
+        half("001_initial.sql")
+        half("002_messages.sql")
+        for name, user, words in (
+                ("004_looks.sql", None, "has version 2, and this file needs 3"),
+                ("002_messages.sql", None, "this file needs 1"),
+                ("003_presence.sql", "other", "as the owner of the schema"),
+                ("schema.sql", "other", "as the owner of the schema")):
+            status, error = half(name, user=user, check=False)
+            assert status != 0 and words in error, (name, error)
+            assert half(VERSION) == "2"
+        half("schema.sql")
+        half("schema.sql")      # does no harm
+        assert half(VERSION) == cluster.psql(VERSION)
+    finally:
+        cluster.psql("DROP ROLE other")
+
+
+def test_820_02_a_back_up_goes_on(cluster, half):
+    """006_checks.sql needs the tables for itself. While another session reads
+    them, as pg_dump does, it gives up soon and has changed nothing. The rules
+    that the administrator has added stay."""
+    for name in ("001_initial.sql", "002_messages.sql", "003_presence.sql",
+                 "004_looks.sql", "005_announcements.sql"):
+        half(name)
+    half("ALTER TABLE comet.log ADD CONSTRAINT own CHECK (channel <> 'never')")
+    before = half(RULES)
+    session = cluster.session(database="half")
+    session.run("BEGIN")
+    session.run("SELECT count(*) FROM comet.message")
+    status, error = half("schema.sql", check=False)
+    assert status != 0 and "lock timeout" in error
+    assert half(VERSION) == "5" and half(RULES) == before
+    session.run("COMMIT")
+    session.close()
+    half("schema.sql")
+    assert half(VERSION) == "6"
+    assert int(before) > 20 and half(RULES) == "3"
+
+
+GOOD = {"channel": "'chat'", "body": "''"}
+FAULTS = [
+    ("channel", "''", "a channel's name is text of 1 to 255 bytes"),
+    ("channel", "repeat('\u00e9', 128)", "of 1 to 255 bytes"),
+    ("channel", "E'a\\tb'", "a channel's name has no control characters"),
+    ("channel", "E'a\\u0085'", "a channel's name has no control characters"),
+    ("channel", "'/a'", "no empty, '.' or '..' path segment"),
+    ("channel", "'a/'", "no empty, '.' or '..' path segment"),
+    ("channel", "'a//b'", "no empty, '.' or '..' path segment"),
+    ("channel", "'.'", "no empty, '.' or '..' path segment"),
+    ("channel", "'a/../b'", "no empty, '.' or '..' path segment"),
+    ("type", "''", "a type is text of 1 to 255 bytes"),
+    ("type", "repeat('t', 256)", "a type is text of 1 to 255 bytes"),
+    ("type", "E'a\\nb'", "without control characters"),
+    ("type", "'gap'", "the type gap is the server's own word"),
+    ("author", "''", "an author is NULL or text of 1 to 255 bytes"),
+    ("author", "repeat('a', 256)", "an author is NULL or text of 1 to 255"),
+    ("body", "repeat('b', 1048577)", "a body is text of at most 1048576 bytes"),
+    ("private", "2", "private is 0 or 1"),
+    ("id", "''", "an id is text of 1 to 255 bytes without line ends"),
+    ("id", "E'a\\nb'", "an id is text of 1 to 255 bytes without line ends"),
+    ("retry", "-1", "retry is a number of milliseconds"),
+    ("keep", "0", "keep is a number of seconds, from 1 to 86400"),
+    ("keep", "86401", "keep is a number of seconds, from 1 to 86400"),
+]
+
+
+def insert(table, values):
+    return "INSERT INTO comet.%s(%s) VALUES(%s)" % (
+        table, ", ".join(values), ", ".join(values.values()))
+
+
+def test_820_03_rows_that_cannot_be_messages(cluster):
+    """Whatever an application inserts that cannot be a message is refused with
+    the reason, and so is a row that the owner writes into the log itself.
+    Values at the limits are stored."""
+    log = {"channel": "channel", "type": "type", "author": "author",
+           "body": "body", "private": "private", "id": "event",
+           "retry": "retry", "keep": "keep"}
+    for column, value, words in FAULTS:
+        good = dict(GOOD)
+        good[column] = value
+        status, error = cluster.psql(insert("message", good), check=False)
+        assert status != 0 and words in error, (column, value, error)
+        row = {log[name]: text for name, text in good.items()}
+        row["id"] = "1"
+        if "keep" in good:
+            row["expires"] = "1"
+        status, error = cluster.psql(insert("log", row), check=False)
+        assert status != 0 and words in error, (column, value, error)
+    for row, words in (({"id": "0"}, "a timestamp is a number from 1"),
+                       ({"id": "9007199254740992"}, "a timestamp is a number"),
+                       ({"id": "1", "keep": "1"}, "has an end"),
+                       ({"id": "1", "expires": "1"}, "has an end")):
+        status, error = cluster.psql(insert("log", {**GOOD, **row}),
+                                     check=False)
+        assert status != 0 and words in error, (row, error)
+    assert cluster.psql("SELECT count(*) FROM comet.message") == "0"
+    full = {"channel": "repeat('c', 255)", "type": "repeat('t', 255)",
+            "author": "repeat('a', 255)", "body": "repeat('b', 1048576)",
+            "private": "1", "id": "repeat('i', 255)", "retry": "0",
+            "keep": "86400"}
+    cluster.psql(insert("message", full))
+    cluster.psql(insert("message", {"channel": "'...'", "body": "''"}))
+    assert cluster.psql("SELECT count(*) FROM comet.message") == "2"
+    assert cluster.psql("SELECT moved FROM comet.move('0', 9, 100, false)") \
+        == "2"
+    assert cluster.psql("SELECT count(*) FROM comet.log") == "2"
