@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The search index that "CometSearch on" needs.  Run this file as the owner of
--- the schema after the numbered files, and then run grants.sql once more.  This
--- is not a migration: the schema's version stays the same.  To remove the
+-- the schema after schema.sql, and then run grants.sql once more.  This is not a
+-- migration: the schema's version stays the same.  To remove the
 -- index: DROP TABLE comet.search CASCADE, comet.search_progress CASCADE.
 --
 -- The file needs the extension unaccent.  In Debian it is part of the server's

@@ -5,8 +5,8 @@
 
 SELECT set_config('comet.version', :'version', true) AS version \gset
 DO $$ BEGIN
-  IF (SELECT version + 1 <> current_setting('comet.version')::integer
-        FROM comet.schema) THEN
+  IF (SELECT version + 1 FROM comet.schema)
+     IS DISTINCT FROM current_setting('comet.version')::integer THEN
     RAISE EXCEPTION 'the schema comet has version %, and this file needs %',
       (SELECT version FROM comet.schema),
       current_setting('comet.version')::integer - 1;
