@@ -6,8 +6,10 @@ import os
 
 import pytest
 
-from httpd_env import REPO
-from pg_env import Cluster
+from background import Background
+from httpd_env import REPO, wait_until
+from pg_env import Cluster, server_conf
+from stream_client import Stream
 
 VERSION = "SELECT version FROM comet.schema"
 RULES = """SELECT count(*) FROM pg_constraint WHERE contype = 'c'
@@ -32,6 +34,12 @@ def half(cluster):
         return cluster.psql(what, database="half", **more)
     yield run
     cluster.psql("DROP DATABASE half")
+
+
+def lay_version_5(half):
+    for name in ("001_initial.sql", "002_messages.sql", "003_presence.sql",
+                 "004_looks.sql", "005_announcements.sql", "grants.sql"):
+        half(name)
 
 
 def test_820_01_files_out_of_order(cluster, half):
@@ -61,9 +69,7 @@ def test_820_02_a_back_up_goes_on(cluster, half):
     """006_checks.sql needs the tables for itself. While another session reads
     them, as pg_dump does, it gives up soon and has changed nothing. The rules
     that the administrator has added stay."""
-    for name in ("001_initial.sql", "002_messages.sql", "003_presence.sql",
-                 "004_looks.sql", "005_announcements.sql"):
-        half(name)
+    lay_version_5(half)
     half("ALTER TABLE comet.log ADD CONSTRAINT own CHECK (channel <> 'never')")
     before = half(RULES)
     session = cluster.session(database="half")
@@ -147,3 +153,43 @@ def test_820_03_rows_that_cannot_be_messages(cluster):
     assert cluster.psql("SELECT moved FROM comet.move('0', 9, 100, false)") \
         == "2"
     assert cluster.psql("SELECT count(*) FROM comet.log") == "2"
+
+
+class Publisher(Background):
+    """Publishes one message after the other."""
+
+    def __init__(self, host, prefix):
+        super().__init__()
+        self.host, self.prefix, self.count = host, prefix, 0
+
+    def run(self):
+        while not self.done.is_set():
+            assert self.host.post("chat", "%s%d" % (self.prefix, self.count))
+            self.count += 1
+
+
+def test_820_04_an_upgrade_under_way(cluster, half, make_server):
+    """This module works with the schema of version 5. The schema is brought up
+    to date while servers publish: each message arrives once and in order, and
+    no publisher is refused."""
+    lay_version_5(half)
+    conf = server_conf(cluster)
+    conf["conf"] = conf["conf"].replace("dbname=site", "dbname=half")
+    hosts = [make_server(**dict(conf)) for _ in range(2)]
+    for host in hosts:
+        wait_until(lambda: host.get("/comet/any?wait=0").status == 200, 15,
+                   "the database")
+    with Stream(hosts[0], "/comet/chat") as stream:
+        with Publisher(hosts[0], "a") as here, Publisher(hosts[1], "b") as there:
+            wait_until(lambda: min(here.count, there.count) > 20, 20, "messages")
+            half("schema.sql")
+            reached = here.count + 20, there.count + 20
+            wait_until(lambda: here.count > reached[0]
+                       and there.count > reached[1], 20, "messages")
+        seen = stream.until(here.count + there.count)
+    for publisher in (here, there):
+        assert [text for text in seen if text[0] == publisher.prefix] \
+            == ["%s%d" % (publisher.prefix, i) for i in range(publisher.count)]
+    assert half(VERSION) == "6"
+    for host in hosts:
+        host.stop()

@@ -32,8 +32,9 @@
 #include "base/buffer.h"
 #include "store/engine.h"
 
-/** The version of the schema in sql/postgresql/ that this module needs. */
-#define COMET_PG_SCHEMA 6
+/** The oldest version of the schema in sql/postgresql/ with which this module
+ * works. */
+#define COMET_PG_SCHEMA 5
 /** How long to wait for a connection, and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
