@@ -466,7 +466,8 @@ apr_status_t comet_store_append(comet_store_t *store,
  *              now if a wrong clock has dated that message in the future
  * @param more  set to whether another step is due now
  * @return COMET_EINVALID: a foreign trigger has prevented the removal of a
- *         channel's messages; the step has processed the other channels
+ *         channel's messages (all of them, with RAISE(IGNORE)); the step has
+ *         processed the other channels
  */
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 
@@ -475,6 +476,8 @@ apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
  * either add older messages to the index of words or remove that index.  The
  * caller holds the write lock.
  * @param more  set to whether another step is due now
+ * @return COMET_EINVALID: a foreign trigger has prevented a removal; the step
+ *         has done everything else
  */
 apr_status_t comet_store_tidy(comet_store_t *store, int *more);
 

@@ -313,6 +313,18 @@ static int has_failed(comet_writer_t *writer, apr_status_t status)
     return 1;
 }
 
+/* Report that a trigger has refused a part of upkeep, which has done the rest.
+ * @return the status of the rest */
+static apr_status_t unless_refused(const comet_writer_t *writer,
+                                   apr_status_t status)
+{
+    if (status != COMET_EINVALID) {
+        return status;
+    }
+    report_refusal(writer);
+    return APR_SUCCESS;
+}
+
 /* Do one small step of pruning, or of tidying, or one of each.  Publishers are
  * served between two calls. */
 static void keep_up(comet_writer_t *writer)
@@ -330,10 +342,7 @@ static void keep_up(comet_writer_t *writer)
         status = comet_store_prune(
             writer->store, comet_bus_now(writer->config.bus), &writer->pruning);
         unlock_bus(writer);
-        if (status == COMET_EINVALID) {
-            report_refusal(writer);
-            status = APR_SUCCESS;
-        }
+        status = unless_refused(writer, status);
         if (has_failed(writer, status) || writer->pruning) {
             return;
         }
@@ -343,7 +352,7 @@ static void keep_up(comet_writer_t *writer)
     }
     status = comet_store_tidy(writer->store, &writer->tidying);
     unlock_bus(writer);
-    has_failed(writer, status);
+    has_failed(writer, unless_refused(writer, status));
 }
 
 /* Let the log begin anew once the copier has copied most of it.  If the log

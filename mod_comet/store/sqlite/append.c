@@ -9,10 +9,11 @@
  * refuse a message in a way that harms the rest of a commit: RAISE(FAIL) leaves
  * the message's row behind, and RAISE(ROLLBACK) ends the transaction.  It can
  * also publish messages of its own, whose timestamps the database takes from
- * comet_clock.  An append that notices such a trigger is undone, and begins
- * again with care (store->careful): each group has a savepoint, comet_clock is
- * kept up to date after each message, and a group that ended the transaction is
- * left out.  The connection stays careful from then on.
+ * comet_clock, and delete the message, together with its channel.  An append
+ * that notices such a trigger is undone, and begins again with care
+ * (store->careful): each group has a savepoint, comet_clock is kept up to date
+ * around each group, each channel is looked up again, and a group that ended the
+ * transaction is left out.  The connection stays careful from then on.
  */
 
 /* --- Messages --------------------------------------------------------- */
@@ -155,17 +156,19 @@ static int insert_row(comet_sqlite_t *store)
     return code;
 }
 
+/* @return the timestamp of the next message */
+static comet_timestamp_t next_of(const append_t *append)
+{
+    return append->last < append->now ? append->now : append->last + 1;
+}
+
 /* @return SQLITE_OK or SQLite's code */
 static int insert(comet_sqlite_t *store, comet_message_t *message,
                   append_t *append)
 {
-    comet_timestamp_t next =
-        append->last < append->now ? append->now : append->last + 1;
+    comet_timestamp_t next = next_of(append);
     int code = note(store, channel_for(store, message->channel, append));
 
-    if (code == SQLITE_OK && store->careful) {
-        code = set_clock(store, next, append);
-    }
     if (code != SQLITE_OK) {
         return code;
     }
@@ -181,10 +184,6 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
     code = insert_row(store);
     if (code == SQLITE_OK) {
         message->timestamp = append->last = next;
-        code = store->careful ? read_clock(store, append) : SQLITE_OK;
-    }
-    if (code == SQLITE_OK) {
-        append->last = append->clock > next ? append->clock : next;
         code = add_alternates(store, message, append);
     }
     else if (append->added) {
@@ -192,6 +191,9 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
         comet_sqlite_bind_int(store, SQL_CHANNEL_DROP, 1, append->channel_id);
         comet_sqlite_run(store, SQL_CHANNEL_DROP);
         append->channel_id = 0;
+    }
+    if (store->careful) {
+        append->channel_id = 0; /* a trigger may have removed the channel */
     }
     return code;
 }
@@ -205,13 +207,14 @@ static int is_refusal(int code)
 }
 
 /* Whether a refusal may be due to a foreign trigger, or to a message that such
- * a trigger has published. */
+ * a trigger has published, or to a channel that it has removed. */
 static int is_of_trigger(int code)
 {
     return code == SQLITE_CONSTRAINT_TRIGGER
            || code == SQLITE_CONSTRAINT_PRIMARYKEY
            || code == SQLITE_CONSTRAINT_ROWID
-           || code == SQLITE_CONSTRAINT_UNIQUE;
+           || code == SQLITE_CONSTRAINT_UNIQUE
+           || code == SQLITE_CONSTRAINT_FOREIGNKEY;
 }
 
 /* --- Keys ------------------------------------------------------------- */
@@ -289,18 +292,29 @@ static void unnumber(comet_store_group_t *group)
     }
 }
 
-/* @return SQLITE_OK or SQLite's code */
+/* The group's messages get consecutive timestamps, as a repeat under its key
+ * relies on: messages of triggers are given later ones.
+ * @return SQLITE_OK or SQLite's code */
 static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
                            append_t *append)
 {
     int code = SQLITE_OK;
     apr_size_t i;
 
+    if (store->careful) {
+        code = set_clock(store,
+                         next_of(append) + (comet_timestamp_t)group->count - 1,
+                         append);
+    }
     for (i = 0; i < group->count && code == SQLITE_OK; i++) {
         code = insert(store, group->messages[i], append);
     }
     if (code == SQLITE_OK && group->key.text.data) {
         code = add_key(store, group);
+    }
+    if (code == SQLITE_OK && store->careful) {
+        code = read_clock(store, append);
+        append->last = append->clock;
     }
     return code;
 }

@@ -156,6 +156,8 @@ typedef struct comet_sqlite_t {
     int copied; /* how many pages of the log were in the file after the last
                  * comet_sqlite_copy() */
     prune_t prune;
+    apr_time_t forget_passed_at; /* when to remove passing messages at the
+                                  * earliest, by comet_monotonic() */
     apr_time_t forget_at; /* when to check next for members to forget, by
                            * comet_monotonic() */
     sqlite3_value *forget_after; /* the last member that the current check has

@@ -20,6 +20,9 @@
 #define KEY_USEC apr_time_from_sec(86400)
 /* How long a message may stay in the log after it is over. */
 #define GATHER_USEC apr_time_from_sec(30)
+/* How long to wait after a foreign trigger has refused the removal of such
+ * messages. */
+#define REFUSED_USEC apr_time_from_sec(60)
 /* A message that expires more than this time from now counts as over: the clock
  * was set back (comet_message_time_is_over()). */
 #define PASSING_USEC (2 * apr_time_from_sec(COMET_KEEP_MAX_SEC))
@@ -248,13 +251,32 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
     return APR_SUCCESS;
 }
 
+/* Undo, or end, the savepoint of a removal.
+ * @return the removal's status */
+static apr_status_t end_removal(comet_sqlite_t *store, apr_status_t status)
+{
+    if (sqlite3_get_autocommit(store->db)) { /* the failure has ended the
+                                              * transaction */
+        return status == COMET_EINVALID ? APR_EGENERAL : status;
+    }
+    if (status != APR_SUCCESS) {
+        comet_sqlite_run(store, SQL_GROUP_UNDO);
+    }
+    comet_sqlite_run(store, SQL_GROUP_END);
+    return status;
+}
+
 /* Remove all messages of a channel up to a timestamp; after a failure, none.
- * @return COMET_EINVALID: a foreign trigger does not allow the removal */
+ * A foreign trigger can keep some of them with RAISE(IGNORE).
+ * @param rows  set to how many were removed
+ * @return COMET_EINVALID: a foreign trigger does not allow the removal, or has
+ *         kept all messages */
 static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
-                                 comet_timestamp_t last)
+                                 comet_timestamp_t last, apr_int64_t *rows)
 {
     apr_status_t status = comet_sqlite_run_or_fail(store, SQL_GROUP);
 
+    *rows = 0;
     if (status == APR_SUCCESS) {
         comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 1, channel);
         comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 2, last);
@@ -265,15 +287,16 @@ static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
         comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
         status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
     }
-    if (sqlite3_get_autocommit(store->db)) { /* the failure has ended the
-                                              * transaction */
-        return status == COMET_EINVALID ? APR_EGENERAL : status;
+    if (status == APR_SUCCESS) {
+        *rows = sqlite3_changes(store->db);
     }
-    if (status != APR_SUCCESS) {
-        comet_sqlite_run(store, SQL_GROUP_UNDO);
+    if (status == APR_SUCCESS && !*rows) {
+        status = comet_sqlite_fail_text(store, COMET_EINVALID,
+                                        "a trigger kept the messages that "
+                                        "retention removes, with "
+                                        "RAISE(IGNORE)");
     }
-    comet_sqlite_run(store, SQL_GROUP_END);
-    return status;
+    return end_removal(store, status);
 }
 
 /*
@@ -287,7 +310,7 @@ static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
 {
     comet_timestamp_t upto;
     comet_timestamp_t last = 0;
-    apr_int64_t rows = 0, most = *budget;
+    apr_int64_t rows = 0, removed = 0, most = *budget;
     apr_status_t status = find_excess(store, channel, &upto);
 
     if (status == APR_SUCCESS && upto > 0 && store->config->search) {
@@ -300,10 +323,10 @@ static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
         status = comet_sqlite_query(store, SQL_PRUNE_UPTO, &last, &rows);
     }
     if (status == APR_SUCCESS && rows > 0) {
-        status = remove_until(store, channel, last);
-        *budget -= rows;
+        status = remove_until(store, channel, last, &removed);
+        *budget -= removed;
     }
-    *more = *budget == 0 || (most < *budget + rows && rows == most);
+    *more = removed > 0 && rows == most;
     return status;
 }
 
@@ -457,13 +480,18 @@ static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
 }
 
 /* Remove messages that are over.  Nobody can read them any more, so they are
- * collected for a while and removed together. */
+ * collected for a while and removed together.
+ * @return COMET_EINVALID: a foreign trigger does not allow it; the next attempt
+ *         is made later */
 static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
 {
     apr_time_t now = apr_time_now(), latest = now + PASSING_USEC;
     apr_int64_t due = 0;
     apr_status_t status;
 
+    if (comet_monotonic() < store->forget_passed_at) {
+        return APR_SUCCESS;
+    }
     comet_sqlite_bind_int(store, SQL_PASSING_DUE, 1, now - GATHER_USEC);
     comet_sqlite_bind_int(store, SQL_PASSING_DUE, 2, latest);
     status = comet_sqlite_query(store, SQL_PASSING_DUE, &due, NULL);
@@ -479,6 +507,9 @@ static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
     status = comet_sqlite_run_or_fail(store, SQL_PASSING_PRUNE);
     if (status != APR_SUCCESS) {
         comet_sqlite_roll_back(store);
+        if (status == COMET_EINVALID) {
+            store->forget_passed_at = comet_monotonic() + REFUSED_USEC;
+        }
         return status;
     }
     *more = *more || sqlite3_changes(store->db) == PRUNE_ROWS;
@@ -488,15 +519,22 @@ static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
 apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more)
 {
     apr_status_t status;
+    int refused;
 
     *more = 0;
     status = forget_keys(store, more);
     if (status == APR_SUCCESS) {
         status = forget_passed(store, more);
     }
+    refused = status == COMET_EINVALID;
+    if (refused) {
+        status = APR_SUCCESS;
+    }
     if (status == APR_SUCCESS && store->config->presence_grace) {
         status = comet_online_forget(store, more);
     }
-    return status == APR_SUCCESS ? comet_sqlite_index_step(store, more)
-                                 : status;
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_index_step(store, more);
+    }
+    return status == APR_SUCCESS && refused ? COMET_EINVALID : status;
 }

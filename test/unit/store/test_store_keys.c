@@ -165,6 +165,29 @@ static void test_refused_beside_others(void **state)
 
 /* --- Keys ------------------------------------------------------------- */
 
+/* A trigger publishes an answer to each message.  The messages of a group have
+ * consecutive timestamps all the same, and a repeat is told these. */
+static void test_beside_a_trigger(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_timestamp_t first, again;
+
+    kit_run_outside("CREATE TRIGGER bot AFTER INSERT ON message_log"
+                    " WHEN NEW.author IS NULL BEGIN"
+                    " INSERT INTO message(channel, author, body)"
+                    " VALUES('chat', 'bot', 're ' || NEW.body); END");
+    assert_int_equal(publish(store, "chat", NULL, "a b c", "k", &first), 0);
+    assert_int_equal(publish(store, "chat", NULL, "a b c", "k", &again),
+                     COMET_EREPEATED);
+    assert_int_equal(again, first);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9),
+                        "a,b,c,re a,re b,re c");
+    assert_string_equal(kit_bodies(store, "chat", first, 9),
+                        "b,c,re a,re b,re c");
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
 static void test_repeated(void **state)
 {
     static const struct {
@@ -454,6 +477,7 @@ int main(void)
         KIT_TEST(test_group),
         KIT_TEST(test_refused_beside_others),
         KIT_TEST(test_repeated),
+        KIT_TEST(test_beside_a_trigger),
         KIT_TEST(test_hash),
         KIT_TEST(test_outlives_the_message),
         KIT_TEST(test_clock_set_back),

@@ -285,6 +285,33 @@ static void test_removed_late(void **state)
     kit_assert_healthy();
 }
 
+/* A trigger does not allow that messages are removed.  The rest of upkeep goes
+ * on: the index of words is filled, and the refusal is reported once. */
+static void test_removal_refused(void **state)
+{
+    comet_store_t *store = search_open(0, COMET_STORE_WRITE);
+    int more = 1, refused = 0, steps = 0;
+
+    append(store, "a", "word", 0);
+    append(store, "a", "typing", 5);
+    comet_store_close(store);
+    kit_run_outside("CREATE TRIGGER rule BEFORE DELETE ON message_log"
+                    " BEGIN SELECT RAISE(ABORT, 'kept for ever'); END");
+    let_pass(40);
+    store = search_open(1, COMET_STORE_WRITE);
+    while (more && steps++ < 10) {
+        apr_status_t status = comet_store_tidy(store, &more);
+
+        assert_true(status == APR_SUCCESS || status == COMET_EINVALID);
+        refused += status == COMET_EINVALID;
+    }
+    assert_int_equal(more, 0);
+    assert_int_equal(refused, 1);
+    assert_int_equal(kit_number("SELECT indexed_from FROM search_progress"), 0);
+    assert_int_equal(kit_number("SELECT count(*) FROM message_log"), 2);
+    comet_store_close(store);
+}
+
 /* CometRetain does not count passing messages (such as "is typing"): they
  * neither push other messages out of a channel nor make a gap. */
 static void test_retention(void **state)
@@ -413,12 +440,12 @@ static void test_upgrade(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KIT_TEST(test_round_trip),       KIT_TEST(test_wrong_times),
-        KIT_TEST(test_every_way),        KIT_TEST(test_every_way_when_rare),
-        KIT_TEST(test_replay),           KIT_TEST(test_search),
-        KIT_TEST(test_removed_late),     KIT_TEST(test_retention),
-        KIT_TEST(test_retention_by_age), KIT_TEST(test_clock_set_back),
-        KIT_TEST(test_upgrade),
+        KIT_TEST(test_round_trip),     KIT_TEST(test_wrong_times),
+        KIT_TEST(test_every_way),      KIT_TEST(test_every_way_when_rare),
+        KIT_TEST(test_replay),         KIT_TEST(test_search),
+        KIT_TEST(test_removed_late),   KIT_TEST(test_removal_refused),
+        KIT_TEST(test_retention),      KIT_TEST(test_retention_by_age),
+        KIT_TEST(test_clock_set_back), KIT_TEST(test_upgrade),
     };
 
     scratch_make();

@@ -124,6 +124,54 @@ static void test_publish(void **state)
     kit_assert_healthy();
 }
 
+/* A trigger deletes some messages, and so their channel if it has no others.
+ * The channel's next message in the same commit is stored in the channel, which
+ * is made anew.
+ * @param note  SQL of the trigger, besides the deletion */
+static void delete_some(const char *note)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_message_t *messages[] = { kit_make("new", "spam"),
+                                    kit_make("new", "ham") };
+    comet_store_group_t groups[] = {
+        { .messages = messages, .count = 2 },
+        { .messages = &messages[0], .count = 1 },
+        { .messages = &messages[1], .count = 1 },
+    };
+    comet_store_group_t *const list[] = { &groups[0], &groups[1], &groups[2] };
+    char sql[300];
+
+    snprintf(sql, sizeof(sql),
+             "CREATE TRIGGER rule AFTER INSERT ON message_log"
+             " WHEN NEW.body = 'spam' BEGIN %s"
+             " DELETE FROM message WHERE timestamp = NEW.id; END",
+             note);
+    kit_run_outside(sql);
+    assert_int_equal(comet_store_append(store, list, 1), APR_SUCCESS);
+    assert_int_equal(groups[0].result, APR_SUCCESS);
+    assert_string_equal(kit_bodies(store, "new", 0, 9), "ham");
+    kit_run_outside("DELETE FROM message");
+    assert_int_equal(comet_store_append(store, &list[1], 2), APR_SUCCESS);
+    assert_int_equal(groups[1].result, APR_SUCCESS);
+    assert_int_equal(groups[2].result, APR_SUCCESS);
+    assert_string_equal(kit_bodies(store, "new", 0, 9), "ham");
+    comet_message_unref(messages[0]);
+    comet_message_unref(messages[1]);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+static void test_delete(void **state)
+{
+    delete_some("");
+}
+
+static void test_move(void **state)
+{
+    delete_some("INSERT INTO message(channel, body)"
+                " VALUES('held', 'held: ' || NEW.body);");
+}
+
 /* A trigger refuses a moderator's removal.  Messages in the same commit are
  * still stored. */
 static void test_removal(void **state)
@@ -185,13 +233,44 @@ static void test_retention(void **state)
     comet_store_close(store);
 }
 
+/* A trigger keeps more messages than one step of retention looks at, with
+ * RAISE(IGNORE).  Retention does not try for ever, removes what it may, and
+ * tells no client of a gap where it has removed nothing. */
+static void test_retention_ignored(void **state)
+{
+    comet_store_t *store;
+    int more = 1, steps = 0, refused = 0;
+
+    kit_config.retain_count = 2;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_noise(store, "pinned", 1500);
+    kit_append_many(store, "chat", 5);
+    kit_run_outside("CREATE TRIGGER rule BEFORE DELETE ON message_log"
+                    " WHEN OLD.channel_id = 1 OR OLD.body = '1'"
+                    " BEGIN SELECT RAISE(IGNORE); END");
+    while (more && steps++ < 10) {
+        refused +=
+            comet_store_prune(store, apr_time_now(), &more) == COMET_EINVALID;
+    }
+    assert_int_equal(more, 0);
+    assert_int_equal(refused, 1);
+    assert_non_null(strstr(comet_store_error(store), "RAISE(IGNORE)"));
+    assert_int_equal(kit_number("SELECT count(*) FROM message"
+                                " WHERE channel = 'pinned'"),
+                     1500);
+    assert_int_equal(kit_number("SELECT floor FROM channel WHERE id = 1"), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "1,3,4");
+    comet_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         KIT_TEST(test_abort),     KIT_TEST(test_fail),
         KIT_TEST(test_rollback),  KIT_TEST(test_ignore),
         KIT_TEST(test_publish),   KIT_TEST(test_removal),
-        KIT_TEST(test_retention),
+        KIT_TEST(test_retention), KIT_TEST(test_delete),
+        KIT_TEST(test_move),      KIT_TEST(test_retention_ignored),
     };
 
     scratch_make();
