@@ -118,3 +118,40 @@ def test_745_01_two_servers_and_their_history(clone):
         assert bodies(port) == ["from the first", "from the second", "hello"]
     finally:
         run.end()
+
+
+def cluster(clone):
+    """Return the folder of the private PostgreSQL server of a clone."""
+    if os.geteuid() != 0:
+        return clone + "/run/postgresql"
+    cksum = subprocess.run(["cksum"], input=clone.encode(), check=True,
+                           stdout=subprocess.PIPE).stdout.split()[0].decode()
+    return "/var/lib/mod_comet-demo/%s/postgresql" % cksum
+
+
+def test_745_02_a_start_that_fails_leaves_no_database_server(clone):
+    """If the second port is in use, the message names this port and a command
+    that works, and the database server ends.  There is no port after 65535, and
+    the message says so."""
+    def told(port):
+        done = subprocess.run(
+            ["conf/demo", "run"], cwd=clone, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(os.environ, PORT=str(port), STORE="postgresql"),
+            check=False, timeout=60 * SLOW)
+        if "no PostgreSQL" in done.stdout:
+            pytest.skip("no PostgreSQL server is installed")
+        assert done.returncode == 1, done.stdout
+        return done.stdout
+
+    port = two_ports()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port + 1))
+        other.listen()
+        assert told(port) == (
+            "make run: port %d is in use; try: make run PORT=%d"
+            " STORE=postgresql\n" % (port + 1, port + 2))
+    assert os.path.exists(cluster(clone) + "/data/PG_VERSION")
+    assert not os.path.exists(cluster(clone) + "/data/postmaster.pid")
+    assert "needs the next port" in told(65535)
+    assert not os.path.exists(cluster(clone) + "/data/postmaster.pid")
