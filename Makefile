@@ -425,7 +425,9 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	$(if $(HAS_PG),install -m 644 $(PG_MODULE) \
 	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet_pg.so')
 	$(if $(HAS_PG),sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' \
-	    conf/comet_pg.load >'$(MODS)/comet_pg.load')
+	    conf/comet_pg.load >$(BUILD)/comet_pg.load)
+	$(if $(HAS_PG),install -m 644 $(BUILD)/comet_pg.load \
+	    '$(MODS)/comet_pg.load')
 	install -m 644 $(SQL) $(EXTRAS) '$(SHARE)/sql'
 	install -d '$(SHARE)/sql/postgresql'
 	install -m 644 $(PG_SQL) '$(SHARE)/sql/postgresql'
@@ -439,7 +441,9 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	    for f in htdocs/$$d/*.*; do \
 	        install -m 644 "$$f" "$(SHARE)/htdocs/$$d"; done; done
 	sed 's|/usr/share/mod_comet|$(PREFIX)/share/mod_comet|' \
-	    conf/mod-comet-console.conf >'$(CONFS)/mod-comet-console.conf'
+	    conf/mod-comet-console.conf >$(BUILD)/mod-comet-console.conf
+	install -m 644 $(BUILD)/mod-comet-console.conf \
+	    '$(CONFS)/mod-comet-console.conf'
 	@# A comet.conf that somebody has changed is kept.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
 	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
@@ -508,10 +512,12 @@ dist: ## make the source archive of this commit: build/mod_comet-VERSION.tar.gz
 	@git diff --quiet HEAD || { echo "make: dist needs a commit: the tree has" \
 	    "changes that are in none" >&2; exit 1; }
 	@mkdir -p $(BUILD)
-	git ls-files -z | LC_ALL=C sort -z | tar --create --null --files-from=- \
-	    --no-recursion --format=ustar --owner=0 --group=0 --numeric-owner \
+	git ls-files -z | LC_ALL=C sort -z >$(BUILD)/dist.files
+	tar --create --no-recursion --null --files-from=$(BUILD)/dist.files \
+	    --format=ustar --owner=0 --group=0 --numeric-owner \
 	    --mode=u=rwX,go=rX --mtime="@$$(git log -1 --format=%ct)" \
-	    --transform='flags=r;s|^|$(NAME)/|' | gzip -9n >$(BUILD)/$(NAME).tar.gz
+	    --transform='flags=r;s|^|$(NAME)/|' --file=$(BUILD)/$(NAME).tar
+	gzip -9nf $(BUILD)/$(NAME).tar
 	@ls $(BUILD)/$(NAME).tar.gz
 
 npm: ## pack comet.js for npm: build/npm/mod-comet-VERSION.tgz

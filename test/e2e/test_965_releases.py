@@ -40,8 +40,11 @@ def clone(folder):
 
 
 def dist(tree, umask="022"):
-    """Make the archive of a clone, and return its path."""
-    run("sh", "-c", "umask %s; chmod -R go= . ; make dist" % umask, cwd=tree)
+    """Make the archive of a clone, and return its path.  tar has no
+    complaints."""
+    said = run("sh", "-c", "umask %s; chmod -R go= . ; make dist" % umask,
+               cwd=tree)
+    assert "tar: " not in said, said
     return os.path.join(tree, "build", "mod_comet-%s.tar.gz" % version())
 
 
@@ -61,7 +64,7 @@ def archive(tmp_path_factory):
 def test_965_01_the_archive_is_reproducible(archive, tmp_path):
     """The archives of two clones are identical, in spite of other times and
     another umask.  They have exactly the files of the commit.  A tree with
-    uncommitted changes gives no archive."""
+    uncommitted changes gives no archive, and neither does a tar that fails."""
     tree = clone(tmp_path / "two")
     again = dist(tree, umask="077")
     assert digest(again) == digest(archive)
@@ -74,6 +77,16 @@ def test_965_01_the_archive_is_reproducible(archive, tmp_path):
     assert {(m.uid, m.gid, m.uname, m.gname) for m in members} \
         == {(0, 0, "", "")}
     assert {oct(m.mode) for m in members} <= {"0o644", "0o755"}
+    broken = tmp_path / "bin" / "tar"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 2\n")
+    broken.chmod(0o755)
+    os.remove(again)
+    done = subprocess.run(
+        ["make", "dist"], cwd=tree, check=False, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**CLEAN, "PATH": "%s:%s" % (broken.parent, os.environ["PATH"])})
+    assert done.returncode and not os.path.exists(again)
     with open(tree + "/README.md", "a", encoding="utf-8") as file:
         file.write("\n")
     done = subprocess.run(["make", "dist"], cwd=tree, env=CLEAN, text=True,
@@ -105,12 +118,16 @@ def test_965_02_debians_changelog():
 @pytest.mark.bound(900)
 def test_965_10_the_archive_builds(archive, tmp_path):
     """The unpacked archive builds without a warning, installs into a folder,
-    and passes its guards and two JavaScript tests."""
+    and passes its guards and two JavaScript tests.  Everybody may read the
+    installed files, even if root's umask is 077."""
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path)
     tree = str(tmp_path / ("mod_comet-" + version()))
     run("make", "-j2", "all", "WERROR=1", cwd=tree)
-    run("make", "install", "WERROR=1", "DESTDIR=%s/root" % tmp_path, cwd=tree)
+    run("sh", "-c", "umask 077; make install WERROR=1 DESTDIR=%s/root" % tmp_path,
+        cwd=tree)
+    assert not run("find", "%s/root" % tmp_path, "-type", "f", "!", "-perm",
+                   "-444")
     assert os.path.exists("%s/root/usr/lib/apache2/modules/mod_comet.so"
                           % tmp_path)
     out = run("test/run", "guards", cwd=tree, BUILD="build")
