@@ -43,6 +43,7 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
+    ask->is_new = 1;
     /* a page of history and a search need no cursor */
     if (ask->before || ask->words.data) {
         ask->cursor = 0;
@@ -81,7 +82,8 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     comet_timestamp_t floor = 0;
     apr_status_t status = comet_store_floor(store, ask->selection, &floor);
 
-    ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
+    ask->floor =
+        !ask->is_new && ask->cursor > 0 && ask->cursor < floor ? floor : 0;
     ask->pruned = floor;
     return status;
 }

@@ -164,7 +164,7 @@ static int find_place(gathering_t *gathering, const comet_command_t *command)
     apr_status_t status;
 
     more->cursor = command->since;
-    more->is_unknown = 0;
+    more->is_new = more->is_unknown = 0;
     more->floor = more->pruned = 0;
     more->reading.time = 0; /* each change has its own budget of CPU time */
     status = mod_comet_catch_up_find(gathering->r, more);

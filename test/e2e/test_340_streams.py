@@ -709,6 +709,28 @@ def test_340_40_gap(make_server):
                       % stamps[3]).json()["gap"] is False
 
 
+def test_340_41_no_gap_without_a_cursor(make_server):
+    """A client without a cursor is told of no gap, though retention has removed
+    messages from one of its channels that are newer than the first message of
+    its replay.  Otherwise a page that reloads after a gap would reload for
+    ever."""
+    server = make_server(conf="CometMulti on\nCometPollTimeout 1s\n"
+                         "CometReplay 2\n")
+    post(server, "long", "not replayed")
+    first = post(server, "long", "replayed")
+    for i in range(5):
+        post(server, "short", str(i))
+    server.sql("INSERT INTO channel_retention VALUES('short', 1, NULL)")
+    wait_until(lambda: len(server.history("short")) == 1, 15, "the retention")
+    target = "/comet?channel=long&channel=short"
+    for cursor, gap in (("", False), ("&since=%d" % first, True)):
+        answer = server.get(target + "&wait=0" + cursor)
+        assert answer.json()["gap"] is gap, answer
+        with Stream(server, target + cursor) as stream:
+            stream.until(2)
+            assert (b"event: gap" in stream.bytes) is gap
+
+
 def test_340_56_history_that_grows_by_encoding(server):
     """A client that reads fast gets ever longer pieces of the history.  If the
     text of a piece grows too much when it is encoded (each line gets a
