@@ -98,7 +98,7 @@ void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
         apr_table_setn(headers, "Access-Control-Allow-Credentials", "true");
     }
     apr_table_setn(headers, "Access-Control-Expose-Headers",
-                   "ETag, Retry-After");
+                   "ETag, Last-Event-ID, Mercure-Last-Event-ID, Retry-After");
     apr_table_setn(headers, "Cross-Origin-Resource-Policy", "cross-origin");
 }
 

@@ -112,7 +112,7 @@ def check_allowed(answer, origin, credentials=True):
     assert answer.header("access-control-allow-credentials") \
         == ("true" if credentials else None), answer
     assert answer.header("access-control-expose-headers") \
-        == "ETag, Retry-After", answer
+        == "ETag, Last-Event-ID, Mercure-Last-Event-ID, Retry-After", answer
     assert answer.header("cross-origin-resource-policy") == "cross-origin"
     assert set(re.split(r", *", answer.header("vary"))) \
         == {"Accept", "Origin"}, answer
