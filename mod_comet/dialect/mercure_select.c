@@ -16,6 +16,8 @@
 /* How much the templates and URL patterns of one request may cost in total.
  * Each message is compared with all of them. */
 #define COST_MAX 100
+/* How many updates with one id are looked at, the newest first. */
+#define SAME_ID_MAX 100
 
 /* --- topics ---------------------------------------------------------------------- */
 
@@ -188,22 +190,62 @@ static comet_text_t find_last_id(const mod_comet_mercure_t *mercure)
     return id.length ? id : (comet_text_t){ .data = NULL };
 }
 
-/** Whether a client may see a message. */
+/** Whether a client asks for a message, and whether it may see it. */
 typedef struct sight_t {
-    comet_selection_t *all; /* everything that the client may see */
+    const comet_selection_t *asked; /* all that it asks for and may see */
+    comet_selection_t *all; /* everything that it may see */
     comet_timestamp_t timestamp; /* of the message */
+    int is_asked;
     int is_seen;
 } sight_t;
 
 static int look_at(void *baton, comet_message_t *message)
 {
     sight_t *sight = baton;
+    int is_it = message->timestamp == sight->timestamp;
 
-    sight->is_seen = message->timestamp == sight->timestamp
+    sight->is_asked = is_it
+                      && comet_selection_judge_message(sight->asked, message)
+                             != COMET_SELECTION_NONE;
+    sight->is_seen = is_it
                      && comet_selection_judge_message(sight->all, message)
                             != COMET_SELECTION_NONE;
     comet_message_unref(message);
     return 0;
+}
+
+/* Find the newest update with an id that the client asks for.  Publishers may
+ * give several updates one id, such as the number of a topic's revision, and the
+ * client has got the id with an update that it asks for.  If there is none, its
+ * page may have got the id with another update: find the newest one that the
+ * client may see. */
+static apr_status_t find_among(comet_store_t *store, comet_text_t id,
+                               sight_t *sight, comet_timestamp_t *found)
+{
+    comet_timestamp_t before = COMET_TIMESTAMP_MAX + 1;
+    apr_status_t status;
+    int i;
+
+    *found = 0;
+    for (i = 0; i < SAME_ID_MAX; i++) {
+        status = comet_store_find_event(store, id, before, &sight->timestamp);
+        if (status != APR_SUCCESS || !sight->timestamp) {
+            return status;
+        }
+        before = sight->timestamp;
+        sight->is_asked = sight->is_seen = 0;
+        status = comet_store_tail(store, before - 1, 1, look_at, sight);
+        if (status != APR_SUCCESS) {
+            return status;
+        }
+        if (sight->is_asked || (sight->is_seen && !*found)) {
+            *found = before;
+        }
+        if (sight->is_asked) {
+            return APR_SUCCESS;
+        }
+    }
+    return APR_SUCCESS;
 }
 
 /* Find the update that has an id.  An update that the client may not see counts
@@ -216,20 +258,16 @@ static apr_status_t find_event(comet_store_t *store, comet_text_t id,
 {
     const comet_pattern_t star = comet_pattern_read(comet_text("*"));
     comet_topics_t topics = begin_topics(mercure);
-    sight_t sight = { .is_seen = 0 };
-    apr_status_t status = comet_store_find_event(store, id, found);
+    sight_t sight = { .asked = mercure->ask->selection };
+    apr_status_t status = APR_ENOMEM;
 
-    if (status != APR_SUCCESS || !*found) {
-        return status;
-    }
     topics.patterns = &star;
     topics.pattern_count = 1;
     sight.all = comet_selection_by_topics(&topics);
-    sight.timestamp = *found;
-    status = sight.all ? comet_store_tail(store, *found - 1, 1, look_at, &sight)
-                       : APR_ENOMEM;
+    if (sight.all) {
+        status = find_among(store, id, &sight, found);
+    }
     comet_selection_unref(sight.all);
-    *found = sight.is_seen ? *found : 0;
     return status;
 }
 

@@ -37,7 +37,7 @@
  * (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "12"
+#define COMET_ENGINE_VERSION "13"
 
 /**
  * Receives a warning for the administrator.
@@ -159,6 +159,7 @@ struct comet_engine_t {
                           comet_text_t after, apr_size_t limit,
                           comet_store_rule_cb *callback, void *baton);
     apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,
+                               comet_timestamp_t before,
                                comet_timestamp_t *timestamp);
 
     /** NULL: the engine is not remote. */

@@ -231,9 +231,10 @@ apr_status_t comet_store_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
 }
 
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
+                                    comet_timestamp_t before,
                                     comet_timestamp_t *timestamp)
 {
-    return store->engine->find_event(store, event, timestamp);
+    return store->engine->find_event(store, event, before, timestamp);
 }
 
 /* --- Writing -------------------------------------------------------------- */

@@ -342,11 +342,12 @@ apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
 
 /**
- * Find the newest message to which its publisher gave this id
- * (comet_update_t.event).
+ * Find the newest message before a timestamp to which its publisher gave this
+ * id (comet_update_t.event).
  * @param timestamp  set to its timestamp; 0: there is none
  */
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
+                                    comet_timestamp_t before,
                                     comet_timestamp_t *timestamp);
 
 /** Find out whether there is a message with this timestamp.

@@ -372,3 +372,31 @@ def test_710_18_example(make_server):
         assert anybody.until(1) == ["for all"]
         assert one.until(2) == ["for one", "for all"]
     assert post(server, [("topic", "x")], headers={}).status == 401
+
+
+def test_710_19_ids_that_are_used_again(server):
+    """If several updates have the same id, such as the number of a revision, a
+    client continues after the newest of them that it asks for and may see, and
+    not after an update of another topic, of another hub's readers or a private
+    one.  A client that asks for none of them continues after the newest one that
+    it may see."""
+    for topic in ("again/a", "again/b", "again/c"):
+        publish(server, topic, topic + " 1", id="revision 1")
+        publish(server, topic, topic + " 2", id="revision 2")
+    publish(server, "again/private", "p", id="revision 1", private="on")
+    reader = bearer(token(subscribe=["again/private"]))
+    for i, (topics, headers, gets) in enumerate((
+            (["again/a"], None, ["again/a 2"]),
+            (["again/b"], None, ["again/b 2"]),
+            (["again/b", "again/a"], None, ["again/b 2"]),
+            (["again/{x}"], None, ["again/c 2"]),
+            (["again/{x}"], reader, []),
+            (["again/private", "again/a"], reader, []),
+            (["again/other"], None, []),
+            (["again/other", "again/c"], reader, ["again/c 2"]))):
+        end = "again/end/%d" % i
+        with Subscriber(server, *topics, end, headers=headers,
+                        lastEventID="revision 1") as stream:
+            assert stream.header("last-event-id") == "revision 1", topics
+            publish(server, end, "end")
+            assert stream.until(len(gets) + 1) == gets + ["end"], topics

@@ -415,13 +415,19 @@ void contract_test_updates(void **state)
                         "kept,plain");
     contract_read_words("*", 0, 9);
     assert_string_equal(contract_list.messages[0]->body.data, "both");
-    assert_int_equal(
-        comet_store_find_event(contract_store, comet_text("urn:1"), &found), 0);
+    assert_int_equal(comet_store_find_event(contract_store, comet_text("urn:1"),
+                                            COMET_TIMESTAMP_MAX + 1, &found),
+                     0);
     assert_int_equal(found, first);
+    assert_int_equal(comet_store_find_event(contract_store, comet_text("urn:1"),
+                                            first, &found),
+                     0);
+    assert_int_equal(found, 0);
     contract_must_run("DELETE FROM message WHERE id = 'urn:1'");
     assert_string_equal(read_topics("b/2", NULL, NULL, 0, 9), "");
-    assert_int_equal(
-        comet_store_find_event(contract_store, comet_text("urn:1"), &found), 0);
+    assert_int_equal(comet_store_find_event(contract_store, comet_text("urn:1"),
+                                            COMET_TIMESTAMP_MAX + 1, &found),
+                     0);
     assert_int_equal(found, 0);
     contract_config.retain_count = 1;
     contract_prune_all(apr_time_now());

@@ -351,6 +351,7 @@ apr_status_t comet_pg_news(comet_store_t *store,
                            void *baton, comet_store_state_t *state,
                            int *goes_on);
 apr_status_t comet_pg_find_event(comet_store_t *store, comet_text_t event,
+                                 comet_timestamp_t before,
                                  comet_timestamp_t *timestamp);
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait);
 apr_status_t comet_pg_append(comet_store_t *store,

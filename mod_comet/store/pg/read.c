@@ -55,13 +55,17 @@ apr_status_t comet_pg_recent(comet_store_t *store, apr_size_t count,
 }
 
 apr_status_t comet_pg_find_event(comet_store_t *store, comet_text_t event,
+                                 comet_timestamp_t before,
                                  comet_timestamp_t *timestamp)
 {
     comet_pg_args_t args = { .count = 0 };
 
     comet_pg_add_text(&args, event);
-    return comet_pg_ask_number(store, "SELECT comet.find_event($1)", &args,
-                               timestamp);
+    comet_pg_add_int(&args, before);
+    return comet_pg_ask_number(store,
+                               "SELECT coalesce(max(id), 0) FROM comet.log"
+                               " WHERE event = $1 AND id < $2",
+                               &args, timestamp);
 }
 
 apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,

@@ -186,9 +186,10 @@ static apr_status_t has_message(comet_store_t *store,
 }
 
 static apr_status_t find_event(comet_store_t *store, comet_text_t event,
+                               comet_timestamp_t before,
                                comet_timestamp_t *timestamp)
 {
-    return comet_sqlite_find_event(own(store), event, timestamp);
+    return comet_sqlite_find_event(own(store), event, before, timestamp);
 }
 
 static apr_status_t reserve(comet_store_t *store, apr_interval_time_t wait)

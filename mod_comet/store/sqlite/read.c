@@ -201,10 +201,12 @@ apr_status_t comet_sqlite_has(comet_sqlite_t *store,
 }
 
 apr_status_t comet_sqlite_find_event(comet_sqlite_t *store, comet_text_t event,
+                                     comet_timestamp_t before,
                                      comet_timestamp_t *timestamp)
 {
     *timestamp = 0;
     comet_sqlite_bind_text(store, SQL_EVENT, 1, event);
+    comet_sqlite_bind_int(store, SQL_EVENT, 2, before);
     return comet_sqlite_query(store, SQL_EVENT, timestamp, NULL);
 }
 

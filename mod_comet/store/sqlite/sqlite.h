@@ -520,6 +520,7 @@ apr_status_t comet_sqlite_recent(comet_sqlite_t *store, apr_size_t count,
 apr_status_t comet_sqlite_has(comet_sqlite_t *store,
                               comet_timestamp_t timestamp, apr_int64_t *has);
 apr_status_t comet_sqlite_find_event(comet_sqlite_t *store, comet_text_t event,
+                                     comet_timestamp_t before,
                                      comet_timestamp_t *timestamp);
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
                                   apr_interval_time_t wait);

@@ -91,7 +91,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                   " ORDER BY name LIMIT ?3",
     [SQL_UNDER_TOPIC] = "SELECT id, name, floor FROM channel"
                         " WHERE name >= ?1 AND name < ?2 AND floor >= ?3",
-    [SQL_EVENT] = "SELECT max(message) FROM message_event WHERE event = ?1",
+    [SQL_EVENT] = "SELECT max(message) FROM message_event"
+                  " WHERE event = ?1 AND message < ?2",
     [SQL_ALTERNATE_ADD] = "INSERT OR IGNORE INTO message_alternate"
                           "(channel_id, message) VALUES(?1, ?2)",
     [SQL_RECENT] = "SELECT id FROM message_log"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ANY (COMET_TIMESTAMP_MAX + 1)
 #define MANY 400
 /* With so many messages on other channels, a scan over them is given up. */
 #define NOISE 800
@@ -77,16 +78,19 @@ static void test_round_trip(void **state)
     assert_int_equal(update->retry_msec, 7);
     assert_string_equal(update->event.data, "id 1");
     assert_string_equal(update->alternates.data, "b\nc");
-    assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
-                     0);
+    assert_int_equal(
+        comet_store_find_event(store, comet_text("id 1"), ANY, &found), 0);
     assert_int_equal(found, kit_list.messages[0]->timestamp);
-    append(store, "b", NULL, 0, "id 1"); /* the newest message with this id
-                                          * counts */
-    assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
-                     0);
+    append(store, "b", NULL, 0, "id 1"); /* the newest message with this id is
+                                          * found first */
+    assert_int_equal(
+        comet_store_find_event(store, comet_text("id 1"), ANY, &found), 0);
     assert_int_equal(found, kit_last_of(store));
-    assert_int_equal(comet_store_find_event(store, comet_text("no"), &found),
-                     0);
+    assert_int_equal(
+        comet_store_find_event(store, comet_text("id 1"), found, &found), 0);
+    assert_int_equal(found, kit_list.messages[0]->timestamp);
+    assert_int_equal(
+        comet_store_find_event(store, comet_text("no"), ANY, &found), 0);
     assert_int_equal(found, 0);
     comet_store_close(store);
     kit_assert_healthy();
