@@ -26,7 +26,8 @@ static const char *find_objection(const request_rec *r,
         return "presence is off here (CometPresence)";
     }
     if (!mod_comet_presence_member(r).length) {
-        return "only an authenticated user has a read mark";
+        return "only an authenticated user has a read mark, and the name must "
+               "be UTF-8 of at most 255 bytes";
     }
     *status = HTTP_BAD_REQUEST;
     return !ask->channel.data || comet_name_is_sibling(ask->channel)

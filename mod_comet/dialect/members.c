@@ -125,6 +125,10 @@ int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
     comet_params_get(&request->query, "after", &after);
+    if (!comet_params_is_text(after)) {
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST,
+                                      "after: expected the name of a member");
+    }
     status = look_up(r, ask, channel, after,
                      mode == MOD_COMET_PRESENCE_ON ? (apr_size_t)limit : 0,
                      &members);

@@ -24,8 +24,5 @@ const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
     }
     *name = comet_text(
         apr_pstrcat(pool, root, apr_pstrmemdup(pool, room, length), NULL));
-    return name->length != strlen(root) + length
-                   || comet_params_check_channel(*name)
-               ? "topic: must be UTF-8 without control characters"
-               : NULL;
+    return comet_params_check_topic(topic);
 }

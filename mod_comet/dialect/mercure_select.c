@@ -66,6 +66,10 @@ static const char *add_pattern(asked_t *asked, comet_pattern_t pattern)
         }
         return wrong;
     }
+    wrong = comet_params_check_topic(pattern.text);
+    if (wrong) {
+        return wrong;
+    }
     asked->cost += comet_pattern_cost(&pattern);
     if (asked->cost > COST_MAX) {
         return "the templates have more than " APR_STRINGIFY(
@@ -288,7 +292,9 @@ static apr_status_t look_up(comet_store_t *store, comet_text_t id,
     if (status != APR_SUCCESS) {
         return status;
     }
-    status = find_event(store, id, mercure, &found);
+    if (comet_params_is_text(id)) { /* else no update has it */
+        status = find_event(store, id, mercure, &found);
+    }
     if (status == APR_SUCCESS && !found) {
         comet_event_id_read(id, &found);
     }

@@ -44,7 +44,9 @@ comet_text_t mod_comet_presence_member(const request_rec *r)
 {
     comet_text_t user = comet_text(r->user);
 
-    return comet_encode_is_utf8(user) ? user : (comet_text_t){ NULL, 0 };
+    return user.length <= COMET_AUTHOR_MAX_BYTES && comet_encode_is_utf8(user)
+               ? user
+               : (comet_text_t){ NULL, 0 };
 }
 
 void mod_comet_presence_visitor(const request_rec *r,

@@ -260,6 +260,19 @@ static int has_bad_segment(comet_text_t path)
     return is_bad_segment(path.data + start, path.length - start);
 }
 
+int comet_params_is_text(comet_text_t value)
+{
+    return comet_encode_is_utf8(value)
+           && (!value.length || !memchr(value.data, '\0', value.length));
+}
+
+const char *comet_params_check_topic(comet_text_t topic)
+{
+    return comet_encode_is_utf8(topic) && !has_control(topic)
+               ? NULL
+               : "topic: must be UTF-8 without control characters";
+}
+
 const char *comet_params_check_channel(comet_text_t name)
 {
     if (name.length == 0 || name.length > COMET_CHANNEL_MAX_BYTES) {

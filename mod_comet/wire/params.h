@@ -75,6 +75,17 @@ const char *comet_params_int(comet_text_t value, const char *name,
                              apr_int64_t minimum, apr_int64_t maximum,
                              apr_int64_t *number, apr_pool_t *pool);
 
+/** Whether a value is UTF-8 without NUL.  No store has any other text, and some
+ * cannot even look for it. */
+int comet_params_is_text(comet_text_t value);
+
+/**
+ * Check a topic of the Mercure protocol, or a pattern of topics: UTF-8 without
+ * control characters (C0, DEL, C1).
+ * @return NULL, or the error (a constant)
+ */
+const char *comet_params_check_topic(comet_text_t topic);
+
 /**
  * Check a channel's name: 1 to 255 bytes of UTF-8 without control characters
  * (C0, DEL, C1).  No segment between slashes may be empty, "." or "..".

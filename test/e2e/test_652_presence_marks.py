@@ -171,3 +171,25 @@ def test_652_05_info_of_a_token(server):
     assert server.get("/comet/token/1?wait=0", tokens.bearer(
         tokens.sign(said))).status == 200
     assert snapshot(server, "room")["count"] == 0
+
+
+def test_652_06_names_that_cannot_be_stored(server):
+    """A user whose name is too long for the database counts as one without a
+    name: the user is told so, and not to try again."""
+    long = "u" * 256
+    answer = server.request("POST", "/comet/room?read=0", b"", named(long))
+    assert answer.status == 403 and b"255 bytes" in answer.body, answer
+    with enter(server, "long", long), enter(server, "long", "u" * 255):
+        await_online(server, "long", "u" * 255)
+        wait_until(lambda: snapshot(server, "long")["anonymous"] == 1)
+
+
+def test_652_07_names_that_no_store_has(server):
+    """A list of members after a name that is not text gets the same answer from
+    every store."""
+    for name in ("%FF", "a%00b", "%ED%A0%80"):
+        answer = server.get("/comet/room/@online?members&after=" + name,
+                            named("ann"))
+        assert answer.status == 400 and b"after" in answer.body, answer
+    assert server.get("/comet/room/@online?members&after=%C3%A4",
+                      named("ann")).status == 200

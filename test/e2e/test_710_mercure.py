@@ -12,6 +12,7 @@ import tokens
 from httpd_env import sqlite, wait_until
 from mercure import (ALL, BOOK, FORM, HUB, PUBLISHER, Subscriber, post,
                      publish, token, url)
+from stream_client import Stream
 from tokens import bearer, sign
 
 BASE = """
@@ -400,3 +401,17 @@ def test_710_19_ids_that_are_used_again(server):
             assert stream.header("last-event-id") == "revision 1", topics
             publish(server, end, "end")
             assert stream.until(len(gets) + 1) == gets + ["end"], topics
+
+
+@pytest.mark.parametrize("wrong", ["%FF", "a%00b", "%C3", "%ED%A0%80"])
+def test_710_20_what_is_not_text(server, wrong):
+    """An id that is not UTF-8 is unknown in every store. A topic, a template or
+    a URL pattern that is not UTF-8 is refused."""
+    for query in ("?topic=%s&lastEventID=x" % wrong,
+                  "?topic=%s/{x}&lastEventID=x" % wrong,
+                  "?match=%s" % wrong, "?matchURLPattern=/%s/:x" % wrong):
+        expect(server.get(HUB + query), 400, "topic: must be UTF-8")
+    with Stream(server, HUB + "?topic=x&lastEventID=" + wrong) as stream:
+        assert stream.conn.headers["last-event-id"] == "earliest"
+        publish(server, "x", "one")
+        assert stream.until(1) == ["one"]
