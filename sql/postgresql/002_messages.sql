@@ -98,6 +98,8 @@ INSERT INTO comet.setting DEFAULT VALUES;
 CREATE VIEW comet.message_log AS
   SELECT id, channel, type, author, body FROM comet.log
    WHERE private = 0 AND keep IS NULL;
+-- Without this, servers could not read until grants.sql is run.
+GRANT SELECT ON comet.message_log TO comet_httpd;
 
 -- ---- What applications do ---------------------------------------------------
 

@@ -12,9 +12,6 @@
 BEGIN;
 \set version 6
 \ir version.sql
--- While this file waits for a transaction that uses the tables, such as pg_dump's,
--- publishers and readers wait, too.  So it gives up soon, and can be run again.
-SET LOCAL lock_timeout = '2s';
 
 -- Fail because of a fault; NULL: there is none.
 CREATE FUNCTION comet.refuse(fault text) RETURNS boolean

@@ -40,6 +40,14 @@ PARALLEL SAFE AS $$
 CREATE FUNCTION comet.words_of(body text) RETURNS tsvector LANGUAGE sql
 IMMUTABLE PARALLEL SAFE AS
   $$ SELECT to_tsvector('comet.words'::regconfig, comet.parted(body)) $$;
+DO $$ BEGIN
+  IF comet.words_of(E'\u042f') <> comet.words_of(E'\u044f') THEN
+    RAISE WARNING 'searches do not ignore the case of Cyrillic and Greek'
+      ' letters, among others, since the LC_CTYPE of this database is %:'
+      ' make a database with createdb -E UTF8 -T template0 -l C.UTF-8',
+      (SELECT datctype FROM pg_database WHERE datname = current_database());
+  END IF;
+END $$;
 
 -- Translate the text that a user searches for into a tsquery.  Spaces separate
 -- phrases: foo-bar is a phrase of two words that must follow each other.  A
@@ -54,12 +62,12 @@ DECLARE
   n integer := 0;
   any_ boolean := false;
 BEGIN
-  FOR phrase IN SELECT w FROM regexp_split_to_table(words, '[ \t\r\n\v\f]+') w
+  FOR phrase IN SELECT w FROM regexp_split_to_table(words, E'[ \t\r\n\x0b\f]+') w
                  WHERE w <> ''
   LOOP
     any_ := true;
     parts := ARRAY(
-      SELECT '''' || replace(replace(u.lexeme, '\', '\\'), '''', '''''')
+      SELECT '''' || replace(replace(u.lexeme, E'\\', E'\\\\'), '''', '''''')
              || ''''
         FROM unnest(comet.words_of(phrase)) u, unnest(u.positions) p
        ORDER BY p);

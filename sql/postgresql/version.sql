@@ -3,6 +3,9 @@
 -- version.  This fails if the file before was left out, or for another role than
 -- the owner: nothing else would notice either.
 
+-- While a file waits for a transaction that uses the tables, such as pg_dump's,
+-- publishers and readers wait, too.  So it gives up soon, and can be run again.
+SET LOCAL lock_timeout = '2s';
 SELECT set_config('comet.version', :'version', true) AS version \gset
 DO $$ BEGIN
   IF (SELECT version + 1 FROM comet.schema)

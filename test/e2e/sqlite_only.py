@@ -29,6 +29,7 @@ TESTS = {
     "test_130_15": "the file's settings",
     "test_190_10": "one thread looks into the inbox 67 times a second",
     "test_205_08": "CometFastPoll",
+    "test_256_61": "a message under way at a restart may be stored later",
     "test_270_10": "a file that cannot be read",
     "test_271_02": "a file that cannot be read",
     "test_320_09": "a publisher that gave up may be stored later",

@@ -193,3 +193,73 @@ def test_820_04_an_upgrade_under_way(cluster, half, make_server):
     assert half(VERSION) == "6"
     for host in hosts:
         host.stop()
+
+
+def test_820_05_rights_between_two_files(half):
+    """Between 002_messages.sql and grants.sql, a web server with a module of
+    the first version goes on reading."""
+    half("001_initial.sql")
+    half("GRANT USAGE ON SCHEMA comet TO comet_httpd;"
+         " GRANT SELECT ON ALL TABLES IN SCHEMA comet TO comet_httpd;"
+         " GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA comet TO comet_httpd")
+    half("SELECT comet.append('{a}', '{message}', '{NULL}', '{old}', 9, true)",
+         user="comet_httpd")
+    half("002_messages.sql")
+    assert half("SELECT body FROM comet.read_one('a', 0, 9007199254740991, 9,"
+                " 9, true)", user="comet_httpd") == "old"
+
+
+def test_820_06_the_first_version_and_a_back_up(cluster, half):
+    """002_messages.sql gives up soon, too, while another session reads the
+    messages."""
+    half("001_initial.sql")
+    session = cluster.session(database="half")
+    session.run("BEGIN")
+    session.run("SELECT count(*) FROM comet.message")
+    status, error = half("SET statement_timeout = '20s';\n\\i %s\n"
+                         % os.path.join(REPO, "sql/postgresql/schema.sql"),
+                         check=False)
+    assert status != 0 and "lock timeout" in error
+    assert half(VERSION) == "1"
+    session.run("COMMIT")
+    session.close()
+    half("schema.sql")
+    assert half(VERSION) == "6"
+
+
+def test_820_07_a_search_in_the_locale_C(cluster, half):
+    """Where the database's locale lets no search ignore the case of all
+    letters, search.sql says so, and how to make a database that does. In the
+    locale that the manual names, it says nothing."""
+    half("schema.sql")
+    assert half("search.sql", check=False) == (0, "")
+    half("SELECT 1 / (comet.words_of(E'\u042f') @@ comet.query_of(E'\u044f'))"
+         "::integer")
+    cluster.psql("CREATE DATABASE ascii ENCODING 'UTF8' TEMPLATE template0"
+                 " LOCALE 'C'")
+    try:
+        for name in ("schema.sql", "search.sql"):
+            status, said = cluster.psql(
+                "\\i " + os.path.join(REPO, "sql/postgresql", name),
+                database="ascii", check=False)
+            assert status == 0, said
+        assert "LC_CTYPE of this database is C:" in said
+        assert "createdb -E UTF8 -T template0 -l C.UTF-8" in said
+    finally:
+        cluster.psql("DROP DATABASE ascii")
+
+
+def test_820_08_backslashes(half):
+    """The schema and the search are the same where a database sets
+    standard_conforming_strings off, as old applications want it."""
+    query = "SELECT comet.query_of(E'vv\\\\x \\'\\tb*')"
+    half("ALTER DATABASE half SET standard_conforming_strings = off;"
+         " ALTER DATABASE half SET escape_string_warning = off")
+    half("schema.sql")
+    half("search.sql")
+    assert half(query) == "'vv' <-> 'x' & 'b':*"
+    for column, value, words in FAULTS:
+        status, error = half(insert("message", {**GOOD, column: value}),
+                             check=False)
+        assert status != 0 and words in error, (column, value, error)
+    half(insert("message", {**GOOD, "id": "'nru'", "channel": "'u0001'"}))

@@ -168,7 +168,8 @@ static apr_status_t check_schema(comet_pg_t *pg)
     else if (!comet_pg_int(result, 0, 1)) {
         status = comet_pg_fail(pg, COMET_ENOTDB,
                                "the database's encoding is not UTF8: create a "
-                               "database with createdb -E UTF8 -T template0");
+                               "database with createdb -E UTF8 -T template0 "
+                               "-l C.UTF-8");
     }
     pg->is_direct = comet_pg_int(result, 0, 2) == PQbackendPID(pg->connection);
     PQclear(result);
