@@ -82,7 +82,9 @@ static void register_claiming_hooks(void)
     static const char *const rewrite[] = { "mod_rewrite.c", NULL };
     static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
-    /* this runs before mod_rewrite, mod_alias and mod_proxy look at the path */
+    /* these run before mod_rewrite, mod_alias and mod_proxy look at the path */
+    ap_hook_pre_translate_name(mod_comet_claim_pre_translate_name, NULL, NULL,
+                               APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     /* this claims a path that mod_rewrite has passed on ([PT]) */

@@ -2,6 +2,9 @@
 /* Claim mapped requests before any module looks at the disk. */
 #include "hooks/claim.h"
 
+#include <apr_strings.h>
+#include <string.h>
+
 #include "request/dialect.h"
 #include "request/subrequest.h"
 #include "request/token.h"
@@ -84,6 +87,45 @@ static int obey_rules(request_rec *r, hook_t *ours)
 }
 
 /* --- claiming ------------------------------------------------------------ */
+
+/* Find the mapping of a request whose path is not decoded yet.  An encoded slash
+ * stays encoded: whether it parts names is a matter of AllowEncodedSlashes. */
+static const mod_comet_mapping_t *find_before_decoding(request_rec *r)
+{
+    const mod_comet_server_config_t *config =
+        mod_comet_config_server(r->server);
+    char *path = r->uri;
+
+    if (mod_comet_config_serves(config) && strchr(path, '%')) {
+        path = apr_pstrdup(r->pool, path);
+        ap_unescape_url_keep2f(path, 0); /* (httpd refuses a wrong escape) */
+    }
+    return mod_comet_request_find_mapping(config, path);
+}
+
+/* Run the pre_translate_name hooks behind ours, except mod_proxy's. Any of them
+ * may refuse the request, or decode nothing (DONE), which does not suit us. */
+static int ask_others(request_rec *r)
+{
+    const apr_array_header_t *hooks = ap_hook_get_pre_translate_name();
+    int i, passed = 0, verdict = DECLINED;
+
+    for (i = 0; hooks && i < hooks->nelts && verdict == DECLINED; i++) {
+        const ap_LINK_pre_translate_name_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_pre_translate_name_t);
+
+        if (passed && strcmp(hook->szName, "mod_proxy.c") != 0) {
+            verdict = hook->pFunc(r);
+        }
+        passed |= hook->pFunc == mod_comet_claim_pre_translate_name;
+    }
+    return verdict == DECLINED || verdict == DONE ? OK : verdict;
+}
+
+int mod_comet_claim_pre_translate_name(request_rec *r)
+{
+    return find_before_decoding(r) ? ask_others(r) : DECLINED;
+}
 
 /* @param ours  the hook that claims */
 static int claim(request_rec *r, hook_t *ours)

@@ -9,6 +9,16 @@
 #include "server/mod_comet.h"
 
 /**
+ * pre_translate_name hook, before all others: httpd decodes a mapped URL as
+ * usual, even if ProxyPass with mapping=servlet or mapping=encoded takes all
+ * URLs as they are.  Otherwise a channel's name and the <Location> that protects
+ * it would be compared with the encoded path.
+ * @return OK: the path is decoded; DECLINED: the request is not mapped; or the
+ *         status with which another module refuses the request
+ */
+int mod_comet_claim_pre_translate_name(request_rec *r);
+
+/**
  * translate_name hook, before all others: claim a mapped request, unless a rule
  * of the site (mod_rewrite, mod_alias, mod_lua) redirects or refuses it.
  * @return OK; DECLINED: the request is not mapped; or the status that the rule

@@ -262,3 +262,31 @@ def test_150_14_unknown_is_404(make_server):
     assert server.get("/clock").status == 404
     assert server.get("/static.txt").body == b"a static file\n"
     assert re.search(rb"index", server.get("/").body)
+
+
+@pytest.mark.parametrize("how", ["", "mapping=servlet", "mapping=encoded"])
+def test_150_15_proxy_that_decodes_no_path(make_server, how):
+    """ProxyPass hands over all other URLs, with its mapping=servlet not decoded.
+    A channel's name is decoded all the same.  So the <Location> of its URL
+    protects it, also where a request names several channels."""
+    server = make_server(
+        modules=("proxy", "proxy_http"), conf="""
+      CometMulti on
+      CometEndpoint "/my comet" mine/
+      <Location "/comet/caf\u00e9 1">
+        Require all denied
+      </Location>
+      ProxyPass "/comet-status" ! %s
+      ProxyPass "/" "http://127.0.0.1:1/" %s""" % (how, how))
+    server.sql("INSERT INTO message(channel, body) VALUES('caf\u00e9 1', 'x')")
+    for target in ("/comet/caf%C3%A9%201", "/comet?channel=caf%C3%A9%201",
+                   "/comet?channel=open&channel=caf%C3%A9+1",
+                   "/comet?channel=*"):
+        target += "&" if "?" in target else "?"
+        answer = server.get(target + "since=0&wait=0")
+        assert answer.status == 403, (target, answer)
+    for target in ("/comet/caf%C3%A9%202", "/my%20comet/2"):
+        assert server.request("POST", target, "x",
+                              {"Content-Type": "text/plain"}).status == 201
+    assert server.rows("caf\u00e9 2") == server.rows("mine/2") == ["x"]
+    assert server.get("/comet%2Fx").status in (404, 502, 503)
