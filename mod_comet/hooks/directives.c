@@ -27,10 +27,15 @@
 #define SERVER_ONLY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
 
-/* Refuse a directive in a directory, where it would do nothing: a mapped URL
- * has no directory. */
+#ifndef NOT_IN_PROXY
+#define NOT_IN_PROXY 0 /* older versions of httpd cannot tell */
+#endif
+
+/* Refuse a directive in a directory or in <Proxy>, where it would do nothing: a
+ * mapped URL has no directory, and no other server answers it. */
 #define NO_DIRECTORY(cmd) \
-    ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES | NOT_IN_HTACCESS)
+    ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES \
+                                  | NOT_IN_HTACCESS | NOT_IN_PROXY)
 
 static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
 {

@@ -136,3 +136,14 @@ def test_502_12_no_directive_within_if(make_server):
     code, text = server.configtest(
         conf + "Require comet-publish local\n</If>\n")
     assert code == 0, text
+
+
+def test_502_13_no_directive_within_proxy(make_server):
+    """httpd refuses the module's directives in <Proxy>: no other server answers
+    the module's URLs, so <Proxy> does not apply to them."""
+    server = make_server(start=False, modules=("proxy",))
+    for line in ("CometPublish off", "CometMulti on", "CometReplay 5",
+                 "CometAllowOrigin none", "CometTokenCookie token"):
+        code, text = server.configtest("<Proxy *>\n%s\n</Proxy>\n" % line)
+        assert code != 0 \
+            and "cannot occur within <Proxy> section" in text, text
