@@ -186,14 +186,33 @@ static int is_relative(const mod_comet_section_t *section)
            && strcmp(section->path, "*") != 0;
 }
 
-/* Whether a section would concern a mapping if its path had its slash. */
-static int lacks_slash(const mod_comet_section_t *section,
+/*
+ * Find the path that the author of a section has meant: "<Location comet>" lacks
+ * its slash, and httpd compares "<Location /comet/a%20b>" with decoded URLs.
+ * @return NULL: the path is right
+ */
+static const char *find_meant(const mod_comet_section_t *section, apr_pool_t *p)
+{
+    char *decoded;
+
+    if (is_relative(section)) {
+        return apr_pstrcat(p, "/", section->path, NULL);
+    }
+    decoded = apr_pstrdup(p, section->path);
+    return ap_unescape_url_keep2f(decoded, 0) == OK
+                   && strcmp(decoded, section->path) != 0
+               ? decoded
+               : NULL;
+}
+
+/* Whether a section would concern a mapping if its path were right. */
+static int is_misspelt(const mod_comet_section_t *section,
                        const mod_comet_scene_t *scene)
 {
     mod_comet_section_t meant = *section;
 
-    meant.path = apr_pstrcat(scene->pool, "/", section->path, NULL);
-    return is_relative(section) && mod_comet_scene_concerns_any(&meant, scene);
+    meant.path = find_meant(section, scene->pool);
+    return meant.path && mod_comet_scene_concerns_any(&meant, scene);
 }
 
 /* Whether a section with this line is meant for this module: for its messages
@@ -201,7 +220,7 @@ static int lacks_slash(const mod_comet_section_t *section,
 static int is_noted(const mod_comet_line_t *line,
                     const mod_comet_scene_t *scene)
 {
-    return is_ours(line) || lacks_slash(line->section, scene)
+    return is_ours(line) || is_misspelt(line->section, scene)
            || (mod_comet_scene_is(line, "SetHandler")
                && mod_comet_tree_begins(
                    mod_comet_scene_word(line->node, 0, scene->pool), "comet"));
@@ -279,11 +298,15 @@ void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
             &APR_ARRAY_IDX(uses->lines, i, mod_comet_line_t);
         const mod_comet_section_t *section = line->section;
 
-        if (is_relative(section)) {
-            mod_comet_warning_say(warnings, "COMET0157", section->node,
-                                  "<Location \"%s\"> applies to no URL; write "
-                                  "<Location \"/%s\">",
-                                  section->path, section->path);
+        const char *meant = find_meant(section, warnings->pool);
+
+        if (meant) {
+            mod_comet_warning_say(
+                warnings, "COMET0157", section->node,
+                "<Location \"%s\"> %s; write <Location \"%s\">", section->path,
+                is_relative(section) ? "applies to no URL"
+                                     : "is compared with decoded URLs",
+                meant);
         }
         else if (is_ours(line)
                  && !apr_hash_get(uses->used, &section->node,

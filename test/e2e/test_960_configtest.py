@@ -210,6 +210,10 @@ WARNED = [
      GOOD + at("comet/secret", "Require all denied"),
      "<Location \"comet/secret\"",
      r'applies to no URL; write <Location "/comet/secret">'),
+    ("encoded path of a Location",
+     GOOD + at("/comet/a%20b", "Require all denied"),
+     "<Location \"/comet/a%20b\"",
+     r'is compared with decoded URLs; write <Location "/comet/a b">'),
     ("a Location for nothing",
      GOOD + at("/coment", "CometReplay 5"), "CometReplay",
      r'CometReplay has no effect in <Location "/coment">.*; mapped URLs: '
@@ -326,6 +330,9 @@ FINE = [
      "RedirectMatch permanent ^/comet/older$ /comet/new\n"),
     ("redirects of others", GOOD + "Redirect /comets /other\n"
      "<VirtualHost *:1>\nRedirect / https://localhost/\n</VirtualHost>\n"),
+    ("encoded paths of others, and an encoded slash", GOOD
+     + at("/other%20site", "Require all denied")
+     + at("/comet/a%2Fb", "Require all denied")),
     ("Require around", STORE + "CometEndpoint /comet\n"
      + at("/", "Require all granted")),
     ("Require below", STORE + "CometEndpoint /comet\n"
