@@ -97,6 +97,33 @@ def test_963_03_full(small_disk):
 
 
 @pytest.mark.long
+def test_963_08_full_with_little_room(small_disk):
+    """The runbook's steps remove two years of messages even if there is less
+    room than these messages took: a deletion's size is that of one step."""
+    server, disk = small_disk
+    disk.remount("size=8m")
+    assert try_post(server, "new") == 201
+    sqlite(server.db, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL "
+           "SELECT i + 1 FROM n WHERE i < 50) "
+           "INSERT INTO message_log(id, channel_id, body) SELECT "
+           "(strftime('%s', 'now') - (35 + 15 * i) * 86400) * 1000000, id, "
+           "printf('%.20000c', 'x') FROM channel, n WHERE name = 'chat';")
+    sqlite(server.db, "PRAGMA wal_checkpoint(TRUNCATE);")
+    used = os.statvfs(server.data)
+    used = (used.f_blocks - used.f_bfree) * used.f_frsize
+    disk.remount("size=%d" % (used + 700000))
+    filler = disk.fill()
+    wait_until(lambda: try_post(server, "y" * 20000) == 507, 10, "a full disk")
+    os.unlink(filler)
+    run_shell(fragment("run-full-sh"), server)
+    assert sqlite(server.db, "SELECT count(*) FROM message WHERE timestamp < "
+                  "(strftime('%s', 'now') - 31 * 86400) * 1000000;") == [["0"]]
+    assert "new" in server.rows("chat")
+    wait_until(lambda: try_post(server) == 201, 10, "room")
+    assert os.path.getsize(server.db) < 500000
+
+
+@pytest.mark.long
 @pytest.mark.skipif(not is_root(), reason="needs root to give files away")
 def test_963_04_move(make_server):
     """After the database has been moved, clients go on from their cursors."""
