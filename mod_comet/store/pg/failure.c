@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <apr_lib.h>
+
 /* The connection cannot be used any more, and a pooler shares sessions. */
 #define SHARED 2
 
@@ -95,6 +97,30 @@ static int is_fatal(const PGresult *result)
     return severity && strcmp(severity, "ERROR") != 0;
 }
 
+static int is_in_name(char c)
+{
+    return apr_isalnum(c) || c == '_';
+}
+
+/* Whether a message names our schema, alone or before a dot.  A name such as
+ * comet_audit is one of the site's.  The marks around a name depend on the
+ * server's language. */
+static int names_schema(const char *message)
+{
+    static const char schema[] = "comet";
+    const char *at = message;
+
+    while ((at = strstr(at, schema))) {
+        int is_begin = at == message || !is_in_name(at[-1]);
+
+        at += sizeof(schema) - 1;
+        if (is_begin && !is_in_name(*at)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Save only the primary message, because the other fields may contain the
  * values of a row. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
@@ -111,7 +137,7 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
         i++;
     }
     status = meanings[i].status;
-    if (status == COMET_ENOTDB && message && !strstr(message, "comet")) {
+    if (status == COMET_ENOTDB && message && !names_schema(message)) {
         status = APR_EGENERAL; /* a trigger of the site lacks something */
     }
     pg->lost |= meanings[i].lost || is_fatal(result);
