@@ -418,7 +418,7 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
         .most_bytes = MOD_COMET_PIECE_BYTES,
     };
     comet_buffer_t body = { .data = NULL };
-    comet_timestamp_t told = ask->floor;
+    comet_timestamp_t pruned = ask->pruned;
     mod_comet_story_t before = *ask->story;
     int is_open = r->sent_bodyct != 0;
     apr_status_t status =
@@ -426,7 +426,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 
     /* if the opening was already sent, the client does not know of a gap that
      * appeared since: send no messages */
-    if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
+    if (status == APR_SUCCESS
+        && (!is_open || ask->pruned == pruned || ask->pruned <= ask->cursor)) {
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);
         }

@@ -222,7 +222,8 @@ static int look_at(void *baton, comet_message_t *message)
  * give several updates one id, such as the number of a topic's revision, and the
  * client has got the id with an update that it asks for.  If there is none, its
  * page may have got the id with another update: find the newest one that the
- * client may see. */
+ * client may see.  If too many others have the id, it is unknown which one the
+ * client means: *found is 0. */
 static apr_status_t find_among(comet_store_t *store, comet_text_t id,
                                sight_t *sight, comet_timestamp_t *found)
 {
@@ -249,6 +250,7 @@ static apr_status_t find_among(comet_store_t *store, comet_text_t id,
             return APR_SUCCESS;
         }
     }
+    *found = 0;
     return APR_SUCCESS;
 }
 

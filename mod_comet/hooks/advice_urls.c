@@ -166,6 +166,7 @@ mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
     uses->lines = apr_array_make(p, 8, sizeof(mod_comet_line_t));
     uses->known = apr_hash_make(p);
     uses->used = apr_hash_make(p);
+    uses->misspelt = apr_hash_make(p);
     uses->urls = "";
     return uses;
 }
@@ -237,10 +238,16 @@ static void add_url(mod_comet_uses_t *uses, const char *url)
     }
 }
 
-/* Add a directive to a hash whose keys are pointers to directives. */
+/* Whether a hash whose keys are pointers to directives has a directive. */
+static int has_key(apr_hash_t *hash, const ap_directive_t *const *node)
+{
+    return apr_hash_get(hash, node, sizeof(*node)) != NULL;
+}
+
+/* Add a directive to such a hash. */
 static void add_key(apr_hash_t *hash, const ap_directive_t *const *node)
 {
-    if (!apr_hash_get(hash, node, sizeof(*node))) {
+    if (!has_key(hash, node)) {
         apr_hash_set(hash,
                      apr_pmemdup(apr_hash_pool_get(hash), node, sizeof(*node)),
                      sizeof(*node), "");
@@ -285,6 +292,9 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
         if (mod_comet_scene_concerns_any(line->section, scene)) {
             add_key(uses->used, &line->section->node);
         }
+        if (is_misspelt(line->section, scene)) {
+            add_key(uses->misspelt, &line->section->node);
+        }
     }
 }
 
@@ -298,19 +308,15 @@ void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
             &APR_ARRAY_IDX(uses->lines, i, mod_comet_line_t);
         const mod_comet_section_t *section = line->section;
 
-        const char *meant = find_meant(section, warnings->pool);
-
-        if (meant) {
+        if (is_relative(section) || has_key(uses->misspelt, &section->node)) {
             mod_comet_warning_say(
                 warnings, "COMET0157", section->node,
                 "<Location \"%s\"> %s; write <Location \"%s\">", section->path,
                 is_relative(section) ? "applies to no URL"
                                      : "is compared with decoded URLs",
-                meant);
+                find_meant(section, warnings->pool));
         }
-        else if (is_ours(line)
-                 && !apr_hash_get(uses->used, &section->node,
-                                  sizeof(section->node))) {
+        else if (is_ours(line) && !has_key(uses->used, &section->node)) {
             mod_comet_warning_say(
                 warnings, "COMET0158", line->node,
                 "%s has no effect in <Location \"%s\">, since %s there; %s%s",

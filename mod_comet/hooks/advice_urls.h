@@ -16,6 +16,8 @@ typedef struct mod_comet_uses_t {
     apr_hash_t *known; /* the set of the nodes that are in `lines` */
     apr_hash_t *used; /* the set of the nodes of the sections that concern a
                        * mapping */
+    apr_hash_t *misspelt; /* the set of those that would if their paths were
+                           * right */
     const char *urls; /* some of the mapped URLs, for messages */
     int count; /* how many URLs `urls` lists */
 } mod_comet_uses_t;

@@ -46,8 +46,8 @@ typedef struct mod_comet_ask_t {
                                * be told; a stream compares later values with
                                * this one to notice what retention has removed
                                * since */
-    int is_new; /* the cursor was chosen for the client, which has seen nothing
-                 * before, so that it can have missed nothing */
+    int is_new; /* the cursor was chosen for the client, which had none, or one
+                 * that this store does not know: no gap is measured from it */
     int is_unknown; /* the cursor does not belong to this store, and the client
                      * must be told */
     comet_allowance_t reading; /* the budget of CPU time for reading;

@@ -29,7 +29,8 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel);
 
 /** Get the member as which a request's user is present; data NULL: none.  A
- * name that is not UTF-8 or too long for an author counts as none.  The request's thread. */
+ * name that is not UTF-8 or too long for an author counts as none.  The
+ * request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
 /** What presence knows about a request's client. */

@@ -32,14 +32,14 @@ BEGIN
       THEN 'a timestamp is a number from 1 to 9007199254740991'
     WHEN octet_length(channel) NOT BETWEEN 1 AND 255
       THEN 'a channel''s name is text of 1 to 255 bytes'
-    WHEN channel COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]'
+    WHEN channel COLLATE "C" ~ E'[\\u0001-\\u001f\\u007f-\\u009f]'
       THEN 'a channel''s name has no control characters'
     WHEN strpos('/' || channel || '/', '//') > 0
          OR strpos('/' || channel || '/', '/./') > 0
          OR strpos('/' || channel || '/', '/../') > 0
       THEN 'a channel''s name has no empty, ''.'' or ''..'' path segment'
     WHEN octet_length(type) NOT BETWEEN 1 AND 255
-         OR type COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]'
+         OR type COLLATE "C" ~ E'[\\u0001-\\u001f\\u007f-\\u009f]'
       THEN 'a type is text of 1 to 255 bytes without control characters'
     WHEN type = 'gap'
       THEN 'the type gap is the server''s own word for missing messages'
@@ -50,7 +50,7 @@ BEGIN
     WHEN private NOT IN (0, 1)
       THEN 'private is 0 or 1'
     WHEN octet_length(event) NOT BETWEEN 1 AND 255
-         OR event COLLATE "C" ~ '[\n\r]'
+         OR event COLLATE "C" ~ E'[\\n\\r]'
       THEN 'an id is text of 1 to 255 bytes without line ends'
     WHEN retry < 0
       THEN 'retry is a number of milliseconds'

@@ -8,6 +8,7 @@
 SET LOCAL lock_timeout = '2s';
 SELECT set_config('comet.version', :'version', true) AS version \gset
 DO $$ BEGIN
+  PERFORM FROM comet.schema FOR UPDATE; -- one upgrade at a time
   IF (SELECT version + 1 FROM comet.schema)
      IS DISTINCT FROM current_setting('comet.version')::integer THEN
     RAISE EXCEPTION 'the schema comet has version %, and this file needs %',

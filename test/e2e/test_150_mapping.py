@@ -289,4 +289,5 @@ def test_150_15_proxy_that_decodes_no_path(make_server, how):
         assert server.request("POST", target, "x",
                               {"Content-Type": "text/plain"}).status == 201
     assert server.rows("caf\u00e9 2") == server.rows("mine/2") == ["x"]
-    assert server.get("/comet%2Fx").status in (404, 502, 503)
+    # httpd refuses %2F unless it hands over the path as it is
+    assert server.get("/comet%2Fx").status == (503 if how else 404)

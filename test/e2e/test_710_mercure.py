@@ -403,6 +403,16 @@ def test_710_19_ids_that_are_used_again(server):
             assert stream.until(len(gets) + 1) == gets + ["end"], topics
 
 
+def test_710_21_an_id_of_very_many_updates(server):
+    """If very many updates of other topics have the same id later, it counts as
+    unknown, so that the client knows that it may have missed updates."""
+    publish(server, "many/mine", "one", id="many")
+    for i in range(100):
+        publish(server, "many/%d" % i, "other", id="many")
+    with Subscriber(server, "many/mine", lastEventID="many") as stream:
+        assert stream.header("last-event-id") == "earliest"
+
+
 @pytest.mark.parametrize("wrong", ["%FF", "a%00b", "%C3", "%ED%A0%80"])
 def test_710_20_what_is_not_text(server, wrong):
     """An id that is not UTF-8 is unknown in every store. A topic, a template or

@@ -2,6 +2,7 @@
 """The schema in PostgreSQL: how it is made and brought up to date, and which
 rows it refuses."""
 
+import contextlib
 import os
 
 import pytest
@@ -72,14 +73,12 @@ def test_820_02_a_back_up_goes_on(cluster, half):
     lay_version_5(half)
     half("ALTER TABLE comet.log ADD CONSTRAINT own CHECK (channel <> 'never')")
     before = half(RULES)
-    session = cluster.session(database="half")
-    session.run("BEGIN")
-    session.run("SELECT count(*) FROM comet.message")
-    status, error = half("schema.sql", check=False)
-    assert status != 0 and "lock timeout" in error
-    assert half(VERSION) == "5" and half(RULES) == before
-    session.run("COMMIT")
-    session.close()
+    with contextlib.closing(cluster.session(database="half")) as session:
+        session.run("BEGIN")
+        session.run("SELECT count(*) FROM comet.message")
+        status, error = half("schema.sql", check=False)
+        assert status != 0 and "lock timeout" in error
+        assert half(VERSION) == "5" and half(RULES) == before
     half("schema.sql")
     assert half(VERSION) == "6"
     assert int(before) > 20 and half(RULES) == "3"
@@ -213,16 +212,14 @@ def test_820_06_the_first_version_and_a_back_up(cluster, half):
     """002_messages.sql gives up soon, too, while another session reads the
     messages."""
     half("001_initial.sql")
-    session = cluster.session(database="half")
-    session.run("BEGIN")
-    session.run("SELECT count(*) FROM comet.message")
-    status, error = half("SET statement_timeout = '20s';\n\\i %s\n"
-                         % os.path.join(REPO, "sql/postgresql/schema.sql"),
-                         check=False)
-    assert status != 0 and "lock timeout" in error
-    assert half(VERSION) == "1"
-    session.run("COMMIT")
-    session.close()
+    with contextlib.closing(cluster.session(database="half")) as session:
+        session.run("BEGIN")
+        session.run("SELECT count(*) FROM comet.message")
+        status, error = half("SET statement_timeout = '20s';\n\\i %s\n"
+                             % os.path.join(REPO, "sql/postgresql/schema.sql"),
+                             check=False)
+        assert status != 0 and "lock timeout" in error
+        assert half(VERSION) == "1"
     half("schema.sql")
     assert half(VERSION) == "6"
 

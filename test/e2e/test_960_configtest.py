@@ -218,6 +218,9 @@ WARNED = [
      GOOD + at("/coment", "CometReplay 5"), "CometReplay",
      r'CometReplay has no effect in <Location "/coment">.*; mapped URLs: '
      "/comet"),
+    ("an encoded Location for nothing",
+     GOOD + at("/coment%20x", "CometReplay 5"), "CometReplay",
+     r'CometReplay has no effect in <Location "/coment%20x">'),
     ("a token's cookie without a key",
      GOOD + "CometTokenCookie token\n", "CometTokenCookie",
      r"does nothing without CometTokenKey; add CometTokenKey"),
