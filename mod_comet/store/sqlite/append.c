@@ -99,15 +99,27 @@ static void bind_keep(comet_sqlite_t *store, const comet_message_t *message,
     }
 }
 
-/* Index a message by its alternates.
+/* Index a message by its alternates, unless a foreign trigger has deleted it,
+ * since nothing would ever remove these rows.
  * @return SQLITE_OK or SQLite's code */
 static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
                           append_t *append)
 {
     comet_text_t rest = message->update.alternates, name;
+    apr_int64_t there = 0;
     int code = SQLITE_OK;
 
     while (code == SQLITE_OK && comet_message_next_name(&rest, &name)) {
+        comet_sqlite_bind_int(store, SQL_HAS, 1, message->timestamp);
+        if (comet_sqlite_query(store, SQL_HAS, &there, NULL) != APR_SUCCESS) {
+            return sqlite3_errcode(store->db);
+        }
+        if (store->careful || !there) {
+            append->channel_id = 0; /* a trigger may have removed the channel */
+        }
+        if (!there) {
+            return SQLITE_OK;
+        }
         code = channel_for(store, name, append);
         if (code == SQLITE_OK) {
             comet_sqlite_bind_int(store, SQL_ALTERNATE_ADD, 1,

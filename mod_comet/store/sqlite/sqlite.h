@@ -114,6 +114,10 @@ typedef struct prune_t {
     int listed; /* all channels of this round have been listed */
     apr_size_t count, next; /* next <= count <= PRUNE_CHANNELS */
     apr_int64_t channels[PRUNE_CHANNELS];
+    /* in channels[next], in this round: */
+    comet_timestamp_t tried; /* all messages up to this one were removed, or
+                              * kept by a foreign trigger; 0: none */
+    apr_int64_t removed; /* how many messages were removed */
 } prune_t;
 
 /** A reader's budget (comet_store_limit()), and the times at which it runs

@@ -159,16 +159,17 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                        " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_PRUNE_UPTO] = "SELECT max(id), count(*) FROM"
                        " (SELECT id FROM message_log"
-                       " WHERE channel_id = ?1 AND id <= ?2"
-                       " ORDER BY id LIMIT ?3)",
+                       " WHERE channel_id = ?1 AND id <= ?2 AND id > ?3"
+                       " ORDER BY id LIMIT ?4)",
     /* sets the floor to the newest message that lasts among those to be
      * removed */
     [SQL_PRUNE_FLOOR] = "UPDATE channel SET floor = max(floor, ifnull((SELECT"
                         " id FROM message_log"
-                        " WHERE channel_id = ?1 AND id <= ?2 AND keep IS NULL"
+                        " WHERE channel_id = ?1 AND id <= ?2 AND id > ?3"
+                        " AND keep IS NULL"
                         " ORDER BY id DESC LIMIT 1), 0)) WHERE id = ?1",
     [SQL_PRUNE] = "DELETE FROM message_log"
-                  " WHERE channel_id = ?1 AND id <= ?2",
+                  " WHERE channel_id = ?1 AND id <= ?2 AND id > ?3",
     /* A message is over if it expires at ?1 or earlier.  It also counts as over
      * if it expires after ?2, since then the clock was set back after the
      * message was stored. */
@@ -178,8 +179,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                           " (SELECT message FROM message_passing"
                           " WHERE expires <= ?1 OR expires > ?2 LIMIT ?3)",
     [SQL_BODIES] = "SELECT id, body FROM message_log"
-                   " WHERE channel_id = ?1 AND id <= ?2"
-                   " ORDER BY id LIMIT ?3",
+                   " WHERE channel_id = ?1 AND id <= ?2 AND id > ?3"
+                   " ORDER BY id LIMIT ?4",
     [SQL_PAGES] = "SELECT freelist_count, page_count"
                   " FROM pragma_freelist_count, pragma_page_count",
     [SQL_SIZES] = "SELECT page_count * page_size,"

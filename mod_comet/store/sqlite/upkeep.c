@@ -157,6 +157,7 @@ static apr_status_t list_channels(comet_sqlite_t *store)
     int code = SQLITE_DONE;
 
     prune->count = prune->next = 0;
+    prune->tried = prune->removed = 0;
     comet_sqlite_bind_int(store, which, 1, prune->cursor);
     comet_sqlite_bind_int(store, which, 2, prune->end);
     comet_sqlite_bind_int(store, which, 3, limit);
@@ -223,6 +224,15 @@ static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
     return status;
 }
 
+/* Bind a channel, and its messages up to a timestamp that were not tried yet. */
+static void bind_range(comet_sqlite_t *store, sql_e which, apr_int64_t channel,
+                       comet_timestamp_t upto)
+{
+    comet_sqlite_bind_int(store, which, 1, channel);
+    comet_sqlite_bind_int(store, which, 2, upto);
+    comet_sqlite_bind_int(store, which, 3, store->prune.tried);
+}
+
 /*
  * With CometSearch each body must be removed from the index of words, too.  So
  * reduce the number of rows to those that one step has time for, but to no
@@ -235,9 +245,8 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
     apr_int64_t bytes = 0, count = 0;
     int code = SQLITE_ROW;
 
-    comet_sqlite_bind_int(store, SQL_BODIES, 1, channel);
-    comet_sqlite_bind_int(store, SQL_BODIES, 2, upto);
-    comet_sqlite_bind_int(store, SQL_BODIES, 3, *rows);
+    bind_range(store, SQL_BODIES, channel, upto);
+    comet_sqlite_bind_int(store, SQL_BODIES, 4, *rows);
     while (bytes < INDEX_STEP_BYTES
            && (code = comet_sqlite_step(store, SQL_BODIES)) == SQLITE_ROW) {
         bytes += sqlite3_column_bytes(store->statements[SQL_BODIES], 1);
@@ -252,25 +261,26 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /* Undo, or end, the savepoint of a removal.
+ * @param rows  how many messages were removed
  * @return the removal's status */
-static apr_status_t end_removal(comet_sqlite_t *store, apr_status_t status)
+static apr_status_t end_removal(comet_sqlite_t *store, apr_status_t status,
+                                apr_int64_t rows)
 {
     if (sqlite3_get_autocommit(store->db)) { /* the failure has ended the
                                               * transaction */
         return status == COMET_EINVALID ? APR_EGENERAL : status;
     }
-    if (status != APR_SUCCESS) {
+    if (status != APR_SUCCESS || !rows) {
         comet_sqlite_run(store, SQL_GROUP_UNDO);
     }
     comet_sqlite_run(store, SQL_GROUP_END);
     return status;
 }
 
-/* Remove all messages of a channel up to a timestamp; after a failure, none.
- * A foreign trigger can keep some of them with RAISE(IGNORE).
+/* Remove a channel's messages up to a timestamp that were not tried yet; after a
+ * failure, none.  A foreign trigger can keep some of them with RAISE(IGNORE).
  * @param rows  set to how many were removed
- * @return COMET_EINVALID: a foreign trigger does not allow the removal, or has
- *         kept all messages */
+ * @return COMET_EINVALID: a foreign trigger does not allow the removal */
 static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
                                  comet_timestamp_t last, apr_int64_t *rows)
 {
@@ -278,38 +288,30 @@ static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
 
     *rows = 0;
     if (status == APR_SUCCESS) {
-        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 1, channel);
-        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 2, last);
+        bind_range(store, SQL_PRUNE_FLOOR, channel, last);
         status = comet_sqlite_run_or_fail(store, SQL_PRUNE_FLOOR);
     }
     if (status == APR_SUCCESS) {
-        comet_sqlite_bind_int(store, SQL_PRUNE, 1, channel);
-        comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
+        bind_range(store, SQL_PRUNE, channel, last);
         status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
     }
     if (status == APR_SUCCESS) {
         *rows = sqlite3_changes(store->db);
     }
-    if (status == APR_SUCCESS && !*rows) {
-        status = comet_sqlite_fail_text(store, COMET_EINVALID,
-                                        "a trigger kept the messages that "
-                                        "retention removes, with "
-                                        "RAISE(IGNORE)");
-    }
-    return end_removal(store, status);
+    return end_removal(store, status, *rows);
 }
 
-/*
- * Remove at most *budget messages of a channel, and reduce *budget by their
- * number.
+/* Remove at most *budget messages of a channel, and reduce *budget by their
+ * number.  The next step goes on behind these messages, since a foreign trigger
+ * may have kept all of them.
  * @param more  set to whether the step must end here, though the channel may
  *              have more messages to remove
- */
+ * @return COMET_EINVALID: a trigger has kept all messages of the channel */
 static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
                                   apr_int64_t *budget, int *more)
 {
-    comet_timestamp_t upto;
-    comet_timestamp_t last = 0;
+    prune_t *prune = &store->prune;
+    comet_timestamp_t upto, last = 0;
     apr_int64_t rows = 0, removed = 0, most = *budget;
     apr_status_t status = find_excess(store, channel, &upto);
 
@@ -317,22 +319,28 @@ static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
         status = limit_bytes(store, channel, upto, &most);
     }
     if (status == APR_SUCCESS && upto > 0) {
-        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 1, channel);
-        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 2, upto);
-        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 3, most);
+        bind_range(store, SQL_PRUNE_UPTO, channel, upto);
+        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 4, most);
         status = comet_sqlite_query(store, SQL_PRUNE_UPTO, &last, &rows);
     }
     if (status == APR_SUCCESS && rows > 0) {
         status = remove_until(store, channel, last, &removed);
         *budget -= removed;
+        prune->removed += removed;
+        prune->tried = last;
     }
-    *more = removed > 0 && rows == most;
+    *more = status == APR_SUCCESS && rows > 0 && rows == most;
+    if (status == APR_SUCCESS && !*more && prune->tried && !prune->removed) {
+        status =
+            comet_sqlite_fail_text(store, COMET_EINVALID,
+                                   "a trigger kept the messages that retention"
+                                   " removes, with RAISE(IGNORE)");
+    }
     return status;
 }
 
 /* @param removed  set to how many messages were removed
- * @param refused  set to 1 if a trigger has prevented the removal of a
- *                 channel's messages */
+ * @param refused  set to 1 if a trigger has kept a channel's messages */
 static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
                                  int *refused)
 {
@@ -361,6 +369,7 @@ static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
             break;
         }
         prune->next++;
+        prune->tried = prune->removed = 0;
     }
     *removed = PRUNE_ROWS - budget;
     return status;

@@ -172,6 +172,82 @@ static void test_move(void **state)
                 " VALUES('held', 'held: ' || NEW.body);");
 }
 
+/* Append updates of the channel "new" with alternates, one of which is "new"
+ * itself, each in a commit of its own.  All are stored.
+ * @param rule  SQL of a trigger that runs after each of them */
+static void append_updates(comet_store_t *store, const char *rule)
+{
+    comet_message_t *message;
+    apr_status_t result;
+    char sql[500];
+    int i;
+
+    snprintf(sql, sizeof(sql),
+             "CREATE TRIGGER rule AFTER INSERT ON message_log"
+             " WHEN NEW.body = 'spam' BEGIN %s END",
+             rule);
+    kit_run_outside(sql);
+    for (i = 0; i < 3; i++) {
+        message = comet_message_create(&(comet_message_fields_t){
+            .channel = comet_text("new"),
+            .body = comet_text("spam"),
+            .update = { .alternates = comet_text("new\na\nb") } });
+        result = -1;
+        assert_int_equal(scratch_append(store, &message, &result, 1), 0);
+        assert_int_equal(result, APR_SUCCESS);
+        comet_message_unref(message);
+    }
+}
+
+/* A trigger deletes messages that have alternates.  Nothing is left of them,
+ * also if the trigger publishes something, so that the store knows of it. */
+static void test_delete_alternates(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        append_updates(store,
+                       i == 0 ? "DELETE FROM message WHERE timestamp = NEW.id;"
+                              : "INSERT INTO message(channel, body)"
+                                " VALUES('held', 'held');"
+                                " DELETE FROM message"
+                                " WHERE timestamp = NEW.id;");
+        assert_int_equal(kit_number("SELECT count(*) FROM message_alternate"),
+                         0);
+        assert_int_equal(kit_number("SELECT count(*) FROM channel"
+                                    " WHERE name <> 'held'"),
+                         0);
+        kit_run_outside("DROP TRIGGER rule");
+    }
+    assert_string_equal(kit_bodies(store, "held", 0, 9), "held,held,held");
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+/* A trigger stores each message in another channel instead, under the same
+ * timestamp.  The message's own channel, which is gone with it, is made anew
+ * for the alternate of that name. */
+static void test_move_alternates(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    kit_append_many(store, "held", 1);
+    append_updates(store, "DELETE FROM message WHERE timestamp = NEW.id;"
+                          " INSERT INTO message_log(id, channel_id, type, body,"
+                          " alternates) SELECT NEW.id, id, NEW.type, 'moved',"
+                          " NEW.alternates FROM channel WHERE name = 'held';");
+    assert_string_equal(kit_bodies(store, "held", 0, 9), "0,moved,moved,moved");
+    assert_int_equal(kit_number("SELECT count(*) FROM message_alternate AS a"
+                                " JOIN message_log AS m ON m.id = a.message"
+                                " JOIN channel AS c ON c.id = a.channel_id"),
+                     9);
+    kit_run_outside("DELETE FROM message");
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 0);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
 /* A trigger refuses a moderator's removal.  Messages in the same commit are
  * still stored. */
 static void test_removal(void **state)
@@ -263,14 +339,99 @@ static void test_retention_ignored(void **state)
     comet_store_close(store);
 }
 
+/* Retain two messages of each channel, beside a trigger that keeps the messages
+ * of author "pin" with RAISE(IGNORE).
+ * @return how often a trigger was said to have kept a channel's messages */
+static int prune_unpinned(comet_store_t *store)
+{
+    int more = 1, steps = 0, refused = 0;
+
+    kit_run_outside("CREATE TRIGGER rule BEFORE DELETE ON message_log"
+                    " WHEN OLD.author = 'pin'"
+                    " BEGIN SELECT RAISE(IGNORE); END");
+    while (more && steps++ < 20) {
+        apr_status_t status = comet_store_prune(store, apr_time_now(), &more);
+
+        refused += status == COMET_EINVALID;
+        assert_true(status == APR_SUCCESS || status == COMET_EINVALID);
+    }
+    assert_int_equal(more, 0);
+    return refused;
+}
+
+/* With CometSearch, one step looks at few large messages.  If a trigger keeps
+ * all of these, retention still removes what lies behind them.  A channel of
+ * which it may remove nothing is reported. */
+static void test_retention_behind_large(void **state)
+{
+    comet_store_t *store;
+
+    kit_config.retain_count = 2;
+    kit_config.search = 1;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_run_outside(
+        "INSERT INTO message(channel, author, body) VALUES"
+        "('chat', 'pin', printf('%.40000c', 'x')),"
+        "('chat', 'pin', printf('%.40000c', 'x')),"
+        "('chat', 'a', 'old'), ('chat', 'a', '1'), ('chat', 'a', '2'),"
+        "('kept', 'pin', printf('%.40000c', 'x')),"
+        "('kept', 'a', '1'), ('kept', 'a', '2')");
+    assert_int_equal(prune_unpinned(store), 1);
+    assert_non_null(strstr(comet_store_error(store), "RAISE(IGNORE)"));
+    assert_int_equal(kit_number("SELECT count(*) FROM message"
+                                " WHERE body = 'old'"),
+                     0);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 7);
+    assert_int_equal(kit_number("SELECT floor FROM channel"
+                                " WHERE name = 'kept'"),
+                     0);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+/* A step that has removed nearly as much as it may looks at few messages of the
+ * next channel.  If a trigger keeps all of these, retention still removes what
+ * lies behind them. */
+static void test_retention_behind_many(void **state)
+{
+    comet_store_t *store;
+
+    kit_config.retain_count = 2;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_noise(store, "busy", 952);
+    kit_run_outside("WITH RECURSIVE n(i) AS"
+                    " (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+                    " INSERT INTO message(channel, author, body)"
+                    " SELECT 'chat', 'pin', 'x' FROM n");
+    kit_append_many(store, "chat", 5);
+    assert_int_equal(prune_unpinned(store), 0);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"
+                                " WHERE channel = 'busy'"),
+                     2);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"
+                                " WHERE channel = 'chat'"),
+                     1202);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KIT_TEST(test_abort),     KIT_TEST(test_fail),
-        KIT_TEST(test_rollback),  KIT_TEST(test_ignore),
-        KIT_TEST(test_publish),   KIT_TEST(test_removal),
-        KIT_TEST(test_retention), KIT_TEST(test_delete),
-        KIT_TEST(test_move),      KIT_TEST(test_retention_ignored),
+        KIT_TEST(test_abort),
+        KIT_TEST(test_fail),
+        KIT_TEST(test_rollback),
+        KIT_TEST(test_ignore),
+        KIT_TEST(test_publish),
+        KIT_TEST(test_removal),
+        KIT_TEST(test_retention),
+        KIT_TEST(test_delete),
+        KIT_TEST(test_move),
+        KIT_TEST(test_retention_ignored),
+        KIT_TEST(test_delete_alternates),
+        KIT_TEST(test_move_alternates),
+        KIT_TEST(test_retention_behind_large),
+        KIT_TEST(test_retention_behind_many),
     };
 
     scratch_make();
