@@ -260,3 +260,72 @@ def test_820_08_backslashes(half):
                              check=False)
         assert status != 0 and words in error, (column, value, error)
     half(insert("message", {**GOOD, "id": "'nru'", "channel": "'u0001'"}))
+
+
+KEEPER = """CREATE FUNCTION public.keeper() RETURNS trigger LANGUAGE plpgsql AS
+ $$ BEGIN RAISE EXCEPTION 'kept for ever'; END $$;
+ CREATE TRIGGER keeper BEFORE DELETE ON comet.log FOR EACH ROW
+ WHEN (OLD.channel IN ('m', 'passing')) EXECUTE FUNCTION public.keeper()"""
+OVER = """BEGIN; ALTER TABLE comet.log DISABLE TRIGGER message_log_update;
+ UPDATE comet.log SET expires = 1 WHERE channel = 'passing';
+ ALTER TABLE comet.log ENABLE TRIGGER message_log_update; COMMIT"""
+
+
+def keeping_server(cluster, half, make_server, extra=""):
+    """Start a server whose upkeep a trigger of the site does not allow to remove
+    the messages of two channels, one of which has a message that is over."""
+    half(KEEPER)
+    conf = server_conf(cluster, extra=extra)
+    conf["conf"] = conf["conf"].replace("dbname=site", "dbname=half")
+    host = make_server(**conf)
+    wait_until(lambda: host.get("/comet/any?wait=0").status == 200, 15,
+               "the database")
+    answer = host.request("POST", "/comet/passing?keep=1h", b"x",
+                          {"Content-Type": "text/plain"})
+    assert answer.status == 201, answer
+    half(OVER)
+    return host
+
+
+def bodies(half, channel):
+    return half("SELECT string_agg(body, ',' ORDER BY id) FROM comet.log"
+                " WHERE channel = '%s'" % channel)
+
+
+def test_820_09_a_trigger_that_keeps_messages(half, cluster, make_server):
+    """If a trigger refuses the removal of some messages, these stay. Retention
+    goes on in the other channels, old Idempotency-Keys are removed, and the log
+    has the trigger's words."""
+    half("schema.sql")
+    host = keeping_server(cluster, half, make_server, "CometRetain count=2\n")
+    for i in range(5):
+        for channel in ("a", "m", "z"):
+            assert host.post(channel, str(i))
+    half("INSERT INTO comet.idempotency_key(timestamp, count, channel, author,"
+         " key, hash, expires) VALUES(1, 1, 'a', '', 'k',"
+         " decode(repeat('00', 20), 'hex'), 1)")
+    for channel in ("a", "z"):
+        wait_until(lambda: bodies(half, channel) == "3,4", 20, channel)
+    wait_until(lambda: half("SELECT count(*) FROM comet.idempotency_key")
+               == "0", 20, "the key's end")
+    assert bodies(half, "m") == "0,1,2,3,4"
+    assert bodies(half, "passing") == "x"
+    words = "COMET0124", "refused a change: kept for ever (SQLSTATE P0001)"
+    wait_until(lambda: all(w in host.error_log() for w in words), 10, words)
+    assert "COMET0121" not in host.error_log()
+    host.stop()
+
+
+def test_820_10_a_refusal_and_the_search(half, cluster, make_server):
+    """With the schema of version 5, too, older messages become searchable while
+    a trigger refuses the removal of messages that are over."""
+    lay_version_5(half)
+    host = keeping_server(cluster, half, make_server)
+    assert host.post("a", "needle")
+    wait_until(lambda: "COMET0124" in host.error_log(), 20, "a refusal")
+    half("search.sql")
+    half("grants.sql")
+    wait_until(lambda: b"needle" in host.get("/comet/a?q=needle").body, 20,
+               "the search")
+    assert bodies(half, "passing") == "x"
+    host.stop()

@@ -9,6 +9,11 @@
 #define TIDY_ROWS 1000
 #define INDEX_ROWS 500
 
+#define TIDY \
+    "SELECT n, current_setting('comet.refused', true)" \
+    " FROM comet.tidy($1) n"
+#define INDEX "SELECT comet.index_step($1), NULL"
+
 static apr_status_t begin_round(comet_pg_t *pg)
 {
     comet_store_state_t state;
@@ -62,6 +67,17 @@ static void note_step(comet_pg_t *pg, const PGresult *result)
     }
 }
 
+/* Look whether a trigger of the site has refused a removal.  In that case
+ * comet.prune() and comet.tidy() set comet.refused, from version 6 of the schema
+ * on. */
+static apr_status_t judge_refusal(comet_pg_t *pg, const PGresult *result,
+                                  int column)
+{
+    const char *refused = PQgetvalue(result, 0, column);
+
+    return *refused ? comet_pg_fail(pg, COMET_EINVALID, refused) : APR_SUCCESS;
+}
+
 apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
@@ -87,18 +103,21 @@ apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more)
     comet_pg_add_int(&args, pg->config->retain_age);
     comet_pg_add_int(&args, now);
     comet_pg_add_int(&args, PRUNE_ROWS);
-    status = comet_pg_call(
-        pg, "SELECT * FROM comet.prune($1, $2, $3, $4, $5, $6, $7)", &args,
-        COMET_PG_ANSWER_USEC, &result);
+    status = comet_pg_call(pg,
+                           "SELECT *, current_setting('comet.refused', true)"
+                           " FROM comet.prune($1, $2, $3, $4, $5, $6, $7)",
+                           &args, COMET_PG_ANSWER_USEC, &result);
     if (status != APR_SUCCESS) {
         return status;
     }
     note_step(pg, result);
+    status = judge_refusal(pg, result, 3);
     PQclear(result);
     *more = pg->pruning;
-    return APR_SUCCESS;
+    return status;
 }
 
+/* @param sql  its answer is how many rows it has changed, and comet.refused */
 static apr_status_t step(comet_pg_t *pg, const char *sql, int rows, int *more)
 {
     comet_pg_args_t args = { .count = 0 };
@@ -109,6 +128,7 @@ static apr_status_t step(comet_pg_t *pg, const char *sql, int rows, int *more)
     status = comet_pg_call(pg, sql, &args, COMET_PG_ANSWER_USEC, &result);
     if (status == APR_SUCCESS) {
         *more = *more || comet_pg_int(result, 0, 0) >= rows;
+        status = judge_refusal(pg, result, 1);
         PQclear(result);
     }
     return status;
@@ -136,10 +156,14 @@ apr_status_t comet_pg_tidy(comet_store_t *store, int *more)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     apr_status_t status;
-    int has = 0;
+    int has = 0, refused;
 
     *more = 0;
-    status = step(pg, "SELECT comet.tidy($1)", TIDY_ROWS, more);
+    status = step(pg, TIDY, TIDY_ROWS, more);
+    refused = status == COMET_EINVALID;
+    if (refused) { /* the text stays, unless something else fails */
+        status = APR_SUCCESS;
+    }
     if (status == APR_SUCCESS) {
         status = comet_pg_tidy_online(pg, more);
     }
@@ -147,7 +171,7 @@ apr_status_t comet_pg_tidy(comet_store_t *store, int *more)
         status = has_index(pg, &has);
     }
     if (status == APR_SUCCESS && has) {
-        status = step(pg, "SELECT comet.index_step($1)", INDEX_ROWS, more);
+        status = step(pg, INDEX, INDEX_ROWS, more);
     }
-    return status;
+    return status == APR_SUCCESS && refused ? COMET_EINVALID : status;
 }
