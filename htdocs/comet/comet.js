@@ -389,6 +389,19 @@ class Pause {
     }
 }
 
+/** Pauses for so many milliseconds; fails as soon as the signal is aborted. */
+async function rest(milliseconds, signal) {
+    const attempt = new Attempt(signal);
+    const pause = new Pause();
+    try {
+        await attempt.wait(pause.of(milliseconds));
+    }
+    finally {
+        pause.cut();
+        attempt.end(OVER);
+    }
+}
+
 /* ---- transports ---------------------------------------------------------- */
 
 // Each transport gets a line (made by class Link) and reports to it what
@@ -1402,8 +1415,8 @@ export class Comet extends EventTarget {
                 if (!again || failures + 1 >= tries || error.retryAfter > 60) {
                     throw error;
                 }
-                await new Pause().of(backoff(failures, 500)
-                                     + error.retryAfter * 1000);
+                await rest(backoff(failures, 500) + error.retryAfter * 1000,
+                           signal);
             }
             finally {
                 attempt.end(OVER);

@@ -328,16 +328,19 @@ let posts = 0;
 scripted('a publish that is given up is not sent again', [
     (answer) => {
         posts += 1;
-        answer.writeHead(503).end();
+        answer.writeHead(503, { 'Retry-After': '8' }).end();
     },
 ], { since: 1 }, async ({ comet }) => {
     const control = new AbortController();
     comet.close();
     posts = 0;
+    const began = performance.now();
     const publishing = comet.publish('x', { signal: control.signal });
     await until(() => posts);
+    await new Promise((done) => setTimeout(done, 200));     // now it pauses
     control.abort(new Error('enough'));
     await assert.rejects(publishing, /enough/);
+    assert.ok(performance.now() - began < 6000, 'it waited for the pause');
     const seen = posts;
     await assert.rejects(comet.publish('y', { signal: control.signal }), /enough/);
     await assert.rejects(comet.publish(1), TypeError);
