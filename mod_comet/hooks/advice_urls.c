@@ -221,7 +221,7 @@ static int is_misspelt(const mod_comet_section_t *section,
 static int is_noted(const mod_comet_line_t *line,
                     const mod_comet_scene_t *scene)
 {
-    return is_ours(line) || is_misspelt(line->section, scene)
+    return is_ours(line)
            || (mod_comet_scene_is(line, "SetHandler")
                && mod_comet_tree_begins(
                    mod_comet_scene_word(line->node, 0, scene->pool), "comet"));
@@ -283,16 +283,20 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
     for (i = 0; i < scene->lines->nelts; i++) {
         const mod_comet_line_t *line =
             &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+        int misspelt;
 
-        if (!line->section || !mod_comet_scene_is_plain(line->section)
-            || !is_noted(line, scene)) {
+        if (!line->section || !mod_comet_scene_is_plain(line->section)) {
+            continue;
+        }
+        misspelt = is_misspelt(line->section, scene);
+        if (!misspelt && !is_noted(line, scene)) {
             continue;
         }
         note_line(uses, line);
         if (mod_comet_scene_concerns_any(line->section, scene)) {
             add_key(uses->used, &line->section->node);
         }
-        if (is_misspelt(line->section, scene)) {
+        if (misspelt) {
             add_key(uses->misspelt, &line->section->node);
         }
     }

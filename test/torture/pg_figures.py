@@ -74,7 +74,7 @@ def sync_time(parent, count, pause):
     return quantile(took, 0.5)
 
 
-def far_publishing(make_server, count, pause=0.01, askers=0):
+def far_publishing(make_server, count, pause=0.03, askers=0):
     """Publish at one web server and read a stream of another one, at rest, or
     while `askers` clients ask the first one for its history."""
     cluster = Cluster(settings=CAREFUL, parent="/var/tmp")

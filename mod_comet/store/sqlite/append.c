@@ -110,8 +110,8 @@ static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
     int code = SQLITE_OK;
 
     while (code == SQLITE_OK && comet_message_next_name(&rest, &name)) {
-        comet_sqlite_bind_int(store, SQL_HAS, 1, message->timestamp);
-        if (comet_sqlite_query(store, SQL_HAS, &there, NULL) != APR_SUCCESS) {
+        if (comet_sqlite_has(store, message->timestamp, &there)
+            != APR_SUCCESS) {
             return sqlite3_errcode(store->db);
         }
         if (store->careful || !there) {
